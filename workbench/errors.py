@@ -1,0 +1,34 @@
+"""The one exception a person is meant to read: what was wrong, and what to do.
+
+In a notebook it is shown as its sentence, without a traceback. Programming mistakes keep their own exception types.
+"""
+
+
+class WorkbenchError(Exception):
+    """Something the caller can mend.
+
+    `what` is one sentence that says what was wrong; `remedy` says what to do about it (may be empty).
+    """
+
+    def __init__(self, what: str, remedy: str = ""):
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.remedy}".strip()
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython calls this instead of printing a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class RecipeError(WorkbenchError):
+    """A recipe, or a live change, that cannot be run as it stands. Raised before anything slow starts."""
+
+
+class DataError(WorkbenchError):
+    """Rows that cannot be read, or cannot be trained on."""
+
+
+class RunError(WorkbenchError):
+    """A run that cannot do what was asked of it in the state it is in."""

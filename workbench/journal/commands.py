@@ -1,0 +1,106 @@
+"""What is asked of a run while it runs: `commands.jsonl`, written by any notebook, read by the worker at each step boundary.
+
+    {"command":"set","id":"b1e...","time":1795255200.1,"by":"ada","values":{"learning_rate":0.0001},"at_step":null}
+
+Each is echoed in the journal with the step at which it took effect (`Changed`, `Paused`, `Answered`, `Refused`, ...).
+"""
+
+import dataclasses
+import getpass
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from workbench.journal.log import append
+
+KINDS: dict[str, type["Command"]] = {}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Command:
+    kind: ClassVar[str] = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    time: float = field(default_factory=time.time)
+    by: str = field(default_factory=_user)
+
+    def __init_subclass__(cls, **kw: Any):
+        super(Command, cls).__init_subclass__(**kw)
+        KINDS[cls.kind] = cls
+
+
+@dataclass(slots=True, kw_only=True)
+class Set(Command):
+    """Change settings: at the next step boundary, or when `at_step` steps are done."""
+
+    kind: ClassVar[str] = "set"
+    values: dict[str, Any]
+    at_step: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Pause(Command):
+    kind: ClassVar[str] = "pause"
+    at_step: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Resume(Command):
+    kind: ClassVar[str] = "resume"
+
+
+@dataclass(slots=True, kw_only=True)
+class TakeSteps(Command):
+    """While paused: take `count` steps and pause again."""
+
+    kind: ClassVar[str] = "take_steps"
+    count: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Stop(Command):
+    kind: ClassVar[str] = "stop"
+
+
+@dataclass(slots=True, kw_only=True)
+class Probe(Command):
+    """A question to the model: `generate`, `next_tokens` or `losses`, with its arguments."""
+
+    kind: ClassVar[str] = "probe"
+    probe: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def encode(command: Command) -> bytes:
+    body = {"command": command.kind}
+    for f in dataclasses.fields(command):
+        body[f.name] = getattr(command, f.name)
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def decode(line: bytes) -> Command:
+    """The command on one line; `ValueError` where there is none."""
+    body = orjson.loads(line)
+    if not isinstance(body, dict) or body.get("command") not in KINDS:
+        raise ValueError("not a command")
+    cls = KINDS[body.pop("command")]
+    try:
+        return cls(**body)
+    except TypeError as error:
+        raise ValueError(f"not a {cls.kind} command: {error}") from error
+
+
+def send(folder: Path, command: Command) -> str:
+    """Append `command` to the run's commands; returns its id."""
+    append(Path(folder) / "commands.jsonl", encode(command))
+    return command.id
