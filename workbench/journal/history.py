@@ -1,0 +1,170 @@
+"""A run as its journal tells it: events folded into curves, marks, samples and a state.
+
+`History(folder)` reads what is new on `refresh()`; two of them over the same folder say the same. After a resume the steps past the
+checkpoint are forgotten and run again, so every curve has one value a step. Does not know whether the worker lives: see `runs`.
+"""
+
+import math
+import threading
+from array import array
+from pathlib import Path
+from typing import Any
+
+from workbench.journal import events as ev
+from workbench.journal.log import Tail
+
+COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "epoch", "tokens", "tokens_per_s", "memory_gib", "time")
+
+
+class History:
+    """Everything the journal says so far.
+
+    columns        name -> array('d'), one value a step, NaN where unknown; `COLUMNS` first, a trainer's own metrics beside them
+    evaluations, samples, changes, checkpoints, refusals: lists of events in order of step
+    answers        command id -> `Answered` or `Refused`
+    phase          "new" | "queued" | "starting" | "running" | "paused" | "finished" | "stopped" | "failed"
+    step, steps    steps done, steps in all (None until known)
+    damaged        lines that were not events (torn by a crash, or tampered with)
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self._tail = Tail(self.folder / "journal.jsonl")
+        self._lock = threading.RLock()
+        self.columns: dict[str, array] = {name: array("d") for name in COLUMNS}
+        self.evaluations: list[ev.Evaluated] = []
+        self.samples: list[ev.Sampled] = []
+        self.changes: list[ev.Changed] = []
+        self.checkpoints: list[ev.Saved] = []
+        self.refusals: list[ev.Refused] = []
+        self.answers: dict[str, ev.Answered | ev.Refused] = {}
+        self.forked: ev.Forked | None = None
+        self.prepared: ev.Prepared | None = None
+        self.started: ev.Started | None = None
+        self.queued: ev.Queued | None = None
+        self.ended: ev.Ended | None = None
+        self.resumptions: list[int] = []
+        self.phase = "new"
+        self.step = 0
+        self.steps: int | None = None
+        self.damaged = 0
+        self.last_time = 0.0
+        self.generation = 0
+        """Goes up when steps already handed out were forgotten (a resume): whoever draws starts over."""
+
+    def refresh(self) -> int:
+        """Read what is new; returns the number of events. Safe from several threads."""
+        count = 0
+        with self._lock:
+            for line in self._tail.read():
+                if not line.strip():
+                    continue
+                try:
+                    event = ev.decode(line)
+                except ValueError:
+                    self.damaged += 1
+                    continue
+                self.apply(event)
+                count += 1
+        return count
+
+    def apply(self, event: ev.Event) -> None:
+        """Fold one event in."""
+        self.last_time = max(self.last_time, event.time or 0.0)
+        handler = getattr(self, "_on_" + event.kind, None)
+        if handler:
+            handler(event)
+
+    # one method an event, named for its kind
+    def _on_queued(self, event: ev.Queued) -> None:
+        self.queued, self.phase = event, "queued"
+
+    def _on_started(self, event: ev.Started) -> None:
+        self.started, self.ended, self.queued, self.phase = event, None, None, "starting"
+        if event.attempt > 1:
+            self.resumptions.append(event.resumed_from or 0)
+            self._forget_after(event.resumed_from or 0)
+
+    def _on_forked(self, event: ev.Forked) -> None:
+        self.forked, self.started, self.ended, self.queued, self.phase = event, None, None, None, "new"
+        self.answers.clear()
+        self.resumptions.clear()
+
+    def _on_prepared(self, event: ev.Prepared) -> None:
+        self.prepared, self.steps, self.phase = event, event.steps, "running"
+
+    def _on_step(self, event: ev.Step) -> None:
+        if self.step and event.step <= self.step:
+            self._forget_after(event.step - 1)
+        self.phase = "paused" if self.phase == "paused" else "running"
+        self.step = event.step
+        row = len(self.columns["step"])
+        values = {name: getattr(event, name) for name in COLUMNS} | event.extra
+        for name in values.keys() - self.columns.keys():
+            self.columns[name] = array("d", [math.nan] * row)
+        for name, column in self.columns.items():
+            value = values.get(name)
+            column.append(math.nan if value is None else value)
+
+    def _on_evaluated(self, event: ev.Evaluated) -> None:
+        self.evaluations.append(event)
+
+    def _on_sampled(self, event: ev.Sampled) -> None:
+        self.samples.append(event)
+
+    def _on_changed(self, event: ev.Changed) -> None:
+        self.changes.append(event)
+
+    def _on_saved(self, event: ev.Saved) -> None:
+        self.checkpoints = [c for c in self.checkpoints if c.step != event.step] + [event]
+
+    def _on_paused(self, event: ev.Paused) -> None:
+        self.phase = "paused"
+
+    def _on_resumed(self, event: ev.Resumed) -> None:
+        self.phase = "running"
+
+    def _on_answered(self, event: ev.Answered) -> None:
+        self.answers[event.command] = event
+
+    def _on_refused(self, event: ev.Refused) -> None:
+        self.refusals.append(event)
+        self.answers[event.command] = event
+
+    def _on_ended(self, event: ev.Ended) -> None:
+        self.ended, self.phase = event, event.status
+
+    def _forget_after(self, step: int) -> None:
+        """Drop what lies past `step`: it is about to be run again."""
+        steps = self.columns["step"]
+        keep = len(steps)
+        while keep and steps[keep - 1] > step:
+            keep -= 1
+        if keep < len(steps):
+            for column in self.columns.values():
+                del column[keep:]
+            self.generation += 1
+        for name in ("evaluations", "samples", "changes", "checkpoints"):
+            old = getattr(self, name)
+            # a change asked for at a boundary is in force from step + 1, so one at `step` itself will be made again
+            new = [e for e in old if e.step < step or (e.step == step and name != "changes")]
+            setattr(self, name, new)
+        self.step = min(self.step, step)
+
+    @property
+    def best(self) -> ev.Evaluated | None:
+        """The evaluation with the lowest held-out loss."""
+        known = [e for e in self.evaluations if e.loss is not None]
+        return min(known, key=lambda e: e.loss) if known else None
+
+    def setting(self, field: str, default: Any) -> Any:
+        """The value in force now of a setting that started as `default`."""
+        for change in reversed(self.changes):
+            if change.field == field:
+                return change.new
+        return default
+
+    def metrics(self) -> dict[str, array]:
+        """Copies of the columns, all of one length."""
+        with self._lock:
+            return {name: array("d", column) for name, column in self.columns.items()}
