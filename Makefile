@@ -1,0 +1,66 @@
+# The commands of the workbench. Everything lives in .venv and build; `make clean` removes the second.
+#   make run             JupyterLab on the tour, on loopback      make run HEADLESS=1   the tour as build/tour.html, no browser
+#   make test            every test except the benchmarks        make lessons          the notebooks in full, as build/lessons/*.html
+#   make bench           the benchmarks, printed                 make install          only the environment
+# PYTHON=python3.12 takes another interpreter for a new .venv; PYTEST_ARGS="-k journal" goes to pytest.
+SHELL := /bin/bash
+PYTHON ?= python3
+PYTEST_ARGS ?=
+TOUR := notebooks/00_tour.ipynb
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: run test lessons bench install install-test chromium clean help
+help:
+	@sed -n '2,6s/^# \{0,1\}//p' Makefile
+
+# JupyterLab refuses root unless told; a container on loopback is no place to stop for that.
+ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+run: install
+ifeq ($(filter-out 0,$(HEADLESS)),)
+	$(BIN)/jupyter lab --ip=127.0.0.1 $(ALLOW_ROOT) $(TOUR)
+else
+	$(BIN)/python tools/execute_notebook.py $(TOUR) --output build
+	mv build/00_tour.html build/tour.html
+	@echo "build/tour.html is ready: it needs no kernel"
+endif
+
+test: install-test chromium
+	WORKBENCH_QUICK=1 $(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+
+lessons: install
+	$(BIN)/python tools/execute_notebook.py notebooks/*.ipynb --output build/lessons
+
+bench: install-test chromium
+	$(BIN)/python -m pytest tests/benchmarks -s -o timeout=0 $(PYTEST_ARGS)
+
+chromium: install-test
+	@$(BIN)/python tools/ensure_chromium.py
+
+install: .venv/installed-lab
+install-test: .venv/installed-test
+
+.venv/python-ready:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The workbench needs Python 3.11 or newer, and $(PYTHON) is not. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# torch first, at its pinned version: resolved together with the rest, pip may fetch a second build before it settles.
+.venv/torch-ready: .venv/python-ready constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt torch
+	@touch $@
+
+.venv/installed-lab: .venv/torch-ready pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab]'
+	@touch $@
+
+.venv/installed-test: .venv/installed-lab
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,test]'
+	@touch $@
+
+clean:
+	rm -rf build .pytest_cache *.egg-info
+	find workbench widgets tests tools notebooks -name __pycache__ -prune -exec rm -rf {} +
