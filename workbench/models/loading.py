@@ -1,0 +1,112 @@
+"""A causal language model and its tokenizer from a folder or a hub id, an adapter on top if there is one, and a greedy reply.
+
+Not here: which name means which folder (`recipes.resolve_model`), quantized bases, and training.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    import transformers
+
+
+def check_source(source: str) -> None:
+    """Raises `WorkbenchError` where `source` names a folder that holds no model. Reads no weights; a hub id passes."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
+            raise WorkbenchError(f"The folder {path} holds no model: it has neither config.json nor adapter_config.json.",
+                                 "Give the folder that save_pretrained wrote.")
+    elif path.exists():
+        raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise WorkbenchError(f"There is no folder {path}.", 'Check the path, or use "town", which needs no download.')
+
+
+def load(source: str | Path, *, dtype: Any = None, device: str = "cpu", tokenizer_only: bool = False) -> tuple[Any, Any]:
+    """`(model, tokenizer)`. `source` is a transformers folder, a peft adapter folder (its base is loaded under it) or a hub id.
+
+    `dtype` None keeps float32. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
+    """
+    import transformers
+
+    source = str(source)
+    check_source(source)
+    folder = Path(source).expanduser()
+    adapter = folder if (folder / "adapter_config.json").exists() else None
+    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] if adapter else source
+    try:
+        has_own = adapter and (folder / "tokenizer_config.json").exists()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source if has_own or not adapter else base, trust_remote_code=False)
+        if tokenizer_only:
+            return None, tokenizer
+        model = _model(base, dtype)
+    except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
+        offline = transformers.utils.is_offline_mode()
+        raise WorkbenchError(f"The model {base!r} cannot be loaded{' (working offline)' if offline else ''}: {_first_line(error)}",
+                             'Check the name and the network, or use "town" or a local folder.') from error
+    if adapter:
+        import peft
+
+        model = peft.PeftModel.from_pretrained(model, str(folder))
+    return model.to(device).eval(), tokenizer
+
+
+def _model(source: str, dtype: Any) -> "transformers.PreTrainedModel":
+    import torch
+    import transformers
+
+    return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, trust_remote_code=False)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else type(error).__name__ + "."
+
+
+def prepare_tokenizer(tokenizer: Any, model_config: Any) -> list[str]:
+    """Give `tokenizer` a pad token if it has none. Returns sentences a person should know.
+
+    Padding is told apart by position, never by token id, so a pad token that is also the end token costs nothing: the end is still trained.
+    """
+    notes = []
+    if tokenizer.eos_token_id is None:
+        raise WorkbenchError("The tokenizer has no end-of-text token, so the model could not learn where to stop.",
+                             "Set tokenizer.eos_token and save it into the model folder.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        notes.append(f"The tokenizer pads with its end token {tokenizer.eos_token!r}; padding is masked by position, so the end is still trained.")
+    if model_config is not None and len(tokenizer) > model_config.vocab_size:
+        raise WorkbenchError(f"The tokenizer knows {len(tokenizer)} tokens but the model only {model_config.vocab_size}.",
+                             "Use the tokenizer that belongs to the model.")
+    return notes
+
+
+def generate(model: Any, tokenizer: Any, prompt_ids: list[int], *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int | None = None) -> str:
+    """The model's continuation of `prompt_ids` as text; greedy at temperature 0. Leaves the model's train/eval mode as it found it."""
+    import torch
+
+    training = model.training
+    model.eval()
+    room = getattr(model.config, "max_position_embeddings", None)
+    if room and len(prompt_ids) + max_new_tokens > room:
+        max_new_tokens = max(1, room - len(prompt_ids))
+    ids = torch.tensor([prompt_ids], device=model.device)
+    choice = dict(do_sample=True, temperature=temperature) if temperature > 0 else dict(do_sample=False)
+    if seed is not None:
+        torch.manual_seed(seed)
+    try:
+        with torch.no_grad():
+            out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, use_cache=True,
+                                 pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, **choice)
+    finally:
+        model.train(training)
+    return tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip()
+
+
+def parameter_count(model: Any) -> tuple[int, int]:
+    """`(all, trainable)` parameters, tied ones counted once."""
+    return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,242 @@
+"""What to train, as a typed value: every field checked with a remedy, to JSON and back.
+
+A recipe imports neither torch nor transformers, so a notebook builds one at once and a mistake in it is known before anything slow
+starts. It holds what was *asked*; what was changed while the run went is in the run's journal.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench import town
+from workbench.errors import RecipeError
+from workbench.models import loading, methods
+
+OBJECTIVES = ("sft", "pretraining")
+SCHEDULES = ("constant", "linear", "cosine")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9)}
+"""Settings that can be changed while a run goes, with the range a value must lie in."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Recipe:
+    """One training run, before it runs. Raises `RecipeError` for a value that cannot work."""
+
+    model: str = "town"
+    """"town", a transformers or adapter folder, or a hub id."""
+    data: Any = "town:instructions"
+    """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder)."""
+    objective: str = "sft"
+    method: methods.Method = field(default_factory=methods.LoRA)
+    learning_rate: float = 3e-4
+    """The schedule's peak."""
+    steps: int | None = None
+    """Optimizer steps in all; None takes `epochs`. Neither given: 200 steps."""
+    epochs: float | None = None
+    batch_size: int = 8
+    """Rows a forward pass (and a device)."""
+    gradient_accumulation: int = 1
+    max_length: int = 512
+    """Tokens; longer rows are cut (and counted). Never above what the model has positions for."""
+    packing: bool = False
+    """Put several rows into one of `max_length`, kept apart, so that no time goes into padding."""
+    completions_only: bool = True
+    """Train on answers alone; False trains on every token."""
+    schedule: str = "cosine"
+    warmup_steps: int | float = 0.03
+    """A whole number of steps, or a share of all of them below 1."""
+    optimizer: str = "adamw_torch"
+    """Any name `transformers.TrainingArguments(optim=...)` takes."""
+    optimizer_arguments: dict[str, float] = field(default_factory=dict)
+    """beta1, beta2, epsilon."""
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0 does not clip."""
+    heldout: float | str = 0.1
+    """A share of the rows (at most 200 of them), another source, or 0 for none."""
+    evaluate_every: int | None = None
+    """Steps between evaluations; None is a tenth of the run."""
+    early_stopping: int | None = None
+    """Stop after so many evaluations without a new lowest held-out loss."""
+    keep_best: bool = False
+    """The result is the checkpoint with the lowest held-out loss, not the last one."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None is a tenth of the run."""
+    keep_checkpoints: int = 4
+    """How many of the last ones stay on disk (the best one stays beside them)."""
+    sample_prompts: int | list[str] = 3
+    """Prompts answered at each evaluation: a list, or how many to take from the held-out rows."""
+    sample_tokens: int = 32
+    precision: str = "auto"
+    """auto is bf16 on a GPU that has it and fp32 on a CPU."""
+    seed: int = 0
+    training_arguments: dict[str, Any] = field(default_factory=dict)
+    """Anything else of `transformers.TrainingArguments`, passed through."""
+    data_hash: str = ""
+    """SHA-256 of the rows, filled in when the run starts."""
+
+    def __post_init__(self):
+        if self.steps is None and self.epochs is None:
+            self.steps = 200
+        if isinstance(self.method, dict):
+            self.method = methods.from_json(self.method)
+        check(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `recipe.json`. Raises `RecipeError` while the rows are still in memory."""
+        if not isinstance(self.data, str):
+            raise RecipeError("This recipe holds its rows in memory, so it has no JSON form of its own.",
+                              "Start it (the rows are kept in the run folder), or give a file.")
+        body = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return body | {"method": self.method.to_json()}
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> "Recipe":
+        """The recipe `to_json` wrote. Raises `RecipeError` for a field it does not know."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        unknown = sorted(set(body) - set(names))
+        if unknown:
+            raise RecipeError(f"A recipe has no field {unknown[0]!r}.", _nearest(unknown[0], names))
+        return cls(**body)
+
+    def replace(self, **changes: Any) -> "Recipe":
+        """A copy with some fields changed, checked again. `method.rank` and the like reach into the method."""
+        own = {k: v for k, v in changes.items() if "." not in k}
+        inner = {k.split(".", 1)[1]: v for k, v in changes.items() if k.startswith("method.")}
+        names = [f.name for f in dataclasses.fields(self)]
+        for name in own:
+            if name not in names:
+                raise RecipeError(f"A recipe has no field {name!r}.", _nearest(name, names))
+        if inner:
+            own["method"] = dataclasses.replace(own.get("method", self.method), **inner)
+        return dataclasses.replace(self, **own)
+
+
+def check(recipe: Recipe) -> None:
+    """Raises `RecipeError` for the first field that cannot work. Looks at no weights and no rows."""
+    def need(good: bool, what: str, remedy: str) -> None:
+        if not good:
+            raise RecipeError(what, remedy)
+
+    def one_of(name: str, known: tuple[str, ...]) -> None:
+        value = getattr(recipe, name)
+        need(value in known, f"{name} is {value!r}, which is none of {', '.join(known)}.", f'Use {name}="{known[0]}".')
+
+    def whole(name: str, least: int, example: int, optional: bool = False) -> None:
+        value = getattr(recipe, name)
+        if optional and value is None:
+            return
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        need(good, f"{name} is {value!r}; it must be a whole number of at least {least}.", f"Use {name}={example}.")
+
+    def number(name: str, least: float, most: float, example: float) -> None:
+        value = getattr(recipe, name)
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
+        need(good, f"{name} is {value!r}; it must be a number from {least:g} to {most:g}.", f"Use {name}={example:g}.")
+
+    need(isinstance(recipe.model, str) and bool(recipe.model), f"model is {recipe.model!r}, not a name or folder.", 'Use model="town".')
+    need(isinstance(recipe.method, methods.Method), f"method is {recipe.method!r}, not a method.", "Use method=wb.LoRA(rank=8) or wb.Full().")
+    one_of("objective", OBJECTIVES)
+    one_of("schedule", SCHEDULES)
+    one_of("precision", PRECISIONS)
+    number("learning_rate", *LIVE["learning_rate"], 3e-4)
+    need(recipe.learning_rate > 0, "learning_rate is 0, so nothing would be learned.", "Use learning_rate=0.0003.")
+    need(recipe.steps is None or recipe.epochs is None, "Both steps and epochs are given.", "Keep one of the two.")
+    whole("steps", 1, 200, optional=True)
+    if recipe.epochs is not None:
+        number("epochs", 1e-6, 1e6, 1)
+    for name, least, example in (("batch_size", 1, 8), ("gradient_accumulation", 1, 1), ("max_length", 8, 512), ("keep_checkpoints", 1, 4),
+                                 ("sample_tokens", 1, 32)):
+        whole(name, least, example)
+    for name, example in (("evaluate_every", 20), ("checkpoint_every", 20), ("early_stopping", 3)):
+        whole(name, 1, example, optional=True)
+    number("warmup_steps", 0, 10**9, 0.03)
+    number("weight_decay", 0, 10, 0.01)
+    number("max_grad_norm", 0, 1e9, 1.0)
+    whole("seed", 0, 0)
+    need(isinstance(recipe.heldout, str) or (isinstance(recipe.heldout, (int, float)) and 0 <= recipe.heldout < 1),
+         f"heldout is {recipe.heldout!r}; it must be a share below 1, or a source of rows.", "Use heldout=0.1.")
+    for name in ("early_stopping", "keep_best"):
+        need(not getattr(recipe, name) or recipe.heldout != 0, f"{name} needs held-out rows, and heldout is 0.", "Use heldout=0.1.")
+    unknown = sorted(set(recipe.optimizer_arguments) - {"beta1", "beta2", "epsilon"})
+    need(not unknown, f"optimizer_arguments has {unknown[:1]}, which is none of beta1, beta2, epsilon.",
+         "Give other optimizer options as training_arguments={'optim_args': ...}.")
+    ours = sorted(set(recipe.training_arguments) & OURS)
+    need(not ours, f"training_arguments sets {', '.join(ours)}, which the recipe itself decides.", "Use the recipe's own field.")
+
+
+OURS = frozenset({
+    "output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
+    "warmup_steps", "warmup_ratio", "optim", "weight_decay", "max_grad_norm", "seed", "eval_strategy", "eval_steps", "save_strategy", "save_steps",
+    "save_total_limit", "logging_steps", "logging_strategy", "report_to", "bf16", "fp16", "remove_unused_columns", "load_best_model_at_end",
+    "metric_for_best_model", "disable_tqdm", "push_to_hub", "adam_beta1", "adam_beta2", "adam_epsilon"})
+"""Training arguments that recipes spell themselves, or that the journal relies on."""
+
+
+def check_live(values: dict[str, Any]) -> None:
+    """Raises `RecipeError` where a change cannot be made while a run goes."""
+    if not values:
+        raise RecipeError("Nothing to change was given.", f"Name one of {', '.join(LIVE)}.")
+    for name, value in values.items():
+        if name not in LIVE:
+            raise RecipeError(f"{name!r} cannot be changed while a run goes.", f"These can: {', '.join(LIVE)}. For others, start a new run.")
+        least, most = LIVE[name]
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
+        if name == "evaluate_every":
+            good = good and float(value).is_integer()
+        if not good:
+            raise RecipeError(f"{name} cannot be {value!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")
+
+
+def resolve_model(model: str) -> str:
+    """The folder or hub id behind a recipe's `model`."""
+    if model == "town":
+        return str(town.base_folder())
+    loading.check_source(model)
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.is_dir() else model
+
+
+def load(model: str = "town", **options: Any) -> tuple[Any, Any]:
+    """`(model, tokenizer)` of "town", a folder or a hub id, in this process."""
+    return loading.load(resolve_model(model), **options)
+
+
+def difference(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
+    """`(field, in first, in second)` for every field that differs, the method's own fields as `method.rank`."""
+    a, b = (_flat(recipe) for recipe in (first, second))
+    return [(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    body = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
+    method = body.pop("method").to_json()
+    return body | {"method": method.pop("name")} | {f"method.{name}": value for name, value in method.items()}
+
+
+def warmup_count(recipe: Recipe, steps: int) -> int:
+    """Warm-up in steps."""
+    return math.ceil(recipe.warmup_steps * steps) if recipe.warmup_steps < 1 else int(recipe.warmup_steps)
+
+
+def schedule_shape(recipe: Recipe, step: int, steps: int) -> float:
+    """The learning rate of step `step` + 1 as a share of the peak, as transformers' schedules have it (`get_scheduler`)."""
+    warmup = warmup_count(recipe, steps)
+    if step < warmup:
+        return step / max(1, warmup)
+    if recipe.schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, steps - warmup)
+    if recipe.schedule == "linear":
+        return max(0.0, 1.0 - progress)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Its fields are " + ", ".join(names) + "."
