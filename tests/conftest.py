@@ -1,0 +1,42 @@
+"""What every test shares: an environment without the network, a device queue of the session's own, and the real data.
+
+It does not start browsers, kernels or workers: the folders that need them have a conftest of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Set for this process and every worker, kernel and notebook it starts: a test that reaches for the network fails at once."""
+
+QUEUE_FOLDER = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sets the environment before any test module, and so any of our packages, is imported."""
+    os.environ.update(OFFLINE)
+    config.stash[QUEUE_FOLDER] = tempfile.mkdtemp(prefix="workbench-queue-")
+    os.environ["WORKBENCH_QUEUE"] = config.stash[QUEUE_FOLDER]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes the session's queue; a worker that a failed test left behind may still hold a file in it."""
+    shutil.rmtree(config.stash[QUEUE_FOLDER], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, from WORKBENCH_REAL_DATA. Skips when it is not set, fails when it names no folder."""
+    name = os.environ.get("WORKBENCH_REAL_DATA")
+    if not name:
+        pytest.skip("set WORKBENCH_REAL_DATA to the folder of real data (CI takes ../shared/data)")
+    folder = Path(name)
+    if not folder.is_dir():
+        pytest.fail(f"WORKBENCH_REAL_DATA is {name}, and there is no such folder: correct it, or unset it to skip these tests")
+    return folder.resolve()
