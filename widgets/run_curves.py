@@ -1,0 +1,175 @@
+"""A run as curves and marks, ready to be drawn: plain arrays, an exponential average, the words on its change-marks.
+
+Reads a `History`; knows neither plotly nor widgets, and never touches the disk.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from workbench.journal.history import History
+
+SHORT = {"learning_rate": "lr", "evaluate_every": "evaluate every", "max_grad_norm": "clip", "batch_size": "batch", "max_length": "max length",
+         "method.rank": "rank", "method.alpha": "alpha", "checkpoint_every": "checkpoint every", "warmup_steps": "warm-up"}
+"""Names of settings as marks and tables show them; others lose their underscores."""
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d{6}-(?=.)")
+
+
+def short_name(folder_name: str) -> str:
+    """`2026-11-21_093015-town-lora8` -> `town-lora8`: the name without the time it was started."""
+    return _STAMP.sub("", folder_name)
+
+
+def field_words(name: str) -> str:
+    return SHORT.get(name) or name.replace("_", " ").replace(".", " ")
+
+
+def value_words(value: Any) -> str:
+    """0.0003 -> `3e-4`, 0.15 -> `0.15`, None -> `none`, "cosine" -> `cosine`; long values are cut at 40 characters."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and math.isfinite(value) and value != 0 and abs(value) < 0.01:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def change_words(name: str, old: Any, new: Any) -> str:
+    return f"{field_words(name)} {value_words(old)} → {value_words(new)}"
+
+
+class Average:
+    """Exponential average of a stream, with the start-up bias taken out; what is not finite is passed over.
+
+    With `span` steps, alpha = 2 / (span + 1); equals pandas' `ewm(span=span, adjust=True, ignore_na=True).mean()`.
+    """
+
+    def __init__(self, span: float):
+        if span < 1:
+            raise ValueError("span is a number of steps, 1 or more")
+        self.keep = 1 - 2 / (span + 1)
+        self.total = self.weight = 0.0
+
+    def extend(self, values: Sequence[float]) -> np.ndarray:
+        """The average after each of `values`; NaN until the first finite value."""
+        out = np.empty(len(values))
+        for i, value in enumerate(values):
+            if math.isfinite(value):
+                self.total = self.keep * self.total + value
+                self.weight = self.keep * self.weight + 1
+            out[i] = self.total / self.weight if self.weight else math.nan
+        return out
+
+
+def automatic_span(steps: int | None) -> int:
+    """How many steps the line is averaged over when nobody said: a fiftieth of the run, 5 to 100."""
+    return min(100, max(5, round((steps or 1000) / 50)))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at `step` and may explain the curve after it."""
+
+    step: int
+    words: str
+    fork: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class RunCurves:
+    """What drawing needs to know of one run. All arrays of one length, NaN where unknown."""
+
+    name: str
+    steps: int | None = None
+    step: np.ndarray = field(default_factory=lambda: np.empty(0))
+    loss: np.ndarray = field(default_factory=lambda: np.empty(0))
+    learning_rate: np.ndarray = field(default_factory=lambda: np.empty(0))
+    grad_norm: np.ndarray = field(default_factory=lambda: np.empty(0))
+    tokens_per_s: np.ndarray = field(default_factory=lambda: np.empty(0))
+    memory_gib: np.ndarray = field(default_factory=lambda: np.empty(0))
+    heldout_step: np.ndarray = field(default_factory=lambda: np.empty(0))
+    heldout: np.ndarray = field(default_factory=lambda: np.empty(0))
+    marks: list[Mark] = field(default_factory=list)
+    clip: float | None = None
+    """The gradient norm above which it is clipped; None or 0 where it is not."""
+    rest_step: np.ndarray = field(default_factory=lambda: np.empty(0))
+    rest_rate: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """The schedule still to come: steps and the learning rate there."""
+
+    def average(self, span: float) -> np.ndarray:
+        return Average(span).extend(self.loss)
+
+
+def curves_of(history: History, name: str, *, clip: float | None = None, shape: Callable[[int], float] | None = None,
+              peak: float | None = None, fork_changes: Sequence[tuple[str, Any, Any]] = ()) -> RunCurves:
+    """The curves of `history`.
+
+    `shape(step)` is the schedule's factor in 0..1 and `peak` the learning rate it started with: with both, the rest of the schedule
+    is drawn too. `fork_changes` are the settings (name, old, new) in which a fork differs from its parent.
+    """
+    columns = {key: np.asarray(values) for key, values in history.metrics().items()}
+    known = [(e.step, e.loss) for e in history.evaluations if e.loss is not None]
+    rest_step = rest_rate = np.empty(0)
+    peak = history.setting("learning_rate", peak)
+    if shape and peak and history.steps and history.step < history.steps:
+        rest_step = np.unique(np.linspace(history.step, history.steps, 60).round())
+        rest_rate = np.array([peak * shape(int(s)) for s in rest_step])
+    return RunCurves(name=name, steps=history.steps, **{key: columns[key] for key in ("step", "loss", "learning_rate", "grad_norm", "tokens_per_s",
+                                                                                  "memory_gib")},
+                     heldout_step=np.array([s for s, _ in known], float), heldout=np.array([v for _, v in known], float),
+                     marks=marks_of(history, fork_changes), clip=clip, rest_step=rest_step, rest_rate=rest_rate)
+
+
+def marks_of(history: History, fork_changes: Sequence[tuple[str, Any, Any]] = ()) -> list[Mark]:
+    """Forks, changes and resumptions in order of step; what happened at one step shares one mark."""
+    words: dict[int, list[str]] = {}
+    fork_step = history.forked.step if history.forked else None
+    if fork_step is not None:
+        words[fork_step] = ["fork"] + [change_words(*change) for change in fork_changes]
+    for change in history.changes:
+        said = change_words(change.field, change.old, change.new)
+        if said not in words.setdefault(change.step, []):
+            words[change.step].append(said)
+    for step in history.resumptions:
+        said = f"resumed from {step}"
+        if said not in words.setdefault(step, []):
+            words[step].append(said)
+    return [Mark(step, " · ".join(said), step == fork_step) for step, said in sorted(words.items())]
+
+
+@dataclass(slots=True, kw_only=True)
+class Overlay:
+    """One line drawn for comparison: a run, or several that differ only by seed (then their mean, in a band from least to most)."""
+
+    label: str
+    runs: list[RunCurves]
+    parent: bool = False
+
+    @property
+    def heldout(self) -> bool:
+        """Whether the line shows held-out loss (every run has some) rather than the averaged training loss."""
+        return all(len(run.heldout) > 1 for run in self.runs)
+
+    def line(self, span: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(steps, mean, least, most), over the steps that all its runs have reached."""
+        lines = []
+        for run in self.runs:
+            step, value = (run.heldout_step, run.heldout) if self.heldout else (run.step, run.average(span))
+            fine = np.isfinite(value)
+            if fine.any():
+                lines.append((step[fine], value[fine]))
+        if not lines:
+            return (np.empty(0),) * 4
+        low, high = max(s[0] for s, _ in lines), min(s[-1] for s, _ in lines)
+        grid = np.unique(np.concatenate([s[(s >= low) & (s <= high)] for s, _ in lines]))
+        if not len(grid):
+            return (np.empty(0),) * 4
+        table = np.array([np.interp(grid, s, v) for s, v in lines])
+        return grid, table.mean(0), table.min(0), table.max(0)

@@ -1,0 +1,305 @@
+"""The run monitor's figure: loss over learning rate, gradient norm, speed and memory, as one plotly dict.
+
+`figure(this, overlays, width)` is a pure function of curves that were read elsewhere (`run_curves.py`). It places every word itself, in
+pixels of the sheet it composes, so that no two touch. It neither thins out points (the live figure does, for the screen) nor draws.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from widgets.frame.sheet import Sheet, ink, number, plain
+from widgets.run_curves import Overlay, RunCurves
+
+Width = Literal["wide", "medium", "narrow"]
+GROWING = ("raw", "train", "rate", "grad", "speed", "memory")
+"""Uids of the traces that only ever grow while a run goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The composition for one width class; lengths in px."""
+
+    width: int
+    columns: int
+    loss: int
+    small: int
+    right: int
+    stretch: float
+
+
+FORMS: dict[Width, Form] = {"wide": Form(862, 4, 300, 156, 92, 1.268), "medium": Form(420, 2, 262, 138, 78, 1.08), "narrow": Form(380, 2, 262, 138, 78, 1.0)}
+GAP, LETTER = 22, 0.53
+"""Px between small cells; the mean width of a letter as a share of its size."""
+STYLES = (("orange", "dashdot"), ("purple", "longdash"), ("sky", "dash"), ("green", "longdashdot"))
+"""Colour and dash of the overlaid runs; the parent is grey and dotted."""
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in px from the sheet's top left."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: "Box", gap: float = 0) -> bool:
+        return (self.left < other.right + gap and other.left < self.right + gap and self.top < other.bottom + gap and other.top < self.bottom + gap)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A cell's axes: its number, its plot area in px, the ranges it shows."""
+
+    axis: str
+    area: Box
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def px(self, value: float) -> float:
+        return self.area.left + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.area.right - self.area.left)
+
+    def py(self, value: float) -> float:
+        return self.area.bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.area.bottom - self.area.top)
+
+
+def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wide", span: float = 20, empty: tuple[str, str] = ("", ""),
+           height: float | None = None) -> dict:
+    """{"data", "layout"} of the run `this` with others laid over its loss.
+
+    `span` is the number of steps the line is averaged over, `empty` the two sentences shown while there is no step, `height` in px
+    makes it taller than it was composed (never shorter).
+    """
+    form = FORMS[width]
+    rows = 4 // form.columns
+    composed = form.loss + rows * (form.small + 14)
+    sheet = Sheet(form.width, composed, max(form.stretch, (height or 0) / composed))
+    if not len(this.step) and not any(len(run.step) for overlay in overlays for run in overlay.runs):
+        return _empty(sheet, *empty)
+    average = this.average(span)
+    lines = [overlay.line(span) for overlay in overlays]
+    end = _last_step(this, lines)
+    loss = _cell(sheet, (0, 0, form.width, form.loss), "Loss", "nats per token", (0, end), _loss_range(this, average, lines), xtitle="step",
+                 gutter=38, right=form.right, foot=38, steps=6 if form.columns == 4 else 5)
+    taken = _flags(sheet, loss, this)
+    small = _small_cells(sheet, form, this, end)
+    for mark in this.marks:
+        sheet.change([loss.axis, *[plot.axis for plot in small]], mark.step)
+    labels = _overlays(sheet, loss, overlays, lines, form)
+    labels += _loss_lines(sheet, loss, this, average)
+    _place(sheet, loss, labels, taken)
+    return sheet.figure()
+
+
+# ---- the loss
+
+def _last_step(this: RunCurves, lines: Sequence[tuple]) -> float:
+    ends = [this.steps or 0, *(this.step[-1:]), *(this.rest_step[-1:])] + [grid[-1] for grid, *_ in lines if len(grid)]
+    return max(1.0, float(max(ends)))
+
+
+def _loss_range(this: RunCurves, average: np.ndarray, lines: Sequence[tuple]) -> tuple[float, float]:
+    """What to show of the loss: all of it but the first steps, which may be ten times the rest, and lone spikes of the raw line."""
+    low, high = [], []
+    for step, value, raw in [(this.step, average, this.loss)] + [(grid, mean, mean) for grid, mean, *_ in lines]:
+        fine = np.isfinite(value)
+        step, value, raw = step[fine], value[fine], raw[fine]
+        if not len(value):
+            continue
+        late = (step >= step[0] + 0.06 * (step[-1] - step[0])) if len(value) >= 12 else np.ones(len(value), bool)
+        shown, noise = value[late], raw[late][np.isfinite(raw[late])]
+        low += [shown.min(), np.quantile(noise, 0.03) if len(noise) else shown.min()]
+        high += [np.quantile(shown, 0.97), shown[-1], np.quantile(noise, 0.9) if len(noise) else shown[-1]]
+    points = this.heldout[np.isfinite(this.heldout)]
+    if len(points):
+        low.append(points.min())
+        high += [*points[-3:], np.quantile(points, 0.9)]
+    if not low:
+        return 0.0, 1.0
+    bottom, top = float(min(low)), float(max(high))
+    pad = max(0.07 * (top - bottom), 0.02 * abs(top), 1e-3)
+    return (max(0.0, bottom - pad) if bottom >= 0 else bottom - pad), top + pad
+
+
+def _loss_lines(sheet: Sheet, plot: Plot, this: RunCurves, average: np.ndarray) -> list[dict]:
+    """This run's lines; returns the labels to place at their ends."""
+    raw_there = len(this.step) > 1
+    sheet.line(plot.axis, this.step, this.loss, "blue", width=1, opacity=.28, hoverinfo="skip", uid="raw", name="raw")
+    sheet.line(plot.axis, this.step, average, "blue", uid="train", name="train", mode="lines" if raw_there else "lines+markers",
+               hovertemplate="step %{x:,d}<br>loss %{y:.3f}, averaged<extra></extra>")
+    sheet.add(plot.axis, x=this.heldout_step, y=this.heldout, mode="markers", uid="heldout", name="held out", cliponaxis=False,
+              marker=dict(size=7, symbol="circle", color=ink("surface"), line=dict(color=ink("blue"), width=2)),
+              hovertemplate="step %{x:,d}<br>held-out loss %{y:.3f}<extra></extra>")
+    for mark in this.marks:
+        near = np.flatnonzero(np.isfinite(average) & (this.step <= mark.step))
+        if mark.fork and len(near):
+            sheet.add(plot.axis, x=[mark.step], y=[float(average[near[-1]])], mode="markers", uid="fork", name="fork", hoverinfo="skip",
+                      marker=dict(size=10, symbol="diamond", color=ink("blue"), line=dict(color=ink("surface"), width=1.5), opacity=1))
+    labels = []
+    if len(this.heldout):
+        labels.append(dict(x=float(this.heldout_step[-1]), y=float(this.heldout[-1]), text="held out", colour="blue-text", dx=10))
+    there = np.flatnonzero(np.isfinite(average))
+    if len(there):
+        labels.append(dict(x=float(this.step[there[-1]]), y=float(average[there[-1]]), text="train", colour="blue-text", dx=10))
+    return labels
+
+
+def _overlays(sheet: Sheet, plot: Plot, overlays: Sequence[Overlay], lines: Sequence[tuple], form: Form) -> list[dict]:
+    labels, styles = [], iter(STYLES * (1 + len(overlays) // len(STYLES)))
+    for k, (overlay, (grid, mean, least, most)) in enumerate(zip(overlays, lines, strict=True)):
+        if not len(grid):
+            continue
+        colour, dash = ("grey", "dot") if overlay.parent else next(styles)
+        several = len(overlay.runs) > 1
+        what = "held out" if overlay.heldout else "train"
+        if several:
+            sheet.add(plot.axis, x=np.concatenate([grid, grid[::-1]]), y=np.concatenate([most, least[::-1]]), mode="lines", fill="toself", opacity=.2,
+                      fillcolor=ink(colour), line=dict(width=0), hoverinfo="skip", uid=f"band-{k}", name=plain(overlay.label) + ", range")
+        sheet.line(plot.axis, grid, mean, colour, dash, 1.5, uid=f"overlay-{k}", name=plain(overlay.label),
+                   hovertemplate=f"{plain(overlay.label)}<br>step %{{x:,d}}<br>{what} loss %{{y:.3f}}<extra></extra>")
+        room = int((form.right - 8) / (12 * LETTER))
+        second = what if not several else f"{what}, {len(overlay.runs)} seeds"
+        text = "<br>".join(plain(_middle(part, room)) for part in (overlay.label, second))
+        labels.append(dict(x=float(grid[-1]), y=float(mean[-1]), text=text, colour=f"{colour}-text", dx=6))
+    return labels
+
+
+def _middle(text: str, letters: int) -> str:
+    """`text` in at most `letters` letters, the middle left out: names differ at both ends."""
+    if len(text) <= letters:
+        return text
+    head = (letters - 1) // 2
+    return text[:head] + "…" + text[len(text) - (letters - 1 - head):]
+
+
+def _size(text: str, size: int) -> tuple[float, float]:
+    """Width and height in px of a label, roughly. Entities count as one letter."""
+    parts = [part.replace("&lt;", "<").replace("&gt;", ">").replace("&#36;", "$").replace("&amp;", "&") for part in text.split("<br>")]
+    return max(len(part) for part in parts) * size * LETTER, len(parts) * size * 1.3
+
+
+def _place(sheet: Sheet, plot: Plot, labels: Sequence[dict], taken: list[Box]) -> None:
+    """Each label at the end of its line, moved up or down to the nearest free place; at least 16 px from the next."""
+    for label in sorted(labels, key=lambda label: "<br>" not in label["text"]):  # those of two lines have the fewest places
+        wide, high = _size(label["text"], 12)
+        left = min(plot.px(label["x"]) + label["dx"], sheet.width - wide - 1)
+        wanted = min(max(plot.py(label["y"]), plot.area.top + high / 2), plot.area.bottom - high / 2)
+        reach = int(plot.area.bottom - plot.area.top)
+        for move in sorted(range(-reach, reach), key=abs):
+            box = Box(left, wanted + move - high / 2, left + wide, wanted + move + high / 2)
+            inside = plot.area.top <= box.top and box.bottom <= plot.area.bottom
+            if inside and not any(box.meets(other, 1) for other in taken):
+                break
+        else:
+            continue  # no free place left: better no label than two on one another
+        taken.append(box)
+        sheet.label(plot.axis, label["x"], 1 - (wanted + move - plot.area.top) / (plot.area.bottom - plot.area.top), label["text"], label["colour"],
+                    dx=left - plot.px(label["x"]), yref=f"y{plot.axis} domain", bgcolor=ink("surface"), borderpad=1)
+
+
+def _flags(sheet: Sheet, plot: Plot, this: RunCurves) -> list[Box]:
+    """The words of the marks, each in the first row where it touches no other; returns their boxes. At most half the cell is flags."""
+    taken: list[Box] = []
+    rows = max(1, int((plot.area.bottom - plot.area.top) / 2 // 24))
+    for mark in this.marks:
+        text = plain(_middle(mark.words, int((plot.area.right - plot.area.left) * .8 / (11 * LETTER))))
+        wide = _size(text, 11)[0] + 8
+        at = plot.px(mark.step)
+        left = at if at + wide <= sheet.width - 2 else at - wide
+        for row in range(rows):
+            top = plot.area.top + 2 + 24 * row
+            box = Box(left, top, left + wide, top + 20)
+            if not any(box.meets(other, 4) for other in taken):
+                taken.append(box)
+                sheet.label(plot.axis, mark.step, 1, text, "ink", yref=f"y{plot.axis} domain", valign="top", dy=-2 - 24 * row, size=11,
+                            anchor="left" if left == at else "right", bgcolor=ink("surface"), bordercolor=ink("ink-2"), borderwidth=1, borderpad=3,
+                            hovertext=plain(mark.words), captureevents=False)
+                break
+    return taken
+
+
+# ---- the small cells
+
+def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[Plot]:
+    rate_top = max([*_finite(this.learning_rate), *_finite(this.rest_rate)], default=0.0)
+    power = math.floor(math.log10(rate_top)) if rate_top > 0 else 0
+    scale = 10.0 ** -power
+    grad_top = _high(this.grad_norm)
+    clip = this.clip if this.clip and this.clip <= 4 * max(grad_top, 1e-12) else None
+    cells = (("Learning rate", "× 10" + str(power).translate(SUPERSCRIPT) if power else "", rate_top * scale),
+             ("Gradient norm", "before clip", max(grad_top, clip or 0)), ("Speed", "tokens/s", _high(this.tokens_per_s)), ("Memory", "GiB", _high(this.memory_gib)))
+    across = (form.width - GAP * (form.columns - 1)) / form.columns
+    plots = []
+    for k, (name, unit, most) in enumerate(cells):
+        column, row = k % form.columns, k // form.columns
+        last = row == 4 // form.columns - 1
+        top, left = form.loss + 14 + row * (form.small + 14), column * (across + GAP)
+        plots.append(_cell(sheet, (left, top, left + across, top + form.small), name, unit, (0, end), (0, 1.12 * most or 1.0), xtitle="step" if last else "",
+                           gutter=38, right=18, foot=38 if last else 20, steps=2, ticks=3))
+    rate, grad, speed, memory = plots
+    sheet.line(rate.axis, this.step, this.learning_rate * scale, "blue", uid="rate", name="learning rate", meta=dict(scale=scale),
+               hovertemplate=f"step %{{x:,d}}<br>%{{y:.3g}} × 10{str(power).translate(SUPERSCRIPT)}<extra></extra>")
+    sheet.line(rate.axis, this.rest_step, this.rest_rate * scale, "blue", "dot", 1.25, opacity=.6, uid="rest", name="learning rate to come", hoverinfo="skip")
+    for plot, uid, name, values, width, form_of in ((grad, "grad", "gradient norm", this.grad_norm, 1.25, ".3g"),
+                                                    (speed, "speed", "tokens/s", this.tokens_per_s, 1.25, ",.0f"), (memory, "memory", "GiB", this.memory_gib, 2, ".2f")):
+        sheet.line(plot.axis, this.step, values, "blue", width=width, uid=uid, name=name, hovertemplate=f"step %{{x:,d}}<br>{name} %{{y:{form_of}}}<extra></extra>")
+    if clip:
+        sheet.rule(grad.axis, y=clip, colour="vermillion", dash="dash")
+        sheet.label(grad.axis, 1, clip, "clip", "vermillion-text", anchor="right", valign="bottom", size=11, dy=1, xref=f"x{grad.axis} domain")
+    known = np.flatnonzero(np.isfinite(this.memory_gib))
+    if len(known):
+        step, value = float(this.step[known[-1]]), float(this.memory_gib[known[-1]])
+        text = number(value, 1 if value >= 10 else 2)
+        first = memory.px(step) - _size(text, 11)[0] < memory.area.left
+        sheet.label(memory.axis, step, value, text, "blue-text", valign="top", anchor="left" if first else "right", dy=-4, size=11)
+    return plots
+
+
+def _finite(values: np.ndarray) -> list[float]:
+    return [float(v) for v in values[np.isfinite(values)]]
+
+
+def _high(values: np.ndarray) -> float:
+    """The top of what is worth seeing: the largest value, unless a few at the start stand far above the rest. 0 where nothing is known."""
+    fine = values[np.isfinite(values)]
+    if not len(fine):
+        return 0.0
+    top = float(fine.max())
+    usual = float(np.quantile(fine, 0.98))
+    return top if len(fine) < 50 or top <= 3 * usual else 1.5 * usual
+
+
+def _cell(sheet: Sheet, box: tuple[float, float, float, float], name: str, unit: str, x: tuple[float, float], y: tuple[float, float], *, xtitle: str,
+          gutter: float, right: float, foot: float, steps: int, ticks: int = 5) -> Plot:
+    """A cell with ticks of its own, so that the static picture has the same ones as the page."""
+    (x0, y0, x1, y1), top = box, 26
+    axes = [dict(range=list(span), tickvals=values, ticktext=words) for span, (values, words) in ((x, _ticks(*x, steps, whole=True)), (y, _ticks(*y, ticks)))]
+    axis = sheet.cell(x0, y0, x1, y1, name, unit, xtitle, gutter=gutter, right=right, foot=foot, top=top, x=axes[0], y=axes[1])
+    area = Box(x0 + gutter, y0 * sheet.stretch + top, x1 - right, y1 * sheet.stretch - foot)
+    return Plot(axis, area, x, y)
+
+
+def _ticks(low: float, high: float, about: int, whole: bool = False) -> tuple[list[float], list[str]]:
+    """At most `about` + 1 round values in [low, high] and their words; steps of 1, 2, 2.5 or 5 times a power of ten."""
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    if whole:
+        step = max(1.0, float(math.ceil(step)))
+    values = [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    decimals = next((d for d in range(7) if abs(step - round(step, d)) < step * 1e-6), 7)
+    return values, [number(v, decimals) for v in values]
+
+
+def _empty(sheet: Sheet, headline: str, more: str) -> dict:
+    """What is missing and what brings it; no axes, no fake chart."""
+    for text, colour, dy, size in ((f"<b>{plain(headline)}</b>", "ink", 12, 13), (plain(more), "ink-2", -12, 12)):
+        sheet.label("", .5, .5, text, colour, anchor="center", dy=dy, size=size, xref="paper", yref="paper")
+    figure = sheet.figure()
+    figure["layout"] |= dict(xaxis=dict(visible=False, fixedrange=True), yaxis=dict(visible=False, fixedrange=True))
+    return figure
