@@ -20,8 +20,9 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 run: install
 ifeq ($(filter-out 0,$(HEADLESS)),)
-	$(BIN)/jupyter lab --ip=127.0.0.1 $(ALLOW_ROOT) $(TOUR)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(ALLOW_ROOT) $(TOUR)
 else
+	@rm -f build/tour.html
 	$(BIN)/python tools/execute_notebook.py $(TOUR) --output build
 	mv build/00_tour.html build/tour.html
 	@echo "build/tour.html is ready: it needs no kernel"
