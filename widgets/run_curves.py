@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from widgets.frame.sheet import number
 from workbench.journal.history import History
 
 SHORT = {"learning_rate": "lr", "evaluate_every": "evaluate every", "max_grad_norm": "clip", "batch_size": "batch", "max_length": "max length",
@@ -138,7 +139,7 @@ def marks_of(history: History, fork_changes: Sequence[tuple[str, Any, Any]] = ()
         if said not in words.setdefault(change.step, []):
             words[change.step].append(said)
     for step in history.resumptions:
-        said = f"resumed from {step}"
+        said = f"resumed from {number(step)}"
         if said not in words.setdefault(step, []):
             words[step].append(said)
     return [Mark(step, " · ".join(said), step == fork_step) for step, said in sorted(words.items())]

@@ -163,7 +163,7 @@ def _overlays(sheet: Sheet, plot: Plot, overlays: Sequence[Overlay], lines: Sequ
         sheet.line(plot.axis, grid, mean, colour, dash, 1.5, uid=f"overlay-{k}", name=plain(overlay.label),
                    hovertemplate=f"{plain(overlay.label)}<br>step %{{x:,d}}<br>{what} loss %{{y:.3f}}<extra></extra>")
         room = int((form.right - 8) / (12 * LETTER))
-        second = what if not several else f"{what}, {len(overlay.runs)} seeds"
+        second = f"{what} ×{len(overlay.runs)}" if several else what
         text = "<br>".join(plain(_middle(part, room)) for part in (overlay.label, second))
         labels.append(dict(x=float(grid[-1]), y=float(mean[-1]), text=text, colour=f"{colour}-text", dx=6))
     return labels
@@ -180,26 +180,33 @@ def _middle(text: str, letters: int) -> str:
 def _size(text: str, size: int) -> tuple[float, float]:
     """Width and height in px of a label, roughly. Entities count as one letter."""
     parts = [part.replace("&lt;", "<").replace("&gt;", ">").replace("&#36;", "$").replace("&amp;", "&") for part in text.split("<br>")]
-    return max(len(part) for part in parts) * size * LETTER, len(parts) * size * 1.3
+    return max(len(part) for part in parts) * size * LETTER, len(parts) * size * 1.34
 
 
-def _place(sheet: Sheet, plot: Plot, labels: Sequence[dict], taken: list[Box]) -> None:
-    """Each label at the end of its line, moved up or down to the nearest free place; at least 16 px from the next."""
-    for label in sorted(labels, key=lambda label: "<br>" not in label["text"]):  # those of two lines have the fewest places
+def _place(sheet: Sheet, plot: Plot, labels: Sequence[dict], flags: list[Box]) -> None:
+    """Each label at the end of its line; where two would be less than 16 px apart they are pushed apart, in the order of their lines.
+
+    Labels stay below the flags. One for which no room is left is dropped: better no label than two on one another.
+    """
+    area, spots = plot.area, []
+    for label in labels:
         wide, high = _size(label["text"], 12)
         left = min(plot.px(label["x"]) + label["dx"], sheet.width - wide - 1)
-        wanted = min(max(plot.py(label["y"]), plot.area.top + high / 2), plot.area.bottom - high / 2)
-        reach = int(plot.area.bottom - plot.area.top)
-        for move in sorted(range(-reach, reach), key=abs):
-            box = Box(left, wanted + move - high / 2, left + wide, wanted + move + high / 2)
-            inside = plot.area.top <= box.top and box.bottom <= plot.area.bottom
-            if inside and not any(box.meets(other, 1) for other in taken):
-                break
-        else:
-            continue  # no free place left: better no label than two on one another
-        taken.append(box)
-        sheet.label(plot.axis, label["x"], 1 - (wanted + move - plot.area.top) / (plot.area.bottom - plot.area.top), label["text"], label["colour"],
-                    dx=left - plot.px(label["x"]), yref=f"y{plot.axis} domain", bgcolor=ink("surface"), borderpad=1)
+        roof = max([area.top, *(flag.bottom + 2 for flag in flags if flag.left < left + wide and left < flag.right)])
+        spots.append(dict(label, left=left, right=left + wide, half=high / 2, roof=roof, at=plot.py(label["y"])))
+    spots.sort(key=lambda spot: spot["at"])
+
+    def beside(first: dict, others: Sequence[dict]) -> list[dict]:
+        return [other for other in others if other["left"] < first["right"] and first["left"] < other["right"]]
+
+    for k, spot in enumerate(spots):
+        spot["at"] = max([spot["at"], spot["roof"] + spot["half"], *(other["at"] + other["half"] + spot["half"] for other in beside(spot, spots[:k]))])
+    for k, spot in reversed(list(enumerate(spots))):
+        spot["at"] = min([spot["at"], area.bottom - spot["half"], *(other["at"] - other["half"] - spot["half"] for other in beside(spot, spots[k + 1:]))])
+    for spot in spots:
+        if spot["at"] - spot["half"] >= spot["roof"] - 0.01:
+            sheet.label(plot.axis, spot["x"], 1 - (spot["at"] - area.top) / (area.bottom - area.top), spot["text"], spot["colour"],
+                        dx=spot["left"] - plot.px(spot["x"]), yref=f"y{plot.axis} domain", bgcolor=ink("surface"), borderpad=1)
 
 
 def _flags(sheet: Sheet, plot: Plot, this: RunCurves) -> list[Box]:
@@ -256,7 +263,7 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[
         step, value = float(this.step[known[-1]]), float(this.memory_gib[known[-1]])
         text = number(value, 1 if value >= 10 else 2)
         first = memory.px(step) - _size(text, 11)[0] < memory.area.left
-        sheet.label(memory.axis, step, value, text, "blue-text", valign="top", anchor="left" if first else "right", dy=-4, size=11)
+        sheet.label(memory.axis, step, value, text, "blue-text", valign="top", anchor="left" if first else "right", dy=-4, size=11, bgcolor=ink("surface"))
     return plots
 
 
