@@ -52,10 +52,9 @@ class Figures:
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[str], max_new_tokens: int = 24) -> list[str]:
     """Greedy continuations, without special tokens, of prompts that are padded on the left and run together."""
-    tokenizer.padding_side = "left"
     replies = []
     for start in range(0, len(prompts), 120):
-        batch = tokenizer(prompts[start:start + 120], return_tensors="pt", padding=True)
+        batch = tokenizer(prompts[start:start + 120], return_tensors="pt", padding=True, padding_side="left")
         out = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], do_sample=False,
                              max_new_tokens=max_new_tokens)
         replies += tokenizer.batch_decode(out[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)
@@ -86,7 +85,6 @@ def teach(model, tokenizer):
     model = get_peft_model(model, adapter)
     chats = [[{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]
              for row in rows("instructions")]
-    tokenizer.padding_side = "right"
     batch = tokenizer.apply_chat_template(chats, return_dict=True, return_assistant_tokens_mask=True, padding=True, return_tensors="pt")
     labels = batch["input_ids"].masked_fill(torch.as_tensor(batch["assistant_masks"]) == 0, -100)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
