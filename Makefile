@@ -64,4 +64,4 @@ install-test: .venv/installed-test
 
 clean:
 	rm -rf build .pytest_cache *.egg-info
-	find workbench widgets tests tools notebooks -name __pycache__ -prune -exec rm -rf {} +
+	find . -name .venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
