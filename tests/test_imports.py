@@ -39,9 +39,11 @@ FLOORS = {
     "workbench.__main__": 4,
     "workbench": 5,
     "widgets.frame": 6,
-    "widgets.run_monitor": 7,
-    "widgets.workbench_app": 8,
-    "widgets": 9,
+    "widgets.run_curves": 7,
+    "widgets.run_monitor_figure": 8,
+    "widgets.run_monitor": 9,
+    "widgets.workbench_app": 10,
+    "widgets": 11,
 }
 
 GROUND = ("journal", "templates", "models", "adapters", "quantization", "alignment", "town")
@@ -184,7 +186,7 @@ MODULES = ("workbench", "workbench.recipes", "workbench.runs", "workbench.traini
         ("workbench.runs.report", "def f():\n    import plotly.graph_objects as go\n", "knows nothing of widgets"),
         ("workbench.runs.report", "from widgets import RunMonitor\n", "knows nothing of widgets"),
         ("widgets.rank_explorer", "from widgets.run_monitor import RunMonitor\n", "panels never import each other"),
-        ("widgets.frame.panel", "from ..run_monitor import RunMonitor\n", "up from floor 6 to 7"),
+        ("widgets.frame.panel", "from ..run_monitor import RunMonitor\n", "up from floor 6 to 9"),
         ("workbench.novelty.thing", "import json\n", "stands on no floor"),
     ],
 )
