@@ -41,7 +41,7 @@ class StatusLine(anywidget.AnyWidget):
     sentence = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
     help = traitlets.Unicode("").tag(sync=True)
-    open = traitlets.Unicode("").tag(sync=True)
+    drawers = traitlets.Unicode("").tag(sync=True)
     """Which drawer is open: "", "code" or "help"; kept here so that a second view shows the same."""
 
     def __init__(self, on_leave: Callable[[], object] | None = None, **more: Any) -> None:
