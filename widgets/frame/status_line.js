@@ -29,13 +29,17 @@ function mark(kind) {
   return svg;
 }
 
-// What ipywidgets leaves without a name. Idempotent: writes only what differs, so that watching its own writes ends.
+// What ipywidgets leaves without a name (and what it names "null"). Idempotent: writes only what differs, so that watching its own writes ends.
 function nameControls(panel) {
   const set = (node, key, value) => { if (value && node.getAttribute(key) !== value) node.setAttribute(key, value); };
   for (const control of panel.querySelectorAll(".widget-inline-hbox")) {
     const label = control.querySelector(":scope > .widget-label")?.textContent.trim();
+    for (const named of control.querySelectorAll("[title='null']")) named.removeAttribute("title");
     const value = control.querySelector(":scope > .widget-readout")?.textContent.trim();
     for (const handle of control.querySelectorAll(".noUi-handle")) { set(handle, "aria-label", label); set(handle, "aria-valuetext", value); }
+    const one = control.querySelectorAll(".noUi-handle"); // a slider of one handle gets its filled part from this share
+    const [low, high, now] = ["min", "max", "now"].map(end => Number(one[0]?.getAttribute(`aria-value${end}`)));
+    if (one.length === 1 && high > low) control.style.setProperty("--wb-share", String((now - low) / (high - low)));
     set(control.querySelector(":scope > .widget-readout") ?? control, "aria-label", value && label ? `${label}, value` : null);
     const bad = control.classList.contains("wb-bad");
     for (const input of control.querySelectorAll("input, textarea, select, .noUi-handle")) {
@@ -43,6 +47,7 @@ function nameControls(panel) {
     }
   }
   for (const group of panel.querySelectorAll(".widget-toggle-buttons")) {
+    group.querySelector(":scope > [title='null']")?.removeAttribute("title");
     const buttons = group.querySelector(".widget-toggle-button")?.parentElement;
     if (buttons) { set(buttons, "role", "group"); set(buttons, "aria-label", group.querySelector(".widget-label")?.textContent.trim()); }
   }
@@ -109,7 +114,7 @@ function render({model, el}) {
     if (!panel || naming) return;
     const soon = () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; nameControls(panel); }); } };
     naming = new MutationObserver(soon);
-    naming.observe(panel, {childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title"], characterData: true});
+    naming.observe(panel, {childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title", "aria-valuenow"], characterData: true});
     soon();
   });
   watch.observe(el);
