@@ -90,11 +90,11 @@ def detect(columns: list[str]) -> Layout:
                     f"Rename them to one of: {known}.")
 
 
-def examples(rows: list[dict[str, Any]], columns: list[str]) -> list[dict[str, Any]]:
-    """One example a row. Raises `DataError` with the row's number (from 1) where a row does not hold what its layout says."""
+def examples(rows: list[dict[str, Any]], columns: list[str], first: int = 1) -> list[dict[str, Any]]:
+    """One example a row. Raises `DataError` with the row's number (counted from `first`) where a row does not hold what its layout says."""
     layout = detect(columns)
     out = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows, start=first):
         try:
             out.append(layout.example(row))
         except ValueError as error:

@@ -208,5 +208,7 @@ def kept(path: Path) -> "pa.Table":
 
 def check_layout(table: "pa.Table") -> None:
     """Raises `DataError` where the columns are no known layout, or a row does not hold what its layout says."""
+    first = 1
     for batch in table.to_batches(max_chunksize=10_000):
-        layouts.examples(batch.to_pylist(), table.column_names)
+        layouts.examples(batch.to_pylist(), table.column_names, first)
+        first += batch.num_rows

@@ -70,6 +70,7 @@ class TakeSteps(Command):
 @dataclass(slots=True, kw_only=True)
 class Stop(Command):
     kind: ClassVar[str] = "stop"
+    at_step: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

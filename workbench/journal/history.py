@@ -157,6 +157,11 @@ class History:
         known = [e for e in self.evaluations if e.loss is not None]
         return min(known, key=lambda e: e.loss) if known else None
 
+    @property
+    def last_checkpoint(self) -> int:
+        """Step of the newest checkpoint the journal names (0: none)."""
+        return self.checkpoints[-1].step if self.checkpoints else 0
+
     def setting(self, field: str, default: Any) -> Any:
         """The value in force now of a setting that started as `default`."""
         for change in reversed(self.changes):

@@ -26,10 +26,10 @@ def check_source(source: str) -> None:
         raise WorkbenchError(f"There is no folder {path}.", 'Check the path, or use "town", which needs no download.')
 
 
-def load(source: str | Path, *, dtype: Any = None, device: str = "cpu", tokenizer_only: bool = False) -> tuple[Any, Any]:
+def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu") -> tuple[Any, Any]:
     """`(model, tokenizer)`. `source` is a transformers folder, a peft adapter folder (its base is loaded under it) or a hub id.
 
-    `dtype` None keeps float32. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
+    `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
     """
     import transformers
 
@@ -37,12 +37,13 @@ def load(source: str | Path, *, dtype: Any = None, device: str = "cpu", tokenize
     check_source(source)
     folder = Path(source).expanduser()
     adapter = folder if (folder / "adapter_config.json").exists() else None
-    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] if adapter else source
+    if adapter is None:
+        base = source
+    elif base is None:
+        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     try:
         has_own = adapter and (folder / "tokenizer_config.json").exists()
         tokenizer = transformers.AutoTokenizer.from_pretrained(source if has_own or not adapter else base, trust_remote_code=False)
-        if tokenizer_only:
-            return None, tokenizer
         model = _model(base, dtype)
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
         offline = transformers.utils.is_offline_mode()

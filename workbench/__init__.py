@@ -1,0 +1,44 @@
+"""A workbench for fine-tuning language models: `import workbench as wb`.
+
+Everything public is here and is loaded on first use, so importing costs nothing: neither torch nor transformers is imported until something needs them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "Recipe": "workbench.recipes", "difference": "workbench.recipes", "load": "workbench.recipes",
+    "LoRA": "workbench.models.methods", "Full": "workbench.models.methods",
+    "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
+    "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
+    "Stream": "workbench.training.stream", "Probes": "workbench.probes", "load_rows": "workbench.data.sources",
+    "WorkbenchError": "workbench.errors", "RecipeError": "workbench.errors", "DataError": "workbench.errors", "RunError": "workbench.errors",
+}
+__all__ = sorted(_PUBLIC)
+
+if TYPE_CHECKING:
+    from workbench.data.sources import load_rows
+    from workbench.errors import DataError, RecipeError, RunError, WorkbenchError
+    from workbench.models.methods import Full, LoRA
+    from workbench.probes import Probes
+    from workbench.recipes import Recipe, difference, load
+    from workbench.runs.attach import attach
+    from workbench.runs.fork import replay
+    from workbench.runs.listing import list_runs
+    from workbench.runs.run import Run
+    from workbench.runs.standby import standby
+    from workbench.runs.start import start, train
+    from workbench.training.stream import Stream
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"workbench has no {name!r}; it has {', '.join(__all__)}")
+    import importlib
+
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

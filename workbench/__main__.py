@@ -1,0 +1,153 @@
+"""The command line: `python -m workbench train|runs|replay`.
+
+The progress bar and plain lines go to standard error; the run folder is the last line of standard output. Exit status 0 only if the run finished
+(`train`) or every loss is the same (`replay`).
+"""
+
+import argparse
+import sys
+from typing import Any
+
+from workbench.errors import WorkbenchError
+from workbench.models.methods import METHODS, LoRA
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m workbench", description="Fine-tune language models; every run is a folder.")
+    commands = top.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train a model and wait for the end")
+    train.add_argument("--model", default="town", help='"town", a model folder or a hub id')
+    train.add_argument("--data", default="town:instructions", help='"town:NAME", a file of rows or a hub id')
+    train.add_argument("--objective", default="sft")
+    train.add_argument("--method", default="lora", choices=sorted(METHODS))
+    train.add_argument("--rank", type=int, help="of LoRA (default 8)")
+    train.add_argument("--alpha", type=float, help="of LoRA (default twice the rank)")
+    train.add_argument("--steps", type=int)
+    train.add_argument("--epochs", type=float)
+    train.add_argument("--learning-rate", type=float)
+    train.add_argument("--batch-size", type=int)
+    train.add_argument("--gradient-accumulation", type=int)
+    train.add_argument("--max-length", type=int)
+    train.add_argument("--packing", action="store_true", default=None)
+    train.add_argument("--schedule")
+    train.add_argument("--heldout", help="a share below 1, or another source")
+    train.add_argument("--evaluate-every", type=int)
+    train.add_argument("--checkpoint-every", type=int)
+    train.add_argument("--keep-checkpoints", type=int)
+    train.add_argument("--seed", type=int)
+    train.add_argument("--runs", default="runs", help="folder of runs")
+    train.add_argument("--name")
+    listing = commands.add_parser("runs", help="list the runs of a folder")
+    listing.add_argument("runs", nargs="?", default="runs")
+    replay = commands.add_parser("replay", help="run it again with its live changes and compare every loss")
+    replay.add_argument("run")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
+    try:
+        return {"train": train, "runs": runs, "replay": replay}[given.command](given)
+    except WorkbenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def train(given: argparse.Namespace) -> int:
+    from workbench.recipes import Recipe
+    from workbench.runs.start import start
+
+    method: dict[str, Any] = {"name": given.method}
+    for name in ("rank", "alpha"):
+        if getattr(given, name) is not None:
+            if given.method != LoRA.name:
+                raise WorkbenchError(f"--{name} belongs to --method lora, not {given.method}.", "Leave it out.")
+            method[name] = getattr(given, name)
+    names = ("model", "data", "objective", "steps", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "max_length", "packing",
+             "schedule", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seed")
+    fields = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if given.heldout is not None:
+        fields["heldout"] = _share_or_source(given.heldout)
+    run = start(Recipe(method=method, **fields), runs=given.runs, name=given.name)
+    try:
+        follow(run)
+    except KeyboardInterrupt:
+        print("\nStopping after this step; what was learned is kept. (Press again to leave it running.)", file=sys.stderr)
+        try:
+            run.stop()
+            run.wait()
+        except KeyboardInterrupt:
+            print("Left running.", file=sys.stderr)
+    status = run.status
+    print(status.sentence if status == "finished" else repr(status), file=sys.stderr)
+    print(run.folder)
+    return 0 if status == "finished" else 1
+
+
+def _share_or_source(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def follow(run: Any) -> None:
+    """Show a run until it ends: a bar on a terminal, else a line at each evaluation and at a twentieth of the steps."""
+    import time
+
+    from tqdm import tqdm
+
+    from workbench.runs.status import LIVING
+
+    bar = tqdm(unit="step", disable=not sys.stderr.isatty(), file=sys.stderr, dynamic_ncols=True)
+    shown = evaluations = notes = 0
+    while True:
+        status, history = run.status, run.history
+        if history.prepared and not notes:
+            notes = 1
+            for sentence in history.prepared.notes:
+                tqdm.write(sentence, file=sys.stderr)
+            for reason, count in history.prepared.dropped.items():
+                tqdm.write(f"{count} rows dropped: {reason}.", file=sys.stderr)
+        if history.steps:
+            bar.total = history.steps
+        loss = history.columns["loss"][-1] if len(history.columns["loss"]) else float("nan")
+        bar.n = history.step
+        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        bar.refresh()
+        if bar.disable and history.step > shown and history.step - shown >= max(1, (history.steps or 20) // 20):
+            print(f"step {history.step} of {history.steps}  loss {loss:.4f}", file=sys.stderr, flush=True)
+            shown = history.step
+        for event in history.evaluations[evaluations:]:
+            tqdm.write(f"step {event.step}  held-out loss {event.loss:.4f}", file=sys.stderr)
+        evaluations = len(history.evaluations)
+        if status not in LIVING:
+            break
+        time.sleep(0.1)
+    bar.close()
+
+
+def runs(given: argparse.Namespace) -> int:
+    from workbench.runs.listing import list_runs
+
+    table = list_runs(given.runs)
+    if table.empty:
+        print(f"No runs in {given.runs}.", file=sys.stderr)
+        return 0
+    shown = table[["name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note"]]
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
+    return 0
+
+
+def replay(given: argparse.Namespace) -> int:
+    from workbench.runs.attach import attach
+    from workbench.runs.fork import replay
+
+    result = replay(attach(given.run))
+    print(result.sentence, file=sys.stderr)
+    print(result.run.folder)
+    return 0 if result.same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Questions to the model while it trains, answered without a trace: random state, gradients and train mode stay as they were."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from workbench.data import layouts
+from workbench.models import loading
+from workbench.templates import chat
+
+IGNORE = -100
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Puts back the random state of Python, numpy and torch (every device), and the model's train or eval mode."""
+    python, numpy, training = random.getstate(), np.random.get_state(), model.training
+    cudas = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=cudas):
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+class Probes:
+    """Answers `generate`, `next_tokens` and `losses` with the weights as they are now. Unknown names or arguments raise `ValueError` or `TypeError`."""
+
+    def __init__(self, model: Any, tokenizer: Any, completions_only: bool = True, max_length: int = 512):
+        self.model, self.tokenizer, self.completions_only, self.max_length = model, tokenizer, completions_only, max_length
+
+    def answer(self, probe: str, arguments: dict[str, Any]) -> Any:
+        if probe not in ("generate", "next_tokens", "losses"):
+            raise ValueError(f"There is no probe called {probe!r}.")
+        with untouched(self.model), torch.no_grad():
+            return getattr(self, probe)(**arguments)
+
+    def _ids(self, prompt: Any, raw: bool) -> list[int]:
+        raw = raw or not self.tokenizer.chat_template
+        ids = chat.prompt_ids(self.tokenizer, prompt, raw)
+        if not ids:
+            raise ValueError("The prompt is empty, so there is nothing to go on from.")
+        if len(ids) >= self.max_length and len(ids) >= (getattr(self.model.config, "max_position_embeddings", None) or len(ids) + 1):
+            raise ValueError(f"The prompt is {len(ids)} tokens long and leaves no room for a reply; shorten it.")
+        return ids
+
+    def generate(self, prompt: Any, max_new_tokens: int = 64, temperature: float = 0.0, seed: int | None = None, raw: bool = False) -> str:
+        """A reply to `prompt` (a question, or a list of messages; `raw` continues plain text)."""
+        return loading.generate(self.model, self.tokenizer, self._ids(prompt, raw), max_new_tokens=int(max_new_tokens), temperature=float(temperature),
+                                seed=seed)
+
+    def next_tokens(self, prompt: Any, k: int = 10, raw: bool = False) -> list[list[Any]]:
+        """`[[text, probability], ...]` of the k likeliest next tokens."""
+        ids = torch.tensor([self._ids(prompt, raw)], device=self.model.device)
+        logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -1]
+        top = torch.softmax(logits.float(), -1).topk(min(int(k), logits.shape[-1]))
+        return [[self.tokenizer.decode([token]), probability] for token, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+
+    def losses(self, rows: list[dict[str, Any]]) -> list[float | None]:
+        """Loss of each row in nats per trained token; None where none of its tokens is trained."""
+        out = []
+        for example in layouts.examples(rows, list(dict.fromkeys(name for row in rows for name in row))):
+            ids, mask = chat.encode(self.tokenizer, example, self.completions_only)
+            ids, mask = ids[:self.max_length], mask[:self.max_length]
+            if not any(mask):
+                out.append(None)
+                continue
+            batch = torch.tensor([ids], device=self.model.device)
+            labels = torch.tensor([[token if kept else IGNORE for token, kept in zip(ids, mask, strict=True)]], device=self.model.device)
+            logits = self.model(input_ids=batch, attention_mask=torch.ones_like(batch), use_cache=False).logits[:, :-1].float()
+            out.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE).item())
+        return out

@@ -1,0 +1,40 @@
+"""The runs of a folder as a table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.runs.attach import attach
+from workbench.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note", "started", "folder")
+
+
+def run_folders(runs: str | Path = "runs") -> list[Path]:
+    """Run folders under `runs`, newest first."""
+    root = Path(runs).expanduser()
+    if not root.is_dir():
+        return []
+    return sorted((path for path in root.iterdir() if (path / "recipe.json").exists() or (path / "journal.jsonl").exists()),
+                  key=lambda path: path.name, reverse=True)
+
+
+def row_of(run: Run) -> dict[str, object]:
+    """One run as a row of the table."""
+    import datetime
+
+    status, history = run.status, run.history
+    loss = history.columns["loss"][-1] if len(history.columns["loss"]) else None
+    forked = history.forked
+    return {"name": run.name, "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
+            "heldout_loss": history.evaluations[-1].loss if history.evaluations else None, "parent": Path(forked.parent).name if forked else "",
+            "note": run.note, "started": datetime.datetime.fromtimestamp(run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
+
+
+def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":
+    """One row a run, newest first: name, status, step, steps, loss, heldout_loss, parent, note, started, folder. Empty where there are none."""
+    import pandas as pd
+
+    return pd.DataFrame([row_of(attach(folder)) for folder in run_folders(runs)], columns=list(COLUMNS))

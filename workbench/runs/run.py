@@ -1,0 +1,226 @@
+"""`Run`: a handle on a run folder: what it says of itself, live control, probes, and what comes after it.
+
+Any number of handles on one folder, in any process, see and say the same; everything read comes from the journal, everything asked goes through `commands.jsonl`.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import RunError
+from workbench.journal import commands as cmd
+from workbench.journal.history import History
+from workbench.recipes import Recipe, check_live, resolve_model
+from workbench.runs import processes
+from workbench.runs.status import LIVING, Status, living_pid, status_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POLL_S = 0.02
+
+
+class Run:
+    """A run, running or not. Made by `start`, `attach` and `fork`.
+
+    `folder` is the run's folder, `history` its journal as it was at the last look (`status`, `metrics()` and the like look again).
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).expanduser().resolve()
+        self.history = History(self.folder)
+        self.read_only = False
+        self._recipe: Recipe | None = None
+        self._result: tuple[Any, Any] | None = None
+
+    def __repr__(self) -> str:
+        status = self.status
+        return f"<Run {self.name}: {status.sentence}>"
+
+    # what it is --------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked; never changes."""
+        if self._recipe is None:
+            self._recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
+        return self._recipe
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while it lives."""
+        self.history.refresh()
+        return living_pid(self.folder, self.history)
+
+    @property
+    def status(self) -> Status:
+        """A word ("running", "died", ...) that also carries a sentence, a remedy and the log's tail."""
+        return status_of(self.folder, self.history)
+
+    @property
+    def parent(self) -> str | None:
+        """The folder this run was forked from."""
+        self.history.refresh()
+        return self.history.forked.parent if self.history.forked else None
+
+    @property
+    def note(self) -> str:
+        """A person's own words on the run, kept in `note.txt`."""
+        path = self.folder / "note.txt"
+        return path.read_text() if path.exists() else ""
+
+    @note.setter
+    def note(self, text: str) -> None:
+        try:
+            (self.folder / "note.txt").write_text(text)
+        except OSError as error:
+            raise RunError(f"The note cannot be written: {error.strerror}.", "Free some space, or give the folder write permission.") from error
+
+    def metrics(self) -> "pd.DataFrame":
+        """One row a step: step, loss, learning_rate, grad_norm, epoch, tokens, tokens_per_s, memory_gib, time, heldout_loss, and what the trainer adds."""
+        import pandas as pd
+
+        self.history.refresh()
+        frame = pd.DataFrame(self.history.metrics())
+        frame["step"] = frame["step"].astype(int)
+        return frame.assign(heldout_loss=frame["step"].map({e.step: e.loss for e in self.history.evaluations}).astype(float))
+
+    def samples(self) -> "pd.DataFrame":
+        """Replies at each evaluation: step, prompt, reply, reference, verdict."""
+        import pandas as pd
+
+        self.history.refresh()
+        names = ("step", "prompt", "reply", "reference", "verdict")
+        return pd.DataFrame([{name: getattr(s, name) for name in names} for s in self.history.samples], columns=list(names))
+
+    # live control ------------------------------------------------------------------------------------------------------------------
+
+    def set(self, *, at_step: int | None = None, **values: Any) -> None:
+        """Change settings of the running job at its next step boundary, or when `at_step` steps are done: `learning_rate` (the peak), `evaluate_every`."""
+        check_live(values)
+        self._send(cmd.Set(values=values, at_step=at_step), "changed")
+
+    def pause(self, at_step: int | None = None) -> None:
+        """Hold after the current step; the model stays loaded and answers."""
+        self._send(cmd.Pause(at_step=at_step), "paused")
+
+    def step(self, count: int = 1) -> None:
+        """While paused: take `count` steps and pause again."""
+        self._send(cmd.TakeSteps(count=count), "stepped")
+
+    def stop(self) -> None:
+        """End after the current step; what was learned is kept in `result/`."""
+        self._send(cmd.Stop(), "stopped")
+
+    def resume(self) -> "Run":
+        """Go on: after a pause, or with a new worker from the last checkpoint after the old one stopped or died."""
+        status = self.status
+        if status in LIVING:
+            self._send(cmd.Resume(), "resumed")
+        elif status == "finished":
+            raise RunError(f"{self.name} has finished all of its {self.history.step} steps.", "Fork it to train on with other settings.")
+        else:
+            self._refuse_read_only("resumed")
+            self._result = None
+            processes.spawn(self.folder)
+        return self
+
+    def _send(self, command: cmd.Command, what: str) -> str:
+        self._refuse_read_only(what)
+        status = self.status
+        if status not in LIVING:
+            raise RunError(f"{self.name} cannot be {what}: it is not running ({status}).", status.remedy or "Fork it to go on from one of its checkpoints.")
+        try:
+            return cmd.send(self.folder, command)
+        except OSError as error:
+            raise RunError(f"The command cannot be written: {error.strerror}.", "Free some space on the disk of the run folder.") from error
+
+    def _refuse_read_only(self, what: str) -> None:
+        if self.read_only:
+            raise RunError(f"{self.name} cannot be {what}: this folder is only read.", "Give your trainer callbacks=[wb.Stream(folder)] to control it live.")
+
+    # probes ------------------------------------------------------------------------------------------------------------------------
+
+    def generate(self, prompt: str, max_new_tokens: int = 64, *, temperature: float = 0.0, seed: int | None = None, raw: bool = False,
+                 timeout: float = 60.0) -> str:
+        """The model's reply with its weights as they are now; after the end, the result's. `raw` continues plain text."""
+        return self._ask("generate", timeout, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, raw=raw)
+
+    def next_tokens(self, prompt: str, k: int = 10, *, raw: bool = False, timeout: float = 60.0) -> "pd.DataFrame":
+        """The k likeliest next tokens: token, probability."""
+        import pandas as pd
+
+        return pd.DataFrame(self._ask("next_tokens", timeout, prompt=prompt, k=k, raw=raw), columns=["token", "probability"])
+
+    def losses(self, rows: list[dict[str, Any]], timeout: float = 60.0) -> list[float | None]:
+        """Loss of each row in nats per trained token (None where none is trained)."""
+        return self._ask("losses", timeout, rows=rows)
+
+    def _ask(self, probe: str, timeout: float, **arguments: Any) -> Any:
+        if self.status not in LIVING:
+            return self._ask_result(probe, arguments)
+        ident = self._send(cmd.Probe(probe=probe, arguments=arguments), "asked")
+        deadline = time.monotonic() + timeout
+        while ident not in self.history.answers:
+            if time.monotonic() > deadline:
+                raise RunError(f"{self.name} did not answer within {timeout:g} s.", "It answers at a step boundary: wait longer, or pause it first.")
+            if self.pid is None and self.history.refresh() == 0:
+                raise RunError(f"{self.name} ended before it answered.", "Ask again: its result answers.")
+            time.sleep(POLL_S)
+            self.history.refresh()
+        answer = self.history.answers[ident]
+        reason = getattr(answer, "error", "") or getattr(answer, "reason", "")
+        if reason:
+            raise RunError(reason)
+        return answer.result
+
+    def _ask_result(self, probe: str, arguments: dict[str, Any]) -> Any:
+        """Ask the result itself, loaded into this process once."""
+        if self._result is None:
+            self._result = self.load()
+        from workbench.probes import Probes
+
+        recipe = self.recipe
+        return Probes(*self._result, recipe.completions_only and recipe.objective == "sft", recipe.max_length).answer(probe, arguments)
+
+    # what comes after --------------------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None, until: int | str | None = None) -> Status:
+        """Wait for the end, or until a step is done (a number) or a status is there (a word). Raises `RunError` at the timeout."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            status = self.status
+            if status not in LIVING or status == until or (isinstance(until, int) and self.history.step >= until):
+                return status
+            if deadline is not None and time.monotonic() > deadline:
+                raise RunError(f"{self.name} is still {status} after {timeout:g} s, at step {self.history.step}.", "Wait longer; it goes on by itself.")
+            time.sleep(POLL_S)
+
+    def fork(self, step: int | None = None, name: str | None = None, **changes: Any) -> "Run":
+        """A new run that goes its own way from `step` (the last one by default): the nearest checkpoint at or before it, replayed up to it, then `changes`."""
+        from workbench.runs.fork import fork
+
+        return fork(self, step, name, changes)
+
+    def load(self) -> tuple[Any, Any]:
+        """`(model, tokenizer)` of the result, in this process on the CPU. Raises `RunError` while there is none."""
+        from workbench.models.loading import load
+
+        folder = self.folder / "result"
+        if not folder.exists():
+            status = self.status
+            hint = "Wait for it, or stop it: stopping keeps a usable result." if status in LIVING else status.remedy
+            raise RunError(f"{self.name} has no result yet ({status}).", hint)
+        return load(folder, base=resolve_model(self.recipe.model) if (folder / "adapter_config.json").exists() else None)
+
+    def script(self, path: str | Path | None = None) -> Path:
+        """Write this run as a plain transformers/peft script with its rows beside it; returns the script's path."""
+        from workbench.runs.script import write_script
+
+        return write_script(self, Path(path) if path else self.folder / "script")
+

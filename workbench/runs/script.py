@@ -1,0 +1,90 @@
+"""A run as a script that needs only transformers and peft, with its rows beside it.
+
+For a run that was not packed and had no live changes the script's losses are the run's, bit for bit on a CPU: the same rows in the same order, the same seed, the same
+trainer. Rows are tokenized as they were trained (`tokens.parquet`), so the script needs no chat template of ours.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from workbench.errors import RunError
+from workbench.recipes import resolve_model
+from workbench.runs.processes import environment
+from workbench.runs.run import Run
+
+TEMPLATE = '''"""{title}
+
+Plain transformers{and_peft}: nothing else is needed. Beside this file: train.parquet and heldout.parquet (input_ids and labels; -100 is
+not trained), and the tokenizer.
+
+    python {name}
+"""
+
+from pathlib import Path
+
+import torch
+import transformers
+{imports}from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+here = Path(__file__).parent
+transformers.set_seed({seed})
+model = AutoModelForCausalLM.from_pretrained({model!r}, dtype=torch.float32)
+model.config.use_cache = False
+{adapt}
+tokenizer = AutoTokenizer.from_pretrained(here / "tokenizer")
+train = Dataset.from_parquet(str(here / "train.parquet"), cache_dir=str(here / "cache"))
+{heldout}
+arguments = TrainingArguments(
+{arguments})
+trainer = Trainer(
+    model=model, args=arguments, train_dataset=train, eval_dataset=heldout, processing_class=tokenizer,
+    data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100){callbacks})
+trainer.train()
+trainer.save_model(str(here / "result"))
+'''
+
+
+def write_script(run: Run, folder: Path) -> Path:
+    """Write `train.py`, the tokenized rows and the tokenizer into `folder`; returns the script. Raises `RunError` where the run has no plain form."""
+    if run.read_only:
+        raise RunError(f"{run.name} was not started here, so it has no script.", "It came from a script of its own.")
+    recipe = run.recipe
+    if recipe.packing:
+        raise RunError("A packed run has no plain script: transformers alone does not pack rows and keep them apart.", "Start it with packing=False.")
+    if run.parent:
+        raise RunError(f"{run.name} is a fork: it went on from {Path(run.parent).name}'s optimizer.", "Write the script of the run it was forked from.")
+    folder.mkdir(parents=True, exist_ok=True)
+    # tokenizing is the training side's business, and torch has none in this process
+    done = subprocess.run([sys.executable, "-m", "workbench.training.export", str(run.folder), str(folder)], env=environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise RunError(f"The rows could not be written: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}.",
+                       "Check the folder and the model.")
+    exported = json.loads(done.stdout.strip().splitlines()[-1])
+    path = folder / "train.py"
+    path.write_text(_text(run, exported))
+    return path
+
+
+def _text(run: Run, exported: dict) -> str:
+    recipe = run.recipe
+    arguments = exported["arguments"] | {"output_dir": "{here}"}
+    lines = "".join(f"    {name}={value!r},\n" for name, value in arguments.items() if name != "output_dir")
+    lora = recipe.method.name == "lora"
+    method = recipe.method
+    adapt = ("model.requires_grad_(True)" if not lora else
+             "model = peft.get_peft_model(model, peft.LoraConfig(\n"
+             f"    r={method.rank}, lora_alpha={2 * method.rank if method.alpha is None else method.alpha}, lora_dropout={method.dropout},\n"
+             f"    target_modules={method.target_modules if isinstance(method.target_modules, str) else list(method.target_modules)!r}, "
+             f"bias={method.bias!r}, task_type=\"CAUSAL_LM\"" + "".join(f", {k}={v!r}" for k, v in method.options.items()) + "))")
+    if lora and isinstance(method.target_modules, str):
+        adapt = adapt.replace(f"target_modules={method.target_modules}", f"target_modules={method.target_modules!r}")
+    heldout = 'heldout = Dataset.from_parquet(str(here / "heldout.parquet"), cache_dir=str(here / "cache"))' if exported["heldout"] else "heldout = None"
+    callbacks = f",\n    callbacks=[transformers.EarlyStoppingCallback({recipe.early_stopping})]" if recipe.early_stopping and exported["heldout"] else ""
+    title = f"Tune {recipe.model} on {recipe.data} ({recipe.objective}, {method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
+    return TEMPLATE.format(
+        title=title, and_peft=" and peft" if lora else "", name="train.py", imports="import peft\n" if lora else "", seed=recipe.seed,
+        model=resolve_model(recipe.model), adapt=adapt, heldout=heldout, callbacks=callbacks,
+        arguments='    output_dir=str(here / "checkpoints"),\n' + lines)

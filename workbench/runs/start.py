@@ -1,0 +1,73 @@
+"""A recipe becomes a run folder with its rows in it, and a worker is started on it.
+
+Everything that can be wrong with the recipe, the rows or the folder is found here, before a process starts.
+"""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from workbench.data import sources
+from workbench.errors import RunError
+from workbench.recipes import Recipe, resolve_model
+from workbench.runs import processes
+from workbench.runs.run import Run
+
+
+def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) -> Run:
+    """Start training `recipe` in a new folder under `runs`; returns at once. Runs on one machine take turns on the device.
+
+    Raises `RecipeError`, `DataError` or `RunError` where it cannot work; nothing is left behind then.
+    """
+    resolve_model(recipe.model)
+    table = sources.load_rows(recipe.data)
+    sources.check_layout(table)
+    train, heldout = sources.split(table, recipe.heldout, recipe.seed)
+    if heldout.num_rows:
+        sources.check_layout(heldout)
+    digest = sources.content_hash(table)
+    data = recipe.data if isinstance(recipe.data, str) else f"memory:{digest[:12]}"
+    asked = recipe.replace(data=data, data_hash=digest)
+    folder = new_folder(runs, name or default_name(recipe))
+    try:
+        sources.keep(train, folder / "data" / "train.arrow")
+        sources.keep(heldout, folder / "data" / "heldout.arrow")
+    except OSError as error:
+        raise RunError(f"The rows cannot be kept in {folder}: {error.strerror or error}.", "Free some space, or choose another runs folder.") from error
+    processes.write_json(folder / "recipe.json", asked.to_json())
+    processes.spawn(folder)
+    return Run(folder)
+
+
+def default_name(recipe: Recipe) -> str:
+    method = recipe.method.name + (str(recipe.method.rank) if hasattr(recipe.method, "rank") else "")
+    return f"{Path(recipe.model).name}-{method}"
+
+
+def new_folder(runs: str | Path, name: str) -> Path:
+    """A folder of its own under `runs`: date, time and a name safe for every file system."""
+    safe = re.sub(r"[^\w.\-]+", "-", name).strip("-.")[:60] or "run"
+    root = Path(runs).expanduser().resolve()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1000):
+            suffix = f"-{attempt + 1}" if attempt else ""
+            folder = root / f"{time.strftime('%Y-%m-%d_%H%M%S')}-{safe}{suffix}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise RunError(f"No run folder can be made in {root}: {error.strerror}.", "Choose another runs folder, or give this one write permission.") from error
+    raise RunError(f"A thousand runs named {safe!r} started in this second.", "Give the run a name of its own.")
+
+
+def train(recipe: Recipe, **options: Any) -> Run:
+    """`start` and wait for the end. Raises `RunError` where the run did not finish."""
+    run = start(recipe, **options)
+    run.wait()
+    if run.status != "finished":
+        raise RunError(run.status.sentence, run.status.remedy)
+    return run

@@ -1,0 +1,76 @@
+"""What state a run is in, as a word with a sentence: from its journal, and from whether its worker lives."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from workbench.journal.history import History
+from workbench.runs import processes
+
+LIVING = ("queued", "starting", "running", "paused")
+OUT_OF_MEMORY = "If memory ran out, use a smaller batch_size with more gradient_accumulation."
+
+
+class Status(str):
+    """One word, comparable to text: new, queued, starting, running, paused, finished, stopped, failed, died.
+
+    `sentence` says more, `remedy` what to do, `log_tail` the last lines the worker printed (where it failed or died).
+    """
+
+    sentence: str
+    remedy: str
+    log_tail: str
+
+    def __new__(cls, word: str, sentence: str = "", remedy: str = "", log_tail: str = ""):
+        self = super().__new__(cls, word)
+        self.sentence, self.remedy, self.log_tail = sentence or word.capitalize() + ".", remedy, log_tail
+        return self
+
+    def __repr__(self) -> str:
+        parts = [f"{str(self)}: {self.sentence}", self.remedy, self.log_tail and "Last lines of worker.log:\n" + self.log_tail]
+        return "\n".join(part for part in parts if part)
+
+
+def living_pid(folder: Path, history: History) -> int | None:
+    """The process that has the run now: the one the journal names, or one that was started and has not written yet."""
+    started = history.started
+    if started and processes.alive(started.pid, started.created):
+        return started.pid
+    worker = processes.worker_of(folder)
+    return worker["pid"] if worker and processes.alive(worker["pid"], worker["created"]) else None
+
+
+def status_of(folder: Path, history: History) -> Status:
+    """The status of the run in `folder`; reads what is new in its journal."""
+    history.refresh()
+    pid = living_pid(folder, history)
+    history.refresh()  # again, after looking at the process: its last words count
+    started, ended = history.started, history.ended
+    where = f"step {history.step}" + (f" of {history.steps}" if history.steps else "")
+    anew = pid is not None and (started is None or started.pid != pid)
+    if ended is not None and not anew:
+        if ended.status == "failed":
+            return Status("failed", f"Failed at {where}: {ended.reason}", ended.remedy, processes.tail(folder / "worker.log"))
+        remedy = "run.resume() goes on from the last checkpoint." if ended.status == "stopped" else ""
+        return Status(ended.status, f"{ended.status.capitalize()} at {where}. {ended.reason}".strip(), remedy)
+    if pid is not None:
+        if history.phase == "queued":
+            return Status("queued", f"Waits for the device behind {', '.join(history.queued.behind)}.")
+        if not anew and history.phase in ("running", "paused"):
+            return Status(history.phase, f"{history.phase.capitalize()} at {where}.")
+        return Status("starting", "Starting: loading the model and the rows.")
+    worker = processes.worker_of(folder)
+    if not worker and started is None:
+        return Status("new", "Nothing has run here yet.")
+    step = history.last_checkpoint
+    again = f"run.resume() goes on from step {step}." if step else "run.resume() starts it again."
+    return Status("died", f"The worker {how_it_died(worker)} at {where}.", f"{again} {OUT_OF_MEMORY}", processes.tail(folder / "worker.log"))
+
+
+def how_it_died(worker: dict[str, Any]) -> str:
+    code = processes.exit_code(worker["pid"]) if worker else None
+    if not code:
+        return "ended without a word"
+    if code < 0:
+        return f"was killed ({signal.Signals(-code).name})"
+    return f"ended with exit status {code}"

@@ -1,0 +1,128 @@
+"""Examples as tokens, with a mask of what is trained.
+
+A conversation goes through the tokenizer's own chat template; the trained tokens are the assistant's, told by the template's
+`{% generation %}` marks, or, where it has none, by rendering the conversation turn by turn. A tokenizer without a chat template
+gets `PLAIN_TEMPLATE`. Not here: cutting, packing and padding (`training/rows.py`); promptsource templates.
+
+Shapes: ids and mask are lists of one length, the mask 1 where the token is trained.
+"""
+
+from typing import Any
+
+from workbench.errors import DataError
+
+PLAIN_TEMPLATE = (
+    "{{ bos_token if starts_with_bos else '' }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}Assistant:{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}\n"
+    "{% elif message['role'] == 'system' %}{{ message['content'] }}\n"
+    "{% else %}User: {{ message['content'] }}\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def starts_with_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer itself puts its begin token before plain text."""
+    ids = tokenizer("a").input_ids
+    return bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+
+
+def ensure_template(tokenizer: Any) -> list[str]:
+    """Give a tokenizer without a chat template the plain one. Returns sentences a person should know."""
+    if tokenizer.chat_template:
+        return []
+    tokenizer.chat_template = PLAIN_TEMPLATE.replace("starts_with_bos", "true" if starts_with_bos(tokenizer) else "false")
+    return ["The tokenizer has no chat template; conversations are written as plain lines, 'User: ...' and 'Assistant: ...', and the end token "
+            "closes each reply. The result is saved with that template."]
+
+
+def encode(tokenizer: Any, example: dict[str, Any], completions_only: bool) -> tuple[list[int], list[int]]:
+    """`(ids, mask)` of one example of `data.layouts`, uncut.
+
+    The first token is never trained: nothing predicts it. Raises `DataError` where `completions_only` cannot be honoured.
+    """
+    if "messages" in example:
+        ids, mask = _conversation(tokenizer, example["messages"])
+        if not completions_only:
+            mask = [1] * len(ids)
+    elif "prompt" in example:
+        ids, mask = _continuation(tokenizer, example["prompt"], example["completion"])
+        if not completions_only:
+            mask = [1] * len(ids)
+    else:
+        ids = _closed(tokenizer, list(tokenizer(example["text"]).input_ids))
+        mask = [1] * len(ids)
+    return ids, [0, *mask[1:]]
+
+
+def _closed(tokenizer: Any, ids: list[int]) -> list[int]:
+    return ids if ids and ids[-1] == tokenizer.eos_token_id else [*ids, tokenizer.eos_token_id]
+
+
+def _continuation(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    """Tokenized in one piece, so that words are cut as they would be in running text; a token that straddles the seam is trained."""
+    out = tokenizer(prompt + completion, return_offsets_mapping=True)
+    seam = len(prompt)
+    ids = list(out.input_ids)
+    mask = [int(end > seam and end > start) for start, end in out.offset_mapping]
+    if completion and (not ids or ids[-1] != tokenizer.eos_token_id):
+        ids, mask = [*ids, tokenizer.eos_token_id], [*mask, 1]
+    elif completion:
+        mask[-1] = 1
+    return ids, mask
+
+
+def _conversation(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    if not any(message["role"] == "assistant" and message["content"] for message in messages):
+        ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+        return list(ids), [0] * len(ids)
+    if "{% generation" in tokenizer.chat_template or "{%- generation" in tokenizer.chat_template:
+        out = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+        return list(out["input_ids"]), list(out["assistant_masks"])
+    return _by_turns(tokenizer, messages)
+
+
+def _by_turns(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """For templates without marks: a reply is what its turn adds after the generation prompt. Only right if each rendering begins with the one
+    before it, which is checked."""
+    def render(upto: int, prompt: bool) -> str:
+        return tokenizer.apply_chat_template(messages[:upto], tokenize=False, add_generation_prompt=prompt)
+
+    whole = render(len(messages), False)
+    spans = []
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before, after = render(index, True), render(index + 1, False)
+        if not after.startswith(before) or not whole.startswith(after.rstrip("\n")):
+            raise DataError("This tokenizer's chat template rewrites earlier turns, so training on completions only cannot be honoured.",
+                            "Use completions_only=False, or a template with {% generation %} marks.")
+        spans.append((len(before), len(after)))
+    out = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    mask = [int(any(first < end and start < last for first, last in spans)) for start, end in out.offset_mapping]
+    return list(out.input_ids), mask
+
+
+def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]], raw: bool = False) -> list[int]:
+    """Token ids to continue: a user's turn through the chat template, or the text itself where `raw`."""
+    if raw:
+        ids = list(tokenizer(prompt).input_ids)
+        while len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()
+        return ids
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return list(tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+
+def prompt_of(example: dict[str, Any]) -> tuple[str | list[dict[str, str]], str, bool]:
+    """`(prompt, reference, raw)`: what to ask to have the example's last answer again."""
+    if "messages" in example:
+        messages = example["messages"]
+        last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=len(messages))
+        reference = messages[last]["content"] if last < len(messages) else ""
+        return messages[:last] or messages, reference, False
+    if "prompt" in example:
+        return example["prompt"], example["completion"], True
+    words = example["text"].split()
+    half = min(12, max(1, len(words) // 2))
+    return " ".join(words[:half]), " ".join(words[half:half + 24]), True

@@ -1,0 +1,52 @@
+"""Checkpoints of a run folder: whole or not there, the last few and the best kept.
+
+transformers writes `checkpoints/checkpoint-40`; once it is complete it is renamed to `checkpoints/step-000040`. A folder of the first kind is therefore one that a
+crash cut short, and is removed. Not here: what is in one (transformers' own files), and forks (`runs/`).
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+MODEL_FILES = re.compile(r"(adapter_.*|model.*|config|generation_config)\.(safetensors|json)$")
+
+
+class Checkpoints:
+    def __init__(self, run_folder: Path, keep: int):
+        self.folder, self.keep = Path(run_folder) / "checkpoints", keep
+        self.best: int | None = None
+        """Step of the lowest held-out loss; its checkpoint stays."""
+
+    def clear_partial(self) -> None:
+        for path in self.folder.glob("checkpoint-*"):
+            shutil.rmtree(path)
+
+    def adopt(self, step: int) -> str:
+        """Rename transformers' finished folder, drop what is too old; returns the name relative to the run folder."""
+        target = self.folder / f"step-{step:06d}"
+        if target.exists():
+            shutil.rmtree(target)
+        (self.folder / f"checkpoint-{step}").rename(target)
+        for old in self.steps()[:-self.keep]:
+            if old != self.best:
+                shutil.rmtree(self.folder / f"step-{old:06d}")
+        return f"checkpoints/{target.name}"
+
+    def steps(self) -> list[int]:
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}"
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy the model or adapter (no optimizer, no pickles) out of a checkpoint, whole or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if MODEL_FILES.match(path.name) or path.name.startswith(("tokenizer", "special_tokens", "chat_template", "vocab", "merges")):
+            shutil.copy2(path, partial / path.name)
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)

@@ -1,0 +1,173 @@
+"""One attempt at one run: wait for the device, prepare, train, keep the result.
+
+What a session starts from is on disk: the recipe, the rows kept beside it, the last whole checkpoint, and the journal, whose changes past that checkpoint are made
+again at their steps. Torch is imported only once the device is ours.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from workbench import town
+from workbench.data import sources
+from workbench.journal import commands as cmd
+from workbench.journal import events as ev
+from workbench.journal.history import History
+from workbench.recipes import Recipe
+from workbench.training.checkpoints import Checkpoints, publish
+from workbench.training.control import Inbox
+from workbench.training.queue import Ticket
+from workbench.training.writer import Journal, started
+
+
+class Session:
+    """`train()` does the work; `end()` writes the last event."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
+        self.history = History(self.folder)
+        self.history.refresh()
+        self.journal = Journal(self.folder)
+        self.stream: Any = None
+        self._stop = False
+
+    @property
+    def step(self) -> int:
+        return self.stream.step if self.stream else self.history.step
+
+    def request_stop(self) -> None:
+        self._stop = True
+        if self.stream:
+            self.stream.request_stop()
+
+    def end(self, event: ev.Ended) -> None:
+        self.journal.write(event)
+
+    def train(self) -> str:
+        """Returns how it ended: "finished" or "stopped". Raises what went wrong."""
+        inbox = self._inbox()
+        if not self._my_turn(inbox):
+            self.end(ev.Ended(step=self.step, status="stopped", reason="Stopped while it waited for the device."))
+            return "stopped"
+        checkpoints = Checkpoints(self.folder, self.recipe.keep_checkpoints)
+        checkpoints.clear_partial()
+        start, checkpoint = self._start_point(checkpoints)
+        attempt = self.history.started.attempt + 1 if self.history.started else 1
+        changes = self.history.changes
+        self.journal.write(started(attempt, start if checkpoint or attempt > 1 else None))
+        trainer = self._trainer(inbox, checkpoints, start, changes)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return self._finish(trainer, checkpoints)
+
+    def _inbox(self) -> Inbox:
+        """Commands from now on; of those sent before, only changes that were never made."""
+        inbox = Inbox(self.folder)
+        inbox.look()
+        path = self.folder / "worker.json"
+        since = json.loads(path.read_text()).get("asked", 0.0) if path.exists() else 0.0
+        echoed = {change.command for change in self.history.changes} | set(self.history.answers)
+        inbox.waiting = [c for c in inbox.waiting if c.id not in echoed and (c.time >= since or isinstance(c, cmd.Set))]
+        return inbox
+
+    def _my_turn(self, inbox: Inbox) -> bool:
+        def given_up() -> bool:
+            inbox.look()
+            return self._stop or inbox.stops(0)
+
+        self._ticket = Ticket(self.folder.name)  # kept while the process lives
+        return self._ticket.wait(lambda ahead: self.journal.write(ev.Queued(position=len(ahead), behind=ahead)), given_up)
+
+    def _start_point(self, checkpoints: Checkpoints) -> tuple[int, Path | None]:
+        """The step and folder of the checkpoint to go on from: the run's own last one, or the one it was forked with."""
+        own = checkpoints.steps()
+        if own:
+            return own[-1], checkpoints.path(own[-1])
+        given = sorted((self.folder / "start").glob("step-*"))
+        if given:
+            return int(given[-1].name.removeprefix("step-")), given[-1]
+        return 0, None
+
+    def _trainer(self, inbox: Inbox, checkpoints: Checkpoints, start: int, changes: list[ev.Changed]) -> Any:
+        # these import torch and transformers: only now that the device is ours
+        from workbench.models.loading import parameter_count
+        from workbench.training import supervised
+        from workbench.probes import Probes
+        from workbench.training.stream import Stream
+
+        parts = [sources.kept(self.folder / "data" / f"{name}.arrow").to_pylist() for name in ("train", "heldout")]
+        job = supervised.load_job(self.recipe, *parts)
+        probes = Probes(job.model, job.tokenizer, self.recipe.completions_only and self.recipe.objective == "sft", job.max_length)
+        best = self.history.best if self.history.best and self.history.best.step <= start else None
+        checkpoints.best = best.step if best else None
+
+        def found_best(step: int) -> None:
+            checkpoints.best = step
+
+        self.stream = Stream(
+            self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(),
+            plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=self._sampler(job, probes),
+            best=best.loss if best else None, found_best=found_best, save_best=self.recipe.keep_best)
+        trainer = supervised.build_trainer(self.recipe, job, checkpoints.folder, [self.stream])
+        everything, trainable = parameter_count(job.model)
+        self.journal.write(ev.Prepared(
+            rows=job.train.examples, heldout_rows=job.heldout.examples, dropped=dict(job.train.dropped), truncated=job.train.truncated,
+            tokens=job.train.tokens, trained_tokens=job.train.trained_tokens, parameters=everything, trainable_parameters=trainable,
+            steps=trainer.args.max_steps, start_step=start, notes=job.notes))
+        if self._stop:
+            self.stream.request_stop()
+        return trainer
+
+    def _sampler(self, job: Any, probes: Any) -> Any:
+        from workbench.templates import chat
+
+        wanted = self.recipe.sample_prompts
+        if isinstance(wanted, int):
+            prompts = [chat.prompt_of(example) for example in job.heldout_examples[:wanted]]
+        else:
+            prompts = [(prompt, "", self.recipe.objective == "pretraining") for prompt in wanted]
+
+        def sample(model: Any, step: int) -> list[ev.Sampled]:
+            out = []
+            for prompt, reference, raw in prompts:
+                reply = probes.answer("generate", dict(prompt=prompt, raw=raw, max_new_tokens=self.recipe.sample_tokens))
+                asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+                out.append(ev.Sampled(step=step, prompt=asked, reply=reply, reference=reference, verdict=verdict(asked, reply, reference)))
+            return out
+
+        return sample
+
+    def _finish(self, trainer: Any, checkpoints: Checkpoints) -> str:
+        step, stopped = trainer.state.global_step, self.stream.stopped
+        source, scratch = None, self.folder / "result.scratch"
+        if self.recipe.keep_best and checkpoints.best is not None and checkpoints.path(checkpoints.best).exists():
+            source = checkpoints.path(checkpoints.best)
+        else:
+            trainer.save_model(str(scratch))
+        publish(source or scratch, self.folder / "result")
+        shutil.rmtree(scratch, ignore_errors=True)
+        status = "stopped" if stopped else "finished"
+        reason = ""
+        if source:
+            reason = f"The result is the checkpoint of step {checkpoints.best}, the lowest held-out loss."
+        elif not stopped and step < trainer.args.max_steps:
+            reason = f"Stopped early: {self.recipe.early_stopping} evaluations without a lower held-out loss."
+        self.end(ev.Ended(step=step, status=status, reason=reason, result="result"))
+        (self.folder / ".reserve").unlink(missing_ok=True)
+        return status
+
+
+def verdict(question: str, reply: str, reference: str) -> str:
+    """A word on a sampled reply: right, wrong (where the truth is known), repeats, empty, or nothing."""
+    words = reply.split()
+    if not words:
+        return "empty"
+    if len(words) >= 8 and any(words[-n:] == words[-2 * n:-n] for n in range(1, len(words) // 2 + 1) if n >= 2 or words[-4:] == words[-1:] * 4):
+        return "repeats"
+    graded = town.grade(question, reply)
+    if graded is not None:
+        return "right" if graded else "wrong"
+    if reference and " ".join(words).casefold() == " ".join(reference.split()).casefold():
+        return "right"
+    return ""

@@ -1,0 +1,261 @@
+"""`Stream`: the callback that makes any transformers or trl trainer write a journal and obey live commands.
+
+    trainer = SFTTrainer(..., callbacks=[wb.Stream("runs/mine")])
+
+At each step boundary (after the step's log, evaluation and checkpoint) it reads commands, applies them and echoes them in the journal. Under torchrun rank 0 reads
+and writes, and every rank gets the same commands. Nothing here builds models or rows: see `worker.py` and `supervised.py`.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import TrainerCallback
+
+from workbench.errors import WorkbenchError
+from workbench.journal import commands as cmd
+from workbench.journal import events as ev
+from workbench.training.control import Inbox, Settings
+from workbench.probes import Probes
+from workbench.training.writer import Journal, started
+
+POLL_S = 0.03
+"""How often a paused run looks for commands."""
+NOT_METRICS = {"loss", "learning_rate", "grad_norm", "epoch", "step", "total_flos", "num_input_tokens_seen"}
+
+
+class Stream(TrainerCallback):
+    """Journal, live control and probes for the trainer it is given to.
+
+    `folder` becomes a run folder that `workbench.attach` opens. The keyword arguments are for workbench's own worker: an open journal, a plan of changes to
+    make again after a resume, and hooks that count tokens, name checkpoints and answer sample prompts.
+    """
+
+    def __init__(self, folder: str | Path, *, journal: Journal | None = None, plan: list[ev.Changed] = (), restored: list[ev.Changed] = (),
+                 inbox: Inbox | None = None, tokens: Callable[[], int] | None = None, adopt: Callable[[int], str] | None = None,
+                 sample: Callable[[Any, int], list[ev.Sampled]] | None = None, probes: Probes | None = None, best: float | None = None,
+                 found_best: Callable[[int], None] | None = None, save_best: bool = False):
+        self.folder = Path(folder)
+        self.journal, self.probes, self.inbox = journal, probes, inbox
+        self._own = journal is None
+        self._plan, self._restored = list(plan), list(restored)
+        self._tokens, self._adopt, self._sample = tokens, adopt, sample
+        self._best, self._found_best, self._save_best = best, found_best, save_best
+        self._settings: Settings | None = None
+        self._process = psutil.Process()
+        self._paused, self._credit = False, 0
+        self._boundary_after = ""
+        self._since = 0.0
+        self._seconds = 0.0
+        self._seen = 0
+        self.stopped = False
+        self.step = 0
+        self._stop_signal = False
+
+    # what trainers call ------------------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+        self._settings = Settings(args.learning_rate, int(state.eval_steps) if args.eval_strategy == "steps" else None)
+        if self._own and self._leads(state):
+            self.journal = Journal(self.folder)
+            from workbench.models.loading import parameter_count
+
+            everything, trainable = parameter_count(kw["model"])
+            self.journal.write(started(attempt=1 + self._earlier_attempts(), resumed_from=state.global_step or None))
+            dataset = getattr(kw.get("train_dataloader"), "dataset", None)
+            self.journal.write(ev.Prepared(rows=len(dataset) if hasattr(dataset, "__len__") else 0, heldout_rows=0, dropped={}, truncated=0,
+                                           tokens=0, trained_tokens=0, parameters=everything, trainable_parameters=trainable, steps=state.max_steps,
+                                           start_step=state.global_step))
+        if self.inbox is None:
+            self.inbox = Inbox(self.folder, self._commands_size())
+        if self.probes is None and kw.get("processing_class") is not None:
+            self.probes = Probes(kw["model"], kw["processing_class"])
+        for change in self._restored:
+            self._settings.restore(change.field, change.new, state)
+        self._boundary(state, control, kw)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+        self._seconds = time.perf_counter() - self._since
+        self.step = state.global_step
+        if self._leads(state):
+            self.inbox.look()
+        stop = self._stop_signal or self.inbox.stops(state.global_step)
+        if self._world() > 1:
+            stop = self._share(stop)
+        if stop and args.save_strategy != "no":
+            control.should_save = True
+        # DefaultFlowCallback has set the flags by now: the boundary comes after the last thing that this step still does
+        self._boundary_after = "save" if control.should_save else "evaluate" if control.should_evaluate else "log" if control.should_log else ""
+        if not self._boundary_after:
+            self._boundary(state, control, kw)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kw: Any) -> None:
+        logs = logs or {}
+        if "loss" in logs and not any(name.startswith("eval_") for name in logs) and self._leads(state):
+            self.journal.write(self._step_event(state, logs))
+        self._boundary_if("log", state, control, kw)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **kw: Any) -> None:
+        if self._leads(state) and metrics:
+            loss = metrics.get("eval_loss")
+            best = loss is not None and (self._best is None or loss < self._best)
+            self._best = loss if best else self._best
+            if best and self._found_best:
+                self._found_best(state.global_step)
+            if best and self._save_best:
+                control.should_save, self._boundary_after = True, "save"
+            extra = {name.removeprefix("eval_"): float(value) for name, value in metrics.items()
+                     if name != "eval_loss" and "per_second" not in name and name not in ("eval_runtime", "epoch") and isinstance(value, (int, float))}
+            self.journal.write(ev.Evaluated(step=state.global_step, loss=loss, seconds=metrics.get("eval_runtime", 0.0), best=best, extra=extra))
+            if self._sample:
+                for sample in self._sample(kw["model"], state.global_step):
+                    self.journal.write(sample)
+        self._boundary_if("evaluate", state, control, kw)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+        if self._leads(state):
+            folder = self._adopt(state.global_step) if self._adopt else str(Path(args.output_dir).resolve() / f"checkpoint-{state.global_step}")
+            self.journal.write(ev.Saved(step=state.global_step, folder=folder))
+        self._boundary_if("save", state, control, kw)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+        if self._own and self._leads(state):
+            self.journal.write(ev.Ended(step=state.global_step, status="stopped" if self.stopped else "finished", result=str(Path(args.output_dir).resolve())))
+
+    # the step boundary -------------------------------------------------------------------------------------------------------------
+
+    def request_stop(self) -> None:
+        """Stop at the next boundary (for a signal handler)."""
+        self._stop_signal = True
+
+    def _boundary_if(self, what: str, state: Any, control: Any, kw: dict[str, Any]) -> None:
+        if self._boundary_after == what:
+            self._boundary_after = ""
+            self._boundary(state, control, kw)
+
+    def _boundary(self, state: Any, control: Any, kw: dict[str, Any]) -> None:
+        """Do everything that is asked for now; while paused, wait for more."""
+        step = state.global_step
+        while self._plan and self._plan[0].step <= step:
+            change = self._plan.pop(0)
+            self._change(change.field, change.new, change.command, change.by, state, kw)
+        if self._paused and self._credit:
+            self._credit -= 1
+            if self._credit == 0:
+                self._write(state, ev.Paused(step=step))
+        while True:
+            if self._world() > 1 or not self.inbox.waiting:
+                self._receive(state)
+            while (command := self.inbox.take(step)) is not None:
+                self._obey(command, state, kw)
+            if self._stop_signal:
+                self.stopped = True
+            if self.stopped or not self._paused or self._credit:
+                break
+            time.sleep(POLL_S)
+        if self.stopped:
+            control.should_training_stop = True
+        self._since = time.perf_counter()
+
+    def _receive(self, state: Any) -> None:
+        """New commands, the same ones on every rank."""
+        if self._leads(state):
+            self.inbox.look()
+        if self._world() > 1:
+            self.inbox.waiting = self._share(self.inbox.waiting)
+            self._stop_signal = self._share(self._stop_signal)
+
+    def _obey(self, command: cmd.Command, state: Any, kw: dict[str, Any]) -> None:
+        step = state.global_step
+        match command:
+            case cmd.Set():
+                for field, value in command.values.items():
+                    self._change(field, value, command.id, command.by, state, kw)
+            case cmd.Pause():
+                if not self._paused or self._credit:
+                    self._paused, self._credit = True, 0
+                    self._write(state, ev.Paused(step=step, command=command.id))
+            case cmd.Resume():
+                if self._paused:
+                    self._paused, self._credit = False, 0
+                    self._write(state, ev.Resumed(step=step, command=command.id))
+            case cmd.TakeSteps():
+                if self._paused:
+                    self._credit += max(1, int(command.count))
+                else:
+                    self._write(state, ev.Refused(step=step, command=command.id, reason="The run is not paused, so it cannot take single steps."))
+            case cmd.Stop():
+                self.stopped = True
+            case cmd.Probe():
+                self._answer(command, state)
+
+    def _change(self, field: str, value: Any, command: str, by: str, state: Any, kw: dict[str, Any]) -> None:
+        try:
+            old = self._settings.change(field, value, optimizer=kw.get("optimizer"), scheduler=kw.get("lr_scheduler"), state=state)
+        except ValueError as error:
+            self._write(state, ev.Refused(step=state.global_step, command=command, reason=f"{error}.".capitalize()))
+            return
+        self._write(state, ev.Changed(step=state.global_step, field=field, old=old, new=self._settings.values[field], command=command, by=by))
+
+    def _answer(self, command: cmd.Probe, state: Any) -> None:
+        if not self._leads(state):
+            return
+        if self.probes is None:
+            self._write(state, ev.Answered(step=state.global_step, command=command.id, error="This trainer has no tokenizer to ask with."))
+            return
+        try:
+            result = self.probes.answer(command.probe, command.arguments)
+            self._write(state, ev.Answered(step=state.global_step, command=command.id, result=result))
+        except (WorkbenchError, ValueError, TypeError, RuntimeError, IndexError) as error:  # a bad question must not end the run
+            self._write(state, ev.Answered(step=state.global_step, command=command.id, error=str(error)))
+
+    # small things ------------------------------------------------------------------------------------------------------------------
+
+    def _step_event(self, state: Any, logs: dict[str, float]) -> ev.Step:
+        seconds = self._seconds
+        tokens = self._tokens() if self._tokens else None
+        if tokens is None and state.num_input_tokens_seen:
+            tokens, self._seen = state.num_input_tokens_seen - self._seen, state.num_input_tokens_seen
+        extra = {name: float(value) for name, value in logs.items() if name not in NOT_METRICS and isinstance(value, (int, float))}
+        return ev.Step(step=state.global_step, loss=logs["loss"], learning_rate=logs.get("learning_rate"), grad_norm=logs.get("grad_norm"),
+                       epoch=state.epoch, tokens=tokens, tokens_per_s=tokens / seconds if tokens and seconds > 0 else None,
+                       memory_gib=self._memory_gib(), extra=extra)
+
+    def _memory_gib(self) -> float:
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() / 2**30
+        return self._process.memory_info().rss / 2**30
+
+    def _write(self, state: Any, event: ev.Event) -> None:
+        if self._leads(state):
+            self.journal.write(event)
+
+    def _commands_size(self) -> int:
+        path = self.folder / "commands.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def _earlier_attempts(self) -> int:
+        from workbench.journal.history import History
+
+        history = History(self.folder)
+        history.refresh()
+        return history.started.attempt if history.started else 0
+
+    @staticmethod
+    def _leads(state: Any) -> bool:
+        return state.is_world_process_zero
+
+    @staticmethod
+    def _world() -> int:
+        return int(os.environ.get("WORLD_SIZE", "1")) if torch.distributed.is_available() and torch.distributed.is_initialized() else 1
+
+    @staticmethod
+    def _share(value: Any) -> Any:
+        """Rank 0's value, on every rank."""
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]

@@ -1,0 +1,129 @@
+"""The objectives `sft` and `pretraining`: transformers' Trainer over prepared rows.
+
+Both are next-token cross-entropy (nats per trained token, normalised over the whole accumulated batch); they differ in which tokens are trained. trl's
+SFTTrainer is not used: on the same rows it reaches under half of the tokens/s (it flattens packed rows and measures entropy and accuracy each step).
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from workbench.data import layouts
+from workbench.errors import RecipeError
+from workbench.models import loading
+from workbench.recipes import Recipe, resolve_model, warmup_count
+from workbench.templates import chat
+from workbench.training import rows as rows_module
+from workbench.training.rows import Collator, Prepared
+
+SCHEDULE_NAMES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+
+class CountingTrainer(transformers.Trainer):
+    """transformers' Trainer that also counts the real tokens of each step (the collator says how many a batch has)."""
+
+    counted = 0
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        self.counted += inputs.pop("real_tokens", 0)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def take_count(self) -> int:
+        count, self.counted = self.counted, 0
+        return count
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        # held-out rows are never packed, whatever the training rows are
+        own, self.data_collator = self.data_collator, Collator(self.data_collator.pad_token_id)
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = own
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """Everything a run trains with."""
+
+    model: Any
+    tokenizer: Any
+    train: Prepared
+    heldout: Prepared
+    heldout_examples: list[dict[str, Any]]
+    max_length: int
+    notes: list[str]
+
+
+def load_job(recipe: Recipe, train_rows: list[dict[str, Any]], heldout_rows: list[dict[str, Any]]) -> Job:
+    """Load, adapt and tokenize. Raises `WorkbenchError` before the first step where something cannot work."""
+    transformers.set_seed(recipe.seed)
+    source = resolve_model(recipe.model)
+    model, tokenizer = loading.load(source)
+    if hasattr(model, "peft_config"):  # an adapter folder as the base: its update becomes part of the weights
+        model = model.merge_and_unload()
+    notes = loading.prepare_tokenizer(tokenizer, model.config) + chat.ensure_template(tokenizer)
+    room = getattr(model.config, "max_position_embeddings", None)
+    max_length = min(recipe.max_length, room) if room else recipe.max_length
+    if max_length < recipe.max_length:
+        notes.append(f"max_length is {max_length}, all the positions this model has.")
+    options = dict(objective=recipe.objective, completions_only=recipe.completions_only, max_length=max_length)
+    examples, heldout_examples = (_examples(part) for part in (train_rows, heldout_rows))
+    train = rows_module.prepare(examples, tokenizer, packing=recipe.packing, **options)
+    heldout = rows_module.prepare(heldout_examples, tokenizer, packing=False, what="held-out rows", **options)
+    if recipe.packing and getattr(model.config, "_attn_implementation", "") not in ("sdpa", "eager"):
+        raise RecipeError(f"Packed rows are kept apart under sdpa and eager attention only; this model uses {model.config._attn_implementation}.",
+                          "Use packing=False.")
+    model.config.use_cache = False
+    model = recipe.method.apply(model)
+    return Job(model, tokenizer, train, heldout, heldout_examples, max_length, notes)
+
+
+def _examples(table_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return layouts.examples(table_rows, list(table_rows[0])) if table_rows else []
+
+
+def total_steps(recipe: Recipe, row_count: int) -> int:
+    """Optimizer steps: as asked, or `epochs` over the (packed) rows, counted as transformers' Trainer does."""
+    if recipe.steps is not None:
+        return recipe.steps
+    batches = math.ceil(row_count / recipe.batch_size)
+    return math.ceil(recipe.epochs * max(1, math.ceil(batches / recipe.gradient_accumulation)))
+
+
+def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> dict[str, Any]:
+    """What `transformers.TrainingArguments` is given for this recipe."""
+    cuda = torch.cuda.is_available()
+    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    every = max(1, steps // 10)
+    return dict(
+        output_dir=str(output_dir), max_steps=steps, per_device_train_batch_size=recipe.batch_size, per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation, learning_rate=recipe.learning_rate, lr_scheduler_type=SCHEDULE_NAMES[recipe.schedule],
+        warmup_steps=warmup_count(recipe, steps), optim=recipe.optimizer, weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm,
+        adam_beta1=recipe.optimizer_arguments.get("beta1", 0.9), adam_beta2=recipe.optimizer_arguments.get("beta2", 0.999),
+        adam_epsilon=recipe.optimizer_arguments.get("epsilon", 1e-8), seed=recipe.seed, data_seed=recipe.seed,
+        eval_strategy="steps" if evaluates else "no", eval_steps=(recipe.evaluate_every or every) if evaluates else None,
+        metric_for_best_model="eval_loss" if evaluates else None, greater_is_better=False if evaluates else None,
+        save_strategy="steps", save_steps=recipe.checkpoint_every or every, logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False,
+        report_to=[], disable_tqdm=True, remove_unused_columns=False, bf16=bf16, fp16=recipe.precision == "fp16", use_cpu=not cuda,
+        dataloader_pin_memory=cuda) | recipe.training_arguments
+
+
+def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any]) -> CountingTrainer:
+    """The trainer, ready to train. Raises `RecipeError` for training arguments transformers does not take."""
+    steps = total_steps(recipe, len(job.train.rows))
+    evaluates = bool(job.heldout.examples)
+    try:
+        args = transformers.TrainingArguments(**arguments(recipe, output_dir, steps, evaluates))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"transformers refuses these training arguments: {str(error).splitlines()[0]}.", "Mend training_arguments or optimizer.") from error
+    if recipe.early_stopping and evaluates:
+        callbacks = [transformers.EarlyStoppingCallback(recipe.early_stopping), *callbacks]
+    collator = Collator(job.tokenizer.pad_token_id, job.max_length if recipe.packing else None, count=True)
+    trainer = CountingTrainer(model=job.model, args=args, train_dataset=job.train.rows, eval_dataset=job.heldout.rows if evaluates else None,
+                              data_collator=collator, processing_class=job.tokenizer, callbacks=callbacks)
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer

@@ -1,0 +1,29 @@
+"""What a standby worker does before it is needed: every import a run makes, and one tiny forward and backward pass.
+
+The first pass through torch, peft and the Trainer costs most of a second in lazy imports and thread pools; here nobody waits for it.
+"""
+
+import tempfile
+from pathlib import Path
+
+from workbench import town
+from workbench.data import sources
+from workbench.models.methods import LoRA
+from workbench.recipes import Recipe
+
+
+def up() -> None:
+    """Train two steps on the town, in a folder that is thrown away. Takes no device: it runs on the CPU."""
+    from workbench.training import supervised
+    from workbench.probes import Probes
+    from workbench.training.stream import Stream
+    from workbench.training.writer import Journal
+
+    rows = sources.load_rows("town:instructions").slice(0, 16).to_pylist()
+    recipe = Recipe(method=LoRA(rank=2), steps=1, batch_size=4, training_arguments={"use_cpu": True})
+    with tempfile.TemporaryDirectory() as folder:
+        job = supervised.load_job(recipe, rows, [])
+        stream = Stream(folder, journal=Journal(Path(folder)), probes=Probes(job.model, job.tokenizer))
+        supervised.build_trainer(recipe, job, Path(folder) / "checkpoints", [stream]).train()
+        stream.probes.answer("generate", {"prompt": "Who?", "max_new_tokens": 2})
+    town.rows("heldout")

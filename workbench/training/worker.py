@@ -1,0 +1,111 @@
+"""The process that trains one run: `python -m workbench.training.worker FOLDER`, or a standby waiting for a folder on its standard input.
+
+It owns the run folder while it lives (a lock says so), waits for the device, trains, and says in the journal how it ended. Heavy imports happen after the device is
+ours (a standby has made them already). Started by `workbench.runs`; never imported by it.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+from workbench.journal import events as ev
+from workbench.training.session import Session
+
+RESERVE_BYTES = 1 << 16
+"""Kept in the run folder so that on a full disk the last word can still be written."""
+
+
+def main(arguments: list[str]) -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    if arguments == ["--standby"]:
+        folder = standby()
+        return 0 if folder is None else run(folder)
+    return run(Path(arguments[0]))
+
+
+def standby() -> Path | None:
+    """Import everything, say "ready", wait for a folder. None when whoever started us is gone."""
+    # the parent reads one word from the real stdout; whatever libraries print meanwhile goes nowhere
+    out = os.dup(1)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    from workbench.training import warm
+
+    warm.up()
+    try:
+        os.write(out, b"ready\n")
+        line = sys.stdin.readline().strip()
+    except (BrokenPipeError, KeyboardInterrupt):
+        return None
+    os.close(out)
+    if not line:
+        return None
+    folder = Path(json.loads(line)["folder"])
+    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return folder
+
+
+def run(folder: Path) -> int:
+    """Train the run in `folder` to its end; the process's exit status: 0 finished or stopped, 1 failed, 3 another worker has it."""
+    lock = open(folder / "worker.lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another worker has this run.", file=sys.stderr)
+        return 3
+    reserve = folder / ".reserve"
+    try:
+        reserve.write_bytes(b"\0" * RESERVE_BYTES)
+    except OSError as error:
+        print(f"The run folder cannot be written: {error}", file=sys.stderr)
+        return 1
+    session = Session(folder)
+    signal.signal(signal.SIGTERM, lambda *_: session.request_stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the notebook's terminal is not meant for the run
+    try:
+        status = session.train()
+        return 0 if status in ("finished", "stopped") else 1
+    except WorkbenchError as error:
+        traceback.print_exc()
+        session.end(ev.Ended(step=session.step, status="failed", reason=error.what, remedy=error.remedy))
+    except Exception as error:  # the worker's last word: written down whole, then the process fails
+        reserve.unlink(missing_ok=True)
+        _print_traceback()
+        session.end(_told_of(error, session.step))
+    return 1
+
+
+def _print_traceback() -> None:
+    try:
+        traceback.print_exc()
+    except OSError:  # the log's disk is full as well
+        pass
+
+
+def _told_of(error: BaseException, step: int) -> ev.Ended:
+    text = str(error).strip().splitlines()
+    reason, remedy = f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ") + ".", "See worker.log for where; mend it, then run.resume()."
+    whole = str(error)
+    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in whole or "os error 28" in whole:
+        reason, remedy = "The disk is full.", "Free some space, then run.resume() goes on from the last checkpoint."
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in whole or "alloc" in whole.lower():
+        reason = "The device ran out of memory."
+        remedy = "Use a smaller batch_size with more gradient_accumulation, a shorter max_length, or LoRA; fork with those."
+    elif isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason, remedy = f"The run folder cannot be written: {error.strerror}.", "Give it write permission, then run.resume()."
+    return ev.Ended(step=step, status="failed", reason=reason, remedy=remedy)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
