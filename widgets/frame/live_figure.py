@@ -235,7 +235,8 @@ class LiveFigure(anywidget.AnyWidget):
 
     def _delta(self) -> tuple[dict | None, list[bytes]]:
         """The message that brings a page at the version before to the current one; what it holds counts as sent."""
-        steps = columns.diff(self._sent_specs, self._specs) if self._sent_specs is not None else []
+        opening = self._sent_specs is None  # no page yet: the whole figure travels with the widget, as version 0
+        steps = [] if opening else columns.diff(self._sent_specs, self._specs)
         moved, buffers = [], []
         for name, column in self._columns.items():
             change = column.delta(self._windows.get(column.axis))
@@ -244,7 +245,7 @@ class LiveFigure(anywidget.AnyWidget):
                 moved.append([how, name, len(x)])
                 buffers += [x.astype("<f8").tobytes(), y.astype("<f8").tobytes()]
         self._sent_specs = self._specs
-        if not steps and not moved:
+        if opening or not steps and not moved:
             return None, []
         self._version += 1
         message = {"kind": "delta", "version": self._version, "moved": moved}
