@@ -90,9 +90,8 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     small = _small_cells(sheet, form, this, end)
     for mark in this.marks:
         sheet.change([loss.axis, *[plot.axis for plot in small]], mark.step)
-    labels = _overlays(sheet, loss, overlays, lines, form)
-    labels += _loss_lines(sheet, loss, this, average)
-    _place(sheet, loss, labels, taken)
+    others = _overlays(sheet, loss, overlays, lines, form)
+    _place(sheet, loss, _loss_lines(sheet, loss, this, average) + others, taken)
     return sheet.figure()
 
 
@@ -183,30 +182,41 @@ def _size(text: str, size: int) -> tuple[float, float]:
     return max(len(part) for part in parts) * size * LETTER, len(parts) * size * 1.34
 
 
-def _place(sheet: Sheet, plot: Plot, labels: Sequence[dict], flags: list[Box]) -> None:
+def _place(sheet: Sheet, plot: Plot, labels: list[dict], flags: list[Box]) -> None:
     """Each label at the end of its line; where two would be less than 16 px apart they are pushed apart, in the order of their lines.
 
-    Labels stay below the flags. One for which no room is left is dropped: better no label than two on one another.
+    Labels stay below the flags. Where there is no room for all, the last ones are left out: better no label than two on one another.
     """
-    area, spots = plot.area, []
-    for label in labels:
-        wide, high = _size(label["text"], 12)
-        left = min(plot.px(label["x"]) + label["dx"], sheet.width - wide - 1)
-        roof = max([area.top, *(flag.bottom + 2 for flag in flags if flag.left < left + wide and left < flag.right)])
-        spots.append(dict(label, left=left, right=left + wide, half=high / 2, roof=roof, at=plot.py(label["y"])))
-    spots.sort(key=lambda spot: spot["at"])
+    area = plot.area
+    for count in range(len(labels), 0, -1):
+        spots = _spread([_spot(sheet, plot, label, flags) for label in labels[:count]], area.bottom)
+        if all(spot["at"] - spot["half"] >= spot["roof"] - 0.01 for spot in spots):
+            for spot in spots:
+                sheet.label(plot.axis, spot["x"], 1 - (spot["at"] - area.top) / (area.bottom - area.top), spot["text"], spot["colour"],
+                            dx=spot["left"] - plot.px(spot["x"]), yref=f"y{plot.axis} domain", bgcolor=ink("surface"), borderpad=1)
+            return
 
-    def beside(first: dict, others: Sequence[dict]) -> list[dict]:
-        return [other for other in others if other["left"] < first["right"] and first["left"] < other["right"]]
+
+def _spot(sheet: Sheet, plot: Plot, label: dict, flags: list[Box]) -> dict:
+    """Where a label would like to be, in px: its sides, its middle `at`, half its height, and the `roof` it may not pass."""
+    wide, high = _size(label["text"], 12)
+    left = min(plot.px(label["x"]) + label["dx"], sheet.width - wide - 2)
+    roof = max([plot.area.top, *(flag.bottom + 2 for flag in flags if flag.left < left + wide and left < flag.right)])
+    return dict(label, left=left, right=left + wide, half=high / 2 + 1, roof=roof, at=plot.py(label["y"]))
+
+
+def _spread(spots: list[dict], bottom: float) -> list[dict]:
+    """The spots pushed apart, downwards first and then up from the bottom."""
+    spots = sorted(spots, key=lambda spot: spot["at"])
+
+    def beside(first: dict, others: list[dict]) -> list[dict]:
+        return [other for other in others if other["left"] < first["right"] + 16 and first["left"] < other["right"] + 16]
 
     for k, spot in enumerate(spots):
         spot["at"] = max([spot["at"], spot["roof"] + spot["half"], *(other["at"] + other["half"] + spot["half"] for other in beside(spot, spots[:k]))])
     for k, spot in reversed(list(enumerate(spots))):
-        spot["at"] = min([spot["at"], area.bottom - spot["half"], *(other["at"] - other["half"] - spot["half"] for other in beside(spot, spots[k + 1:]))])
-    for spot in spots:
-        if spot["at"] - spot["half"] >= spot["roof"] - 0.01:
-            sheet.label(plot.axis, spot["x"], 1 - (spot["at"] - area.top) / (area.bottom - area.top), spot["text"], spot["colour"],
-                        dx=spot["left"] - plot.px(spot["x"]), yref=f"y{plot.axis} domain", bgcolor=ink("surface"), borderpad=1)
+        spot["at"] = min([spot["at"], bottom - spot["half"], *(other["at"] - other["half"] - spot["half"] for other in beside(spot, spots[k + 1:]))])
+    return spots
 
 
 def _flags(sheet: Sheet, plot: Plot, this: RunCurves) -> list[Box]:
@@ -215,16 +225,17 @@ def _flags(sheet: Sheet, plot: Plot, this: RunCurves) -> list[Box]:
     rows = max(1, int((plot.area.bottom - plot.area.top) / 2 // 24))
     for mark in this.marks:
         text = plain(_middle(mark.words, int((plot.area.right - plot.area.left) * .8 / (11 * LETTER))))
-        wide = _size(text, 11)[0] + 8
+        wide = _size(text, 11)[0] + 14  # the border, and a little air
         at = plot.px(mark.step)
-        left = at if at + wide <= sheet.width - 2 else at - wide
+        last = sheet.width - 2 - wide
+        left = at if at <= last else at - wide if at >= wide else max(0.0, last)
         for row in range(rows):
             top = plot.area.top + 2 + 24 * row
-            box = Box(left, top, left + wide, top + 20)
-            if not any(box.meets(other, 4) for other in taken):
+            box = Box(left, top, left + wide, top + 22)
+            if not any(box.meets(other, 1) for other in taken):
                 taken.append(box)
-                sheet.label(plot.axis, mark.step, 1, text, "ink", yref=f"y{plot.axis} domain", valign="top", dy=-2 - 24 * row, size=11,
-                            anchor="left" if left == at else "right", bgcolor=ink("surface"), bordercolor=ink("ink-2"), borderwidth=1, borderpad=3,
+                sheet.label(plot.axis, mark.step, 1, text, "ink", yref=f"y{plot.axis} domain", valign="top", dx=left - at, dy=-2 - 24 * row, size=11,
+                            bgcolor=ink("surface"), bordercolor=ink("ink-2"), borderwidth=1, borderpad=3,
                             hovertext=plain(mark.words), captureevents=False)
                 break
     return taken

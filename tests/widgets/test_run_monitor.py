@@ -1,0 +1,296 @@
+"""The run monitor without a browser: its words say the worst thing first, its buttons ask the run, and nothing a run wrote becomes markup."""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.widgets.fakes import FakeEngine, FakeRun, StillPump, prepared, steps, trace, words
+from widgets.frame import static
+from widgets.frame.selection import Selection
+from widgets.run_curves import value_words
+from widgets.run_list import matching, rows_of
+from widgets.run_monitor import RunMonitor
+from widgets.run_monitor_controls import View, samples_html
+from widgets.run_words import duration, queue_words
+from workbench.journal import events as ev
+from workbench.recipes import Recipe
+from workbench.runs.status import Status
+
+NASTY = "<script>alert(1)</script>$x$<b>&"
+
+
+# ---- the sentence
+
+def sentence(run: FakeRun, engine: FakeEngine) -> tuple[str, str]:
+    said = RunMonitor(run, engine=engine).summary()
+    return said.kind, said.text
+
+
+def test_sentence_of_a_run_that_goes_well(run: FakeRun, engine: FakeEngine) -> None:
+    assert sentence(run, engine) == ("ok", "Step 60 of 200: held-out loss 1.700, the lowest so far; about 70 s left.")
+
+
+def test_sentence_compares_with_the_parent(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
+    child = engine.add(FakeRun(tmp_path / "runs" / "child", Recipe(steps=2000)))
+    child.parent = str(run.folder)
+    child.write(*steps(1, 20), ev.Evaluated(step=20, loss=1.9), ev.Forked(parent=str(run.folder), step=20, checkpoint=20), prepared(steps=2000),
+                *steps(21, 1240, second=0.01), ev.Evaluated(step=25, loss=1.65))
+    assert sentence(child, engine) == ("ok", "Step 1\u202f240 of 2\u202f000: held-out loss 1.650, the lowest so far and 0.150 below town-lora8 at the same step; about 8 s left.")
+    child.write(ev.Evaluated(step=30, loss=1.8))
+    assert "held-out loss 1.800, 0.150 above its lowest at step 25 and 0.100 above town-lora8 at the same step" in sentence(child, engine)[1]
+
+
+@pytest.mark.parametrize(("status", "kind", "expected"), [
+    (Status("paused"), "ok", "Paused at step 60 of 200, the model stays loaded: held-out loss 1.700"),
+    (Status("finished"), "ok", "Finished 60 steps in 30 s: held-out loss 1.700"),
+    (Status("stopped"), "ok", "Stopped at step 60 of 200: held-out loss 1.700"),
+    (Status("starting", "Starting: loading."), "idle", "Starting: loading."),
+    (Status("died", "The worker was killed (SIGKILL) at step 60 of 200.", "run.resume() goes on from step 40."), "warn",
+     "The worker was killed (SIGKILL) at step 60 of 200. run.resume() goes on from step 40."),
+    (Status("failed", "Failed at step 60: the disk is full.", "Free some space."), "warn", "Failed at step 60: the disk is full. Free some space."),
+])
+def test_sentence_of_every_status(run: FakeRun, engine: FakeEngine, status: Status, kind: str, expected: str) -> None:
+    run.status = status
+    said = sentence(run, engine)
+    assert said[0] == kind and said[1].startswith(expected)
+
+
+def test_a_queued_run_says_behind_whom(tmp_path: Path) -> None:
+    waiting = FakeRun(tmp_path / "b", Recipe(), Status("queued"))
+    waiting.write(ev.Queued(position=2, behind=["2026-11-21_093015-town-lora8", "town-full"]))
+    said = RunMonitor(waiting, engine=FakeEngine()).summary()
+    assert said.kind == "idle" and said.text == "Waits for the device behind town-lora8, town-full; second in the queue." == queue_words(waiting.history)
+
+
+def test_sentence_warns_of_losses_that_are_no_numbers(run: FakeRun, engine: FakeEngine) -> None:
+    run.write(ev.Saved(step=60, folder="checkpoints/step-000060"), *steps(61, 70, lambda step: None))
+    assert sentence(run, engine) == ("warn", "Step 70 of 200: the loss is not a number since step 61; fork from step 60 with a lower learning rate.")
+
+
+def test_sentence_warns_of_a_climbing_loss(run: FakeRun, engine: FakeEngine) -> None:
+    run.write(*steps(61, 100, lambda step: 1.5 + (step - 60) * 0.05))
+    kind, text = sentence(run, engine)
+    assert kind == "warn" and text.startswith("Step 100 of 200: the training loss has climbed from 1.5") and "lower learning rate" in text
+
+
+def test_sentence_warns_of_rows_learned_by_heart(run: FakeRun, engine: FakeEngine) -> None:
+    run.write(*(ev.Evaluated(step=step, loss=loss) for step, loss in ((35, 1.8), (45, 1.9), (55, 2.0))))
+    kind, text = sentence(run, engine)
+    assert kind == "warn" and text == ("Step 60 of 200: held-out loss has risen from 1.700 at step 30 to 2.000 while training loss falls: it learns the rows by heart.")
+
+
+def test_sentence_names_dropped_rows(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path / "a", Recipe(steps=200)).write(prepared(dropped={"answer cut off by max_length": 2}), *steps(1, 2))
+    assert "; 2 of 902 rows were dropped (answer cut off by max_length)" in RunMonitor(run, engine=FakeEngine()).summary().text
+
+
+def test_words_for_times_and_values() -> None:
+    assert [duration(s) for s in (0.2, 20, 840, 7500, 7200)] == ["1 s", "20 s", "14 min", "2 h 5 min", "2 h"]
+    assert [value_words(v) for v in (3e-4, 1.5e-5, 0.15, None, True, "cosine", 8)] == ["3e-4", "1.5e-5", "0.15", "none", "yes", "cosine", "8"]
+
+
+# ---- code and state
+
+def test_recipe_before_its_start_starts_nothing(engine: FakeEngine) -> None:
+    recipe = Recipe(steps=50, learning_rate=1e-3, seed=3)
+    monitor = RunMonitor(recipe, engine=engine)
+    assert engine.started == [] and monitor.run is None and monitor.summary().kind == "idle"
+    assert "<b>Nothing has run yet</b>" in words(monitor.figure())
+    found: dict = {}
+    exec(monitor.code(), found)
+    assert found["recipe"] == recipe and found["monitor"].recipe == recipe and found["monitor"].state_json() == monitor.state_json()
+
+
+def test_code_of_a_run_gives_the_same_monitor(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, smoothing=7, prompt="Who bakes?")
+    found: dict = {}
+    exec(monitor.code(), found)
+    assert found["run"].folder == run.folder and found["monitor"].state_json() == monitor.state_json()
+    assert found["monitor"].figure()["layout"]["xaxis"] == monitor.figure()["layout"]["xaxis"]
+    assert "# at step 30: run.set(learning_rate=0.0001)" in monitor.code()
+
+
+def test_state_makes_the_round_trip(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, overlays=("runs/a", "runs/b"), smoothing=9)
+    monitor.state.pending = {"learning_rate": 1e-5}
+    again = RunMonitor.from_json(monitor.state_json(), engine=engine)
+    assert again.state == monitor.state and again.run is run and again.state.overlays == ("runs/a", "runs/b")
+
+
+# ---- text, never markup
+
+def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path / "runs" / "x", Recipe(steps=200))
+    run.name, run.note = NASTY, NASTY
+    run.write(prepared(), *steps(1, 30), ev.Sampled(step=20, prompt=NASTY, reply=NASTY, verdict=NASTY), ev.Changed(step=9, field=NASTY, old=NASTY, new=NASTY))
+    child = FakeRun(tmp_path / "runs" / "y", Recipe(steps=200), Status("died", NASTY, NASTY, NASTY))
+    child.parent = str(run.folder)
+    child.write(prepared(), *steps(1, 30), ev.Sampled(step=20, prompt=NASTY, reply=NASTY, verdict=NASTY))
+    engine = FakeEngine({"x": run, "y": child})
+    monitor = RunMonitor(child, engine=engine)
+    drawn = monitor.figure()
+    shown = [text for text in words(drawn)] + [str(found.get(key, "")) for found in drawn["data"] for key in ("name", "hovertemplate")]
+    assert any("&lt;" in text for text in shown) and not any("<script" in text or "$" in text for text in shown)
+    for text in (static.svg(drawn, summary=monitor.summary().text), monitor.static_html(), monitor.extra_html(), samples_html(run.history.samples)):
+        assert "<script" not in text and "&lt;script&gt;" in text
+    widgets = [monitor.widget]
+    html = []
+    while widgets:
+        widget = widgets.pop()
+        widgets += getattr(widget, "children", ())
+        if type(widget).__name__ in ("HTML", "Progress"):
+            html.append(widget.value)
+    assert any("&lt;script&gt;" in text for text in html) and not any("<script" in text for text in html)
+
+
+# ---- the list
+
+def record(name: str, parent: str = "", **more: object) -> dict:
+    return dict(name=name, folder=f"/runs/{name}", status="finished", step=2000, steps=2000, loss=1.6, heldout_loss=math.nan, parent=parent, note="") | more
+
+
+def test_forks_stand_below_their_parents() -> None:
+    rows = rows_of([record("c", "b"), record("2026-11-21_093015-b", heldout_loss=1.519), record("2026-11-21_080000-d", "2026-11-21_093015-b", status="paused"), record("a")])
+    assert [(row["name"], row["depth"]) for row in rows] == [("c", 0), ("b", 0), ("d", 1), ("a", 0)]
+    assert rows[1]["loss"] == "1.519" and rows[3]["loss"] == "1.600" and rows[2]["step"] == "2\u202f000" and "paused" in rows[2]["title"]
+
+
+def test_search_looks_through_names_notes_and_recipes() -> None:
+    rows = rows_of([record("town-full", note="best SO far"), record("town-lora8", "town-full")], {"/runs/town-lora8": '{"learning_rate": 0.0003}'})
+    assert [row["name"] for row in matching(rows, "so best")] == ["town-full"]
+    assert [(row["name"], row["depth"]) for row in matching(rows, "0.0003")] == [("town-lora8", 0)]
+    assert matching(rows, "") == rows and matching(rows, "nothing of it") == []
+
+
+# ---- the widget
+
+@pytest.mark.parametrize(("status", "enabled"), [
+    ("running", {"pause", "stop", "fork", "ask"}), ("paused", {"start", "step", "stop", "fork", "ask"}), ("queued", {"stop", "fork"}), ("finished", {"fork"}),
+    ("died", {"start", "fork"}), ("stopped", {"start", "fork"}), ("failed", {"start", "fork"})])
+def test_what_cannot_be_done_is_disabled(run: FakeRun, engine: FakeEngine, status: str, enabled: set[str]) -> None:
+    run.status = Status(status)
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget and {name for name in ("start", "pause", "step", "stop", "fork", "apply", "ask") if not getattr(monitor.made, name).disabled} == enabled
+    assert monitor.made.start.description == ("Resume" if "start" in enabled else "Start")
+    primary = [name for name in ("start", "pause") if getattr(monitor.made, name).button_style == "primary"]
+    assert primary == [name for name in ("start", "pause") if name in enabled]
+    assert not View(status=status, run="x", read_only=True, has_recipe=True, step=5).can["stop"]
+
+
+class Doer:
+    """Runs what the monitor's threads were given, and waits until they are done."""
+
+    def __init__(self, monitor: RunMonitor) -> None:
+        self.monitor = monitor
+
+    def click(self, name: str) -> None:
+        getattr(self.monitor.made, name).click()
+        self.wait()
+
+    def wait(self) -> None:
+        for errands in (self.monitor.actions.errands, self.monitor.actions.questions):
+            done = threading.Event()
+            errands.add(done.set)
+            assert done.wait(10)
+
+
+def test_clicks_ask_the_run(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    doer = Doer(monitor)
+    doer.click("pause")
+    run.status = Status("paused")
+    monitor.look_again()
+    for name in ("step", "start", "stop"):
+        doer.click(name)
+    monitor.made.rate.value = 5e-5
+    assert monitor.state.pending == {"learning_rate": 5e-5} and not monitor.made.apply.disabled and "# not applied yet: run.set(learning_rate=5e-05)" in monitor.code()
+    monitor.made.rate.value = 1e-4
+    assert monitor.state.pending == {} and monitor.made.apply.disabled
+    monitor.made.rate.value, monitor.made.every.value = 2.04e-5, 50
+    doer.click("apply")
+    assert run.asked == [("pause",), ("step",), ("resume",), ("stop",), ("set", {"learning_rate": 2e-5, "evaluate_every": 50})]
+    assert monitor.state.pending == {}
+    monitor.made.question.value = "Who bakes?"
+    doer.click("ask")
+    assert run.asked[-1] == ("generate", "Who bakes?") and "Mira is a baker." in monitor.made.reply.value
+    monitor.made.note.value = "a good one"
+    doer.wait()
+    assert run.note == "a good one"
+
+
+def test_start_forks_and_picks_change_the_run_shown(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.next = run
+    selection = Selection()
+    monitor = RunMonitor(Recipe(steps=200), engine=engine, selection=selection, pump=StillPump())
+    assert monitor.widget and monitor.made.apply.disabled and monitor.made.rate.disabled
+    doer = Doer(monitor)
+    doer.click("start")
+    assert engine.started == [Recipe(steps=200)] and monitor.run is run and selection["run"] == {str(run.folder)}
+    run.child = engine.add(FakeRun(tmp_path / "runs" / "child", Recipe(steps=200))).write(prepared())
+    monitor.made.fork_step.value, monitor.made.fork_rate.value = 40, 1e-3
+    doer.click("fork_now")
+    assert run.asked == [("fork", 40, {"learning_rate": 1e-3})] and monitor.run is run.child
+    selection.set("run", {str(run.folder)})
+    doer.wait()
+    assert monitor.run is run and monitor.made.list.picked == str(run.folder)
+    monitor.actions.overlay(str(run.child.folder))
+    doer.wait()
+    assert monitor.made.list.overlays == [str(run.child.folder)]
+
+
+def test_errors_stand_beside_their_control_and_the_figure_stays(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    run.refuse = "It is being saved."
+    Doer(monitor).click("pause")
+    places = monitor.made.bar.children
+    box = places[places.index(monitor.made.pause) + 1]
+    assert "It is being saved. Wait for it." in box.children[0].value
+    assert len(monitor.live.figures["wide"]["data"][0]["x"]) == 60
+    run.refuse = ""
+    Doer(monitor).click("pause")
+    assert box not in monitor.made.bar.children
+
+
+def test_new_points_are_appended_and_marks_redraw(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    composed = monitor.live.figures["wide"]["layout"]
+    monitor._refreshed_at = math.inf  # a whole figure is not due for a long time
+    run.write(*steps(61, 70, rate=1e-4))
+    monitor._tick()
+    now = monitor.live.figures["wide"]
+    assert now["layout"] == composed and all(len(trace(now, uid)["x"]) == 70 for uid in ("raw", "train", "rate", "grad", "speed", "memory"))
+    monitor._refreshed_at = 0.0
+    run.write(ev.Changed(step=70, field="learning_rate", old=1e-4, new=2e-4), *steps(71, 72, rate=2e-4))
+    monitor._tick()
+    now = monitor.live.figures["narrow"]
+    assert "lr 1e-4 → 2e-4" in words(now)
+    whole = RunMonitor(run, engine=engine).figure("narrow")
+    for uid in ("raw", "train", "rate", "grad", "speed", "memory"):
+        assert list(trace(now, uid)["y"]) == pytest.approx(list(trace(whole, uid)["y"]))
+
+
+def test_steps_run_again_replace_the_old_ones(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    run.write(ev.Started(pid=2, attempt=2, resumed_from=40), prepared(), *steps(41, 45, lambda step: 9.0))
+    monitor._refreshed_at = 0.0
+    monitor._tick()
+    raw = trace(monitor.live.figures["wide"], "raw")
+    assert list(raw["x"]) == list(range(1, 46)) and list(raw["y"][-5:]) == [9.0] * 5
+
+
+def test_a_refused_command_is_said(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    run.write(ev.Refused(step=60, command="x", reason="this run has no held-out rows to evaluate on"))
+    monitor._refreshed_at = 0.0
+    monitor._tick()
+    group = next(group for group in monitor.made.column if monitor.made.apply in group.children)
+    assert any("no held-out rows" in child.children[0].value for child in group.children if hasattr(child, "children"))

@@ -1,0 +1,161 @@
+"""What a person does in the run monitor: each thing noted at once and done by a thread, so that no click waits for a disk, a worker or a model.
+
+What goes wrong is said beside the control that asked for it. Knows the monitor it belongs to; makes no widget.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from widgets.run_reading import LIVING, interval_now, near, rate_now, two_digits
+from workbench.errors import WorkbenchError
+
+
+class Errands:
+    """Does what it is given in order, in a daemon thread that lives while there is something to do."""
+
+    def __init__(self) -> None:
+        self._lock, self._waiting, self._busy = threading.Lock(), deque(), False
+
+    def add(self, job: Callable[[], object]) -> None:
+        with self._lock:
+            self._waiting.append(job)
+            self._go()
+
+    def _go(self) -> None:
+        if self._waiting and not self._busy:
+            self._busy = True
+            threading.Thread(target=self._work, name="run monitor errands", daemon=True).start()
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def _work(self) -> None:
+        try:
+            while (job := self._next()) is not None:
+                job()
+        finally:  # also after a programming error, which threading.excepthook shows: the rest is still done
+            with self._lock:
+                self._busy = False
+                self._go()
+
+
+class Actions:
+    """The handlers of one monitor's controls."""
+
+    def __init__(self, monitor: Any) -> None:
+        self.monitor = monitor
+        self.errands, self.questions = Errands(), Errands()
+
+    def later(self, control: str, job: Callable[[], object] = lambda: None, errands: Errands | None = None) -> None:
+        """Do `job` in a thread and look again; what goes wrong is said beside the control of that name."""
+        monitor = self.monitor
+
+        def do() -> None:
+            widget = getattr(monitor.made, control) if monitor.made else None
+            monitor.clear_error(widget)
+            try:
+                job()
+            except WorkbenchError as error:
+                monitor.show_error(widget, str(error))
+            except OSError as error:
+                monitor.show_error(widget, f"The disk said no: {error.strerror or error}. Nothing was changed.")
+            monitor.look_again()
+
+        (errands or self.errands).add(do)
+
+    def start(self) -> None:
+        monitor = self.monitor
+
+        def start() -> None:
+            if monitor.run is not None:
+                monitor.run.resume()
+            else:
+                monitor.open(monitor.engine.start(monitor.recipe, runs=monitor.state.runs))
+
+        self.later("start", start)
+
+    def pause(self) -> None:
+        self.later("pause", self.monitor.run.pause)
+
+    def step(self) -> None:
+        self.later("step", self.monitor.run.step)
+
+    def stop(self) -> None:
+        self.later("stop", self.monitor.run.stop)
+
+    def want(self, name: str, value: Any) -> None:
+        """A slider says `value`; it waits for Apply."""
+        monitor, run = self.monitor, self.monitor.run
+        if run is None:
+            return
+        now = rate_now(run) if name == "learning_rate" else interval_now(run)
+        same = value is None or value == now or (name == "learning_rate" and now and two_digits(now) == value)
+        others = {key: wanted for key, wanted in monitor.state.pending.items() if key != name}
+        monitor.state.pending = others if same else others | {name: value}
+        if monitor.made:
+            monitor.made.apply.disabled = not (monitor.state.pending and monitor.status in LIVING)
+
+    def apply(self) -> None:
+        run, wanted = self.monitor.run, dict(self.monitor.state.pending)
+
+        def apply() -> None:
+            run.set(**wanted)
+            self.monitor.state.pending = {}
+
+        self.later("apply", apply)
+
+    def fork(self, step: int, rate: float) -> None:
+        run = self.monitor.run
+
+        def fork() -> None:
+            now = rate_now(run)
+            changes = {} if now and two_digits(now) == rate else {"learning_rate": rate}
+            self.monitor.open(run.fork(step=step, **changes))
+
+        self.later("fork_now", fork)
+
+    def search(self, query: str) -> None:
+        self.monitor.query = query
+        self.monitor.show_list()
+
+    def pick(self, folder: str) -> None:
+        self.later("list", lambda: self.monitor.open(self.monitor.engine.attach(folder)))
+
+    def overlay(self, folder: str) -> None:
+        """Lays a run over the loss, or takes it away again."""
+        chosen, one = self.monitor.state.overlays, near(folder)
+        self.monitor.state.overlays = tuple(other for other in chosen if other != one) if one in chosen else (*chosen, one)
+        self.later("list")
+
+    def note(self, text: str) -> None:
+        run = self.monitor.run
+        if run is not None and text != run.note:
+            self.later("note", lambda: setattr(run, "note", text))
+
+    def smooth(self, steps: int) -> None:
+        if steps != self.monitor.span:
+            self.monitor.state.smoothing = steps
+            self.later("smoothing")
+
+    def prompt(self, prompt: str) -> None:
+        if prompt and prompt != self.monitor.state.prompt:
+            self.monitor.state.prompt = prompt
+            self.later("prompt")
+
+    def ask(self, prompt: str) -> None:
+        run, made = self.monitor.run, self.monitor.made
+        if run is None or not prompt.strip():
+            return
+        made.show_reply(prompt, None)
+
+        def ask() -> None:
+            try:
+                made.show_reply(prompt, run.generate(prompt, max_new_tokens=64, timeout=60))
+            except WorkbenchError:
+                made.reply.value = ""
+                raise
+
+        self.later("question", ask, self.questions)

@@ -1,0 +1,346 @@
+"""Panel 7, the run monitor: is this run learning, and what did each change do?
+
+`RunMonitor(recipe)` shows a run before it starts, `RunMonitor(run)` one that goes or went: its curves, its control, the runs beside it. Figures are computed
+in `run_monitor_figure.py`, words in `run_words.py`, widgets made in `run_monitor_controls.py`; here they are joined and kept up to date. What a person does
+is only noted down and done by a thread, so no cell and no click waits for a disk or a model.
+"""
+
+import time
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar
+
+from widgets import run_words
+from widgets.frame.panel import Panel
+from widgets.frame.pump import Pump
+from widgets.frame.selection import Selection
+from widgets.frame.status import Sentence
+from widgets.run_actions import Actions
+from widgets.run_curves import Average, Overlay, RunCurves, automatic_span, field_words, short_name, value_words
+from widgets.run_list import matching, rows_of
+from widgets.run_monitor_controls import Controls, View, samples_html
+from widgets.run_monitor_figure import figure
+from widgets.run_reading import LIVING, by_recipe, curves_for, differences, interval_now, near, rate_now, recipe_of, text_of
+from workbench.errors import WorkbenchError
+from workbench.recipes import Recipe
+
+TICK_S, LIST_S = 0.1, 2.0
+SOON_S, LATER_S = 0.4, 1.0
+"""Whole figures are computed again at most so often: after something structural (a mark, an evaluation), and for more points."""
+
+
+@dataclass(slots=True)
+class State:
+    """What makes this monitor this one; JSON round trip by `state_json`."""
+
+    run: str = ""
+    """Folder of the run shown, "" before a start."""
+    runs: str = "runs"
+    recipe: dict | None = None
+    overlays: tuple[str, ...] = ()
+    """Folders of the runs laid over the loss."""
+    pending: dict = field(default_factory=dict)
+    """What the sliders say and was not applied: learning_rate, evaluate_every."""
+    smoothing: int = 0
+    """Steps the line is averaged over; 0 chooses by the length of the run."""
+    prompt: str = ""
+    """Whose samples are shown; "" for the first."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """One look at everything that is drawn, so that figure, sentence and tables agree."""
+
+    run: Any
+    status: str
+    curves: RunCurves
+    overlays: list[Overlay]
+    parent: RunCurves | None
+    span: int
+    shape: tuple = ()
+    """What, when it changes, needs a whole new figure or new tables."""
+
+
+class RunMonitor(Panel):
+    """`RunMonitor(recipe)`, `RunMonitor(run)` or `RunMonitor("runs/...")`. Nothing starts until Start is pressed.
+
+    `overlays` are folders of runs to lay over the loss; runs that differ only by seed become one band. `selection` shared between panels makes a run picked
+    in one the run of all. Raises `WorkbenchError` where a folder is no run. `monitor.run` is the run shown now, None before the start.
+    """
+
+    title = "Run monitor"
+    question = "is this run learning, and what did each change do?"
+    help_text: ClassVar[str] = (
+        "Loss is the mean negative log-likelihood of a trained token, in nats. The pale line is each step's, the strong one their exponential average; rings are "
+        "held-out rows that the run never trains on. A dotted vertical is something you changed: compare the slope on either side of it. The gradient norm is "
+        "measured before clipping. A change made here is applied between two steps and written into the run's journal, so it can be replayed.")
+    State = State
+
+    def __init__(self, recipe_or_run: Any = None, runs: str | Path = "runs", *, overlays: tuple[str, ...] = (), smoothing: int = 0, prompt: str = "",
+                 state: State | None = None, selection: Selection | None = None, engine: Any = None, pump: Pump | None = None):
+        super().__init__(state or State(runs=str(runs), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt))
+        if engine is None:
+            import workbench as engine
+        self.engine, self.selection, self._pump = engine, selection or Selection(), pump
+        self.run: Any = None
+        self.recipe: Recipe | None = None
+        self._others: dict[str, Any] = {}
+        self.actions = Actions(self)
+        self.made: Controls | None = None
+        self._taken: Taken | None = None
+        self._sent, self._composed, self._average, self._scale, self._shape = 0, 0, Average(1), 1.0, ()
+        self.status, self._seen_at, self._refreshed_at, self._listed_at, self._cost_s, self._list_cost_s = "", 0.0, 0.0, 0.0, 0.0, 0.0
+        self._rows: list[dict] = []
+        self.query, self._refusals, self._lived = "", 0, False
+        if isinstance(recipe_or_run, Recipe):
+            self.recipe = recipe_or_run
+            self.state.recipe = recipe_or_run.to_json() if isinstance(recipe_or_run.data, str) else None
+        elif recipe_or_run is not None:
+            self.open(engine.attach(recipe_or_run) if isinstance(recipe_or_run, (str, Path)) else recipe_or_run)
+        elif self.state.run:
+            pending = self.state.pending
+            self.open(engine.attach(self.state.run))
+            self.state.pending = pending
+        elif self.state.recipe:
+            self.recipe = Recipe.from_json(self.state.recipe)
+
+    # ---- what it shows, pure
+
+    def figure(self, width: str = "wide") -> dict:
+        taken = self._take()
+        return figure(taken.curves, taken.overlays, width, taken.span, self._empty(taken))
+
+    def summary(self) -> Sentence:
+        taken = self._take()
+        if taken.run is None:
+            return Sentence("idle", "Nothing has run yet: " + self._empty(taken)[1] if self.recipe else "Nothing to show yet: no run picked.")
+        return run_words.summary(taken.status, taken.run.history, taken.curves, taken.span, taken.parent)
+
+    def code(self) -> str:
+        if self.run is None:
+            return run_words.recipe_code(self.recipe or Recipe(), Recipe(), self.state.runs)
+        return run_words.run_code(self.state.run, self.state.runs, self.run.history,
+                                  dict(overlays=self.state.overlays, smoothing=self.state.smoothing, prompt=self.state.prompt, pending=self.state.pending))
+
+    def extra_html(self) -> str:
+        view = self._view(self._take())
+        samples = f"<p>{escape(view.prompt)}</p>{samples_html(view.samples)}" if view.samples else ""
+        return samples + (f"<pre>{escape(view.log_tail)}</pre>" if view.log_tail else "")
+
+    # ---- looking
+
+    def _take(self) -> Taken:
+        """Everything drawn, read now; the same look while a refresh goes on."""
+        if self._taken is not None:
+            return self._taken
+        run = self.run
+        if run is None:
+            return Taken(None, "", RunCurves(name=""), [], None, self.span)
+        status = run.status
+        run.history.refresh()
+        shape = self._shape_of(run, status)
+        parent = self._other(run.parent) if run.parent else None
+        curves = curves_for(run, parent)
+        chosen = [other for other in map(self._other, self.state.overlays) if other is not None and other.folder not in (run.folder, parent and parent.folder)]
+        overlays = [Overlay(label=short_name(parent.name), runs=[curves_for(parent)], parent=True)] if parent else []
+        for alike in by_recipe(chosen):
+            overlays.append(Overlay(label=short_name(alike[0].name), runs=[curves_for(other) for other in alike]))
+        return Taken(run, status, curves, overlays, overlays[0].runs[0] if parent else None, self.span, shape)
+
+    def _other(self, folder: str) -> Any:
+        """Another run, opened once; None where it is gone."""
+        path = Path(folder) if Path(folder).is_absolute() or Path(folder).exists() else Path(self.state.runs) / folder
+        key = str(path)
+        if key not in self._others:
+            try:
+                self._others[key] = self.engine.attach(path)
+            except WorkbenchError:
+                self._others[key] = None
+        other = self._others[key]
+        if other is not None:
+            other.history.refresh()
+        return other
+
+    def _empty(self, taken: Taken) -> tuple[str, str]:
+        if taken.run is None and self.recipe is None:
+            return "No run picked", "Give a recipe or a run, or pick one from the list."
+        if taken.run is None:
+            recipe = self.recipe
+            length = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
+            rows = recipe.data if isinstance(recipe.data, str) else "the rows given"
+            return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length}, {recipe.method.name}."
+        headline = {"queued": "Waiting for the device", "starting": "Starting", "failed": "Failed", "died": "Died"}.get(taken.status, "No step yet")
+        return headline, "The first points appear with the first steps."
+
+    def _view(self, taken: Taken) -> View:
+        run = taken.run
+        if run is None:
+            recipe = self.recipe
+            return View(has_recipe=recipe is not None, steps=recipe.steps if recipe else None, learning_rate=recipe.learning_rate if recipe else None,
+                        evaluate_every=recipe.evaluate_every if recipe else None, overlays=list(self.state.overlays), smoothing=taken.span,
+                        progress=("not started", "", "", 0.0))
+        history, recipe = run.history, recipe_of(run)
+        prompts = list(dict.fromkeys(sample.prompt for sample in history.samples))
+        prompt = self.state.prompt if self.state.prompt in prompts else prompts[0] if prompts else ""
+        against = next(iter(taken.overlays), None)
+        other = self._against(taken)
+        rows = [(field_words(name), value_words(there), value_words(here)) for name, there, here in differences(other, run)] if other else []
+        kind = "its parent " if against and against.parent else ""
+        title = f"Recipe, against {kind}{against.label}" if other and against else ""
+        if title and not rows:
+            rows = [("the same in everything", "", "")]
+        return View(status=str(taken.status), read_only=run.read_only, has_recipe=recipe is not None, step=history.step, steps=history.steps,
+                    checkpoint=history.checkpoints[-1].step if history.checkpoints else 0, progress=run_words.progress(taken.status, history),
+                    learning_rate=rate_now(run), evaluate_every=interval_now(run), pending=self.state.pending, difference_title=title, difference=rows,
+                    prompts=prompts, prompt=prompt, samples=[sample for sample in history.samples if sample.prompt == prompt], note=run.note,
+                    run=str(run.folder), overlays=list(self.state.overlays), log_tail=getattr(taken.status, "log_tail", ""), smoothing=taken.span)
+
+    def _against(self, taken: Taken) -> Any:
+        """The run whose recipe this one is compared with: its parent, or the first laid over it."""
+        folders = ([taken.run.parent] if taken.run.parent else []) + list(self.state.overlays)
+        return next((other for other in map(self._other, folders) if other is not None and recipe_of(other) is not None and recipe_of(taken.run) is not None), None)
+
+    # ---- the live widget
+
+    def controls(self) -> list:
+        if self.made is None:
+            self.made = Controls(self.actions, self._view(self._take()))
+        return self.made.column
+
+    def bar(self) -> Any:
+        self.controls()
+        return self.made.bar
+
+    def extra(self) -> Any:
+        self.controls()
+        return self.made.extra
+
+    def _build(self) -> None:
+        self._taken = self._take()
+        try:
+            super()._build()
+            self._drawn_now(self._taken)
+        finally:
+            self._taken = None
+        self.selection.observe(self._selected, "run")
+        (self._pump or Pump.shared()).add(self._tick, TICK_S)
+
+    @property
+    def span(self) -> int:
+        """Steps the line is averaged over now."""
+        return self.state.smoothing or automatic_span(self.run.history.steps if self.run else None)
+
+    def look_again(self) -> None:
+        """Show at once what an action changed."""
+        self._seen_at = 0.0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Everything again: figure, sentence, code, controls; from any thread."""
+        with self._lock:
+            if self._root is None:
+                return
+            begun = time.perf_counter()
+            self._taken = self._take()
+            try:
+                super().refresh()
+                self.made.show(self._view(self._taken))
+                self._drawn_now(self._taken)
+            finally:
+                self._taken = None
+            self._cost_s, self._refreshed_at = time.perf_counter() - begun, time.monotonic()
+
+    def _drawn_now(self, taken: Taken) -> None:
+        """Remember what the page has, so that later points can be appended."""
+        self.status, self._shape, self._sent = taken.status, taken.shape, len(taken.curves.step)
+        self._composed = self._sent
+        self._average = Average(taken.span)
+        self._average.extend(taken.curves.loss)
+        trace = next((trace for trace in self._live.figures["wide"]["data"] if trace.get("uid") == "rate"), None)
+        self._scale = trace["meta"]["scale"] if trace else 0.0
+
+    def _shape_of(self, run: Any, status: str) -> tuple:
+        history = run.history
+        others = tuple(len(other.history.columns["step"]) for other in self._others.values() if other is not None)
+        return (str(run.folder), history.generation, history.steps, str(status), len(history.changes), len(history.evaluations), len(history.samples),
+                len(history.resumptions), len(history.refusals), history.queued, others)
+
+    def _tick(self) -> None:
+        """Called by the pump: read what is new and show it, points at once, the rest when it is due."""
+        with self._lock:
+            now, run = time.monotonic(), self.run
+            if now - self._listed_at > max(LIST_S, 20 * self._list_cost_s):
+                self._listed_at = now
+                self.actions.errands.add(self._list)
+            if run is None:
+                return
+            if run.history.refresh() or now - self._seen_at > 0.5:
+                self.status, self._seen_at = run.status, now
+                for other in filter(None, self._others.values()):
+                    other.history.refresh()
+            shape, count = self._shape_of(run, self.status), len(run.history.columns["step"])
+            changed, since = shape != self._shape, now - self._refreshed_at
+            if since >= max(SOON_S if changed else LATER_S, 8 * self._cost_s) and (changed or count != self._composed):
+                self._refused(run)
+                self.refresh()
+            elif count > self._sent and shape[:3] == self._shape[:3] and self._scale:
+                self._append(run)
+            if not changed and count == self._composed:
+                self._ended()
+
+    def _append(self, run: Any) -> None:
+        """Send the new points alone."""
+        columns, start = run.history.metrics(), self._sent
+        step, loss = columns["step"][start:], columns["loss"][start:]
+        self._sent += len(step)
+        values = {"raw": loss, "train": self._average.extend(loss), "rate": [value * self._scale for value in columns["learning_rate"][start:]],
+                  "grad": columns["grad_norm"][start:], "speed": columns["tokens_per_s"][start:], "memory": columns["memory_gib"][start:]}
+        self._live.extend({uid: (step, y) for uid, y in values.items()})
+        self.made.progress.show(*run_words.progress(self.status, run.history))
+
+    def _refused(self, run: Any) -> None:
+        """A command that the worker could not carry out is said where it was asked for."""
+        refusals = run.history.refusals
+        if len(refusals) > self._refusals:
+            self.show_error(self.made.apply, refusals[-1].reason)
+        self._refusals = len(refusals)
+
+    def _ended(self) -> None:
+        """At the end of a run that was seen alive, leave its picture in the notebook."""
+        living = self.status in LIVING
+        if self._lived and not living:
+            self.freeze()
+        self._lived = living
+
+    def _list(self) -> None:
+        begun = time.perf_counter()
+        try:
+            table = self.engine.list_runs(self.state.runs)
+        except (WorkbenchError, OSError):
+            return  # no such folder yet: the list stays empty
+        records = table.to_dict("records")
+        self._rows = rows_of(records, {str(record["folder"]): text_of(Path(record["folder"]) / "recipe.json") for record in records})
+        self.show_list()
+        self._list_cost_s = time.perf_counter() - begun
+
+    def show_list(self) -> None:
+        if self.made is not None:
+            found = matching(self._rows, self.query)
+            self.made.list.empty = "No run matches." if self._rows else "No runs yet."
+            self.made.list.rows = [{key: value for key, value in row.items() if key != "words"} for row in found]
+
+    # ---- which run
+
+    def open(self, run: Any) -> None:
+        """Show `run` from now on."""
+        with self._lock:
+            self.run, self.recipe = run, recipe_of(run) or self.recipe
+            self.state.run, self.state.pending = near(run.folder), {}
+            self.state.overlays = tuple(folder for folder in self.state.overlays if Path(folder).name != Path(run.folder).name)
+            self._refusals, self._lived, self.status = len(run.history.refusals), False, ""
+        self.selection.set("run", {str(run.folder)})
+
+    def _selected(self, _kind: str, ids: frozenset) -> None:
+        if len(ids) == 1 and (folder := str(next(iter(ids)))) != (str(self.run.folder) if self.run else ""):
+            self.actions.pick(folder)

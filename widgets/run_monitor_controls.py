@@ -1,0 +1,191 @@
+"""The run monitor's widgets: control bar, the column beside the figure, the samples below it. They show a `View` and report what a person did.
+
+A `View` is everything they show, as plain values; `show` sends what differs. Handlers here only call the functions they were given, which enqueue.
+Everything a run or a model wrote is shown as text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from math import floor, log10
+from typing import Any
+
+from widgets.frame import controls
+from widgets.frame.sheet import number
+from widgets.run_list import RunList
+from widgets.run_reading import LIVING, two_digits
+
+VERDICTS = {"right": "good", "wrong": "bad"}
+SAMPLES = 6
+"""Rows of the table of samples: the first evaluation and the last ones."""
+
+
+@dataclass(slots=True, kw_only=True)
+class View:
+    """What the widgets show."""
+
+    status: str = ""
+    read_only: bool = False
+    has_recipe: bool = False
+    step: int = 0
+    checkpoint: int = 0
+    steps: int | None = None
+    progress: tuple[str, str, str, float | None] = ("step 0", "", "", 0.0)
+    learning_rate: float | None = None
+    evaluate_every: int | None = None
+    pending: dict[str, Any] = field(default_factory=dict)
+    difference_title: str = ""
+    difference: list[tuple[str, str, str]] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    prompt: str = ""
+    samples: list[Any] = field(default_factory=list)
+    note: str = ""
+    run: str = ""
+    overlays: list[str] = field(default_factory=list)
+    log_tail: str = ""
+    smoothing: int = 20
+
+    @property
+    def can(self) -> dict[str, bool]:
+        """What the buttons can do now. Everything always stands there; what cannot be done is disabled."""
+        live = self.status in LIVING and not self.read_only
+        return dict(start=not self.read_only and (self.status in ("paused", "died", "failed", "stopped") if self.run else self.has_recipe),
+                    pause=live and self.status in ("starting", "running"), step=live and self.status == "paused", stop=live,
+                    fork=not self.read_only and self.has_recipe and self.step > 0 and bool(self.run), change=live, apply=live and bool(self.pending),
+                    ask=live and self.status in ("running", "paused"), note=bool(self.run) and not self.read_only)
+
+
+def samples_html(samples: Sequence[Any]) -> str:
+    """The table of samples of one prompt (events `Sampled` in order of step); every cell is text."""
+    samples = list(samples)
+    shown = samples if len(samples) <= SAMPLES else [samples[0], *samples[1 - SAMPLES:]]
+    if not shown:
+        return '<p class="wb-hint">The first replies come with the first evaluation.</p>'
+    verdicts = any(sample.verdict for sample in shown)
+    rows = [[number(s.step), s.reply or "(nothing)", *([s.verdict] if verdicts else [])] for s in shown]
+    kinds = {(i, 0): "mute" for i in range(len(shown) - 1)}
+    kinds |= {(i, 2): VERDICTS.get(s.verdict, "caution") for i, s in enumerate(shown) if verdicts}
+    return controls.table_html(["step", "reply", *(["verdict"] if verdicts else [])], rows, numeric=[0], kinds=kinds, caption="Sample outputs")
+
+
+def difference_html(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Setting, there, here."""
+    return controls.table_html([], rows, numeric=[1, 2], kinds={(i, 1): "mute" for i in range(len(rows))}, caption="Recipe difference")
+
+
+class Controls:
+    """`do` has one function for each thing a person can do; see `RunMonitor`."""
+
+    def __init__(self, do: Any, view: View):
+        import ipywidgets as ipw
+
+        self.start = controls.button("Start", "play", "primary", "start this recipe", on_click=do.start)
+        self.pause = controls.button("Pause", "pause", tooltip="pause; the model stays loaded", on_click=do.pause)
+        self.step = controls.button("Step", "step-forward", tooltip="take one step", on_click=do.step)
+        self.stop = controls.button("Stop", "stop", "danger", "stop for good; the result so far is kept", on_click=do.stop)
+        self.fork = controls.button("Fork", "code-fork", tooltip="start a new run from a step of this one", on_click=self._toggle_fork)
+        self.progress = controls.Progress()
+        self.bar = controls.bar(self.start, self.pause, self.step, self.stop, controls.separator(), self.fork, self.progress)
+
+        rate = view.learning_rate or 1e-4
+        span = (min(1e-6, 10.0 ** floor(log10(rate))), max(1e-2, 10.0 ** (floor(log10(rate)) + 1)))
+        self.rate = controls.slider("Learning rate peak", rate, *span, log=True, form=".1e")
+        self.every = controls.dropdown("Evaluate every", _intervals(view), view.evaluate_every)
+        self.apply = controls.button("Apply at next step", on_click=do.apply)
+        self.apply.layout.width = "100%"
+        self.rate.observe(lambda change: do.want("learning_rate", two_digits(change["new"])), "value")
+        self.every.observe(lambda change: do.want("evaluate_every", change["new"]), "value")
+
+        self.fork_step = controls.slider("Fork from step", max(1, view.checkpoint), 1, max(2, view.step))
+        self.fork_rate = controls.slider("Learning rate peak of the fork", rate, *span, log=True, form=".1e")
+        self.fork_now = controls.button("Start the fork", "code-fork", on_click=lambda: do.fork(self.fork_step.value, two_digits(self.fork_rate.value)))
+        self.fork_group = controls.group("Fork", self.fork_step, self.fork_rate, self.fork_now)
+        self.fork_group.layout.display = "none"
+
+        self.search = controls.text("Search runs", placeholder="name, recipe or note")
+        self.search.observe(lambda change: do.search(change["new"]), "value")
+        self.list = RunList(on_pick=do.pick, on_overlay=do.overlay)
+        self.note = controls.textarea("Note on this run", view.note, rows=2, continuous_update=False)
+        self.note.observe(lambda change: do.note(change["new"]), "value")
+        self.smoothing = controls.slider("Line averaged over, steps", view.smoothing, 1, 200)
+        self.smoothing.observe(lambda change: do.smooth(change["new"]), "value")
+        self.difference_title, self.difference = controls.heading(""), controls.html("")
+        self.difference_group = controls.group("", self.difference_title, self.difference)
+        self.column = [self.fork_group, controls.group("Change while it runs", self.rate, self.every, self.apply),
+                       controls.group("Runs", self.search, self.list, self.note), self.difference_group, controls.group("Picture", self.smoothing)]
+
+        self.log = controls.html("")
+        self.prompt = controls.dropdown("Prompt", view.prompts or [""], view.prompt or None)
+        self.prompt.observe(lambda change: do.prompt(change["new"]), "value")
+        self.samples = controls.html("", "wb-samples")
+        self.question = controls.text("Ask the model as it is now", placeholder="Who bakes bread?")
+        self.ask = controls.button("Ask", tooltip="let the model answer, between two steps or while paused", on_click=lambda: do.ask(self.question.value))
+        self.reply = controls.html("")
+        asking = controls.row(self.question, self.ask)
+        asking.add_class("wb-ask")
+        self.extra = ipw.VBox([self.log, controls.heading("Sample outputs at each evaluation"), self.prompt, self.samples, asking, self.reply])
+        self._shown_run: str | None = None
+        self.show(view)
+
+    def _toggle_fork(self) -> None:
+        self.fork_group.layout.display = "" if self.fork_group.layout.display == "none" else "none"
+
+    def show(self, view: View) -> None:
+        can = view.can
+        for name in ("start", "pause", "step", "stop", "fork", "apply", "ask", "note"):
+            getattr(self, name).disabled = not can[name]
+        self.start.description = "Resume" if view.run and can["start"] else "Start"
+        self.start.tooltip = "go on" if view.run else "start this recipe"
+        self.start.button_style = "primary" if can["start"] else ""
+        self.pause.button_style = "primary" if can["pause"] else ""
+        self.progress.show(*view.progress)
+
+        for widget in (self.rate, self.every):
+            widget.disabled = not can["change"]
+        if view.learning_rate and "learning_rate" not in view.pending:
+            self.rate.value = view.learning_rate
+        options = _intervals(view)
+        if tuple(self.every.options) != tuple(options):
+            self.every.options = options
+        if "evaluate_every" not in view.pending:
+            self.every.value = view.evaluate_every if view.evaluate_every in dict(options).values() else options[0][1]
+
+        if view.step > 1:
+            self.fork_step.max = view.step
+        if view.run != self._shown_run:
+            self._shown_run = view.run
+            self.note.value = view.note
+            self.fork_group.layout.display = "none"
+            if view.checkpoint:
+                self.fork_step.value = min(view.checkpoint, self.fork_step.max)
+            if view.learning_rate:
+                self.fork_rate.value = view.learning_rate
+            self.reply.value = ""
+        self.smoothing.value = view.smoothing
+        self.list.picked, self.list.overlays = view.run, view.overlays
+        self.difference_title.value = f"<h3>{escape(view.difference_title)}</h3>"
+        self.difference.value = difference_html(view.difference)
+        self.difference_group.layout.display = "" if view.difference_title else "none"
+
+        self.log.value = "" if not view.log_tail else f'<h3>The last lines of worker.log</h3><pre class="wb-log">{escape(view.log_tail)}</pre>'
+        if list(view.prompts) != [option for option in self.prompt.options if option]:
+            self.prompt.options = view.prompts or [""]
+        if view.prompt and self.prompt.value != view.prompt:
+            self.prompt.value = view.prompt
+        self.prompt.layout.display = "" if len(view.prompts) > 1 else "none"
+        self.samples.value = (f'<p class="wb-hint">{escape(view.prompt)}</p>' if len(view.prompts) == 1 else "") + samples_html(view.samples)
+
+    def show_reply(self, prompt: str, reply: str | None) -> None:
+        """The model's answer, as text; None while it is thinking."""
+        words = "…" if reply is None else reply or "(nothing)"
+        self.reply.value = f'<p class="wb-hint">{escape(prompt)}</p><p class="wb-reply">{escape(words)}</p>'
+
+
+def _intervals(view: View) -> list[tuple[str, int | None]]:
+    """Choices of steps between evaluations, the one in force among them."""
+    most = view.steps or 1000
+    values = {n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if n <= max(1, most)} | ({view.evaluate_every} if view.evaluate_every else set())
+    if not view.evaluate_every:
+        return [("never", None)]
+    return [(f"{number(n)} step{'s' if n > 1 else ''}", n) for n in sorted(values)]
+

@@ -1,0 +1,87 @@
+"""What the run monitor reads off runs beyond their journal: recipes, settings in force, how two runs differ, which runs belong together.
+
+Works on anything with the surface of `workbench.runs.run.Run`. Makes no widget and no figure.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from widgets.run_curves import RunCurves, curves_of, short_name
+from workbench.errors import WorkbenchError
+from workbench.recipes import Recipe, difference, schedule_shape
+
+LIVING = ("queued", "starting", "running", "paused")
+"""Statuses in which a worker has the run or will."""
+
+
+def two_digits(value: float) -> float:
+    """0.000316 -> 0.00032: what a slider's read-out says is what is applied."""
+    return float(f"{value:.1e}")
+
+
+def recipe_of(run: Any) -> Recipe | None:
+    """The run's recipe, None for a folder of another program."""
+    try:
+        return run.recipe
+    except (OSError, ValueError, WorkbenchError):
+        return None
+
+
+def curves_for(run: Any, parent: Any = None) -> RunCurves:
+    recipe, history = recipe_of(run), run.history
+    shape = (lambda step: schedule_shape(recipe, step, history.steps)) if recipe else None
+    changes = [change for change in differences(parent, run, live=False) if change[0] != "data_hash"][:3] if parent is not None else []
+    return curves_of(history, short_name(run.name), clip=recipe.max_grad_norm if recipe else None, shape=shape,
+                     peak=recipe.learning_rate if recipe else None, fork_changes=changes)
+
+
+def differences(there: Any, here: Any, live: bool = True) -> list[tuple[str, Any, Any]]:
+    """(field, there, here) of two runs' recipes; with `live`, of their settings as they are now."""
+    a, b = recipe_of(there), recipe_of(here)
+    if a is None or b is None:
+        return []
+    if live:
+        a, b = (recipe.replace(learning_rate=run.history.setting("learning_rate", recipe.learning_rate),
+                               evaluate_every=run.history.setting("evaluate_every", recipe.evaluate_every)) for recipe, run in ((a, there), (b, here)))
+    return difference(a, b)
+
+
+def by_recipe(runs: list) -> list[list]:
+    """Runs in groups that differ only by seed, in order."""
+    groups: list[list] = []
+    for run in runs:
+        alike = next((group for group in groups if recipe_of(run) and recipe_of(group[0]) and
+                      {name for name, *_ in difference(recipe_of(group[0]), recipe_of(run))} <= {"seed"}), None)
+        groups.append([run]) if alike is None else alike.append(run)
+    return groups
+
+
+def rate_now(run: Any) -> float | None:
+    """The peak of the learning rate in force now."""
+    recipe = recipe_of(run)
+    return run.history.setting("learning_rate", recipe.learning_rate if recipe else None)
+
+
+def interval_now(run: Any) -> int | None:
+    """Steps between evaluations in force now; None where there are none."""
+    recipe = recipe_of(run)
+    default = None
+    if recipe is not None and recipe.heldout != 0:
+        default = recipe.evaluate_every or (max(1, run.history.steps // 10) if run.history.steps else None)
+    return run.history.setting("evaluate_every", default)
+
+
+def near(folder: str | Path) -> str:
+    """`folder` as a person would write it: relative to the working folder where it lies in it."""
+    path = Path(folder)
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,202 @@
+"""A run in words: the sentence under the run monitor, its progress line, and the Python that rebuilds it.
+
+Pure: everything comes from a `History`, a status and curves read elsewhere. Says the worst thing first, and "unknown" by leaving it out.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from widgets.frame.sheet import number
+from widgets.frame.status import Sentence
+from widgets.run_curves import RunCurves, short_name
+from workbench.journal.history import History
+
+OVER = ("finished", "stopped", "failed", "died")
+"""Statuses in which no worker has the run."""
+
+
+def summary(status: str, history: History, curves: RunCurves, span: float, parent: RunCurves | None = None) -> Sentence:
+    """What the figure shows now. `status` is the run's (its `.sentence` and `.remedy` are used where it has them)."""
+    sentence, remedy = getattr(status, "sentence", ""), getattr(status, "remedy", "")
+    ended = history.ended
+    if status == "died":
+        last = f" It got to step {number(history.step)}{_of(history)}."
+        return Sentence("warn", _joined(sentence or "The worker died.", last if str(history.step) not in sentence else "", remedy or "Resume goes on from the last checkpoint."))
+    if status == "failed":
+        return Sentence("warn", _joined(sentence or f"Failed at step {number(history.step)}: {ended.reason if ended else 'no reason given'}",
+                                        remedy or (ended.remedy if ended else "")))
+    if status == "queued":
+        return Sentence("idle", queue_words(history))
+    if status in ("starting", "new"):
+        return Sentence("idle", sentence or "Starting: the worker loads the model and the rows.")
+    warning = trouble(history, curves, span)
+    if warning:
+        return Sentence("warn", warning)
+    if not len(curves.step):
+        return Sentence("ok", "The model and the rows are ready; the first step is on its way.")
+    return Sentence("ok", _headline(status, history) + _reading(curves, span, parent) + _dropped(history) + _left(status, history) + ".")
+
+
+def queue_words(history: History) -> str:
+    """`Waits for the device behind town-lora8; second in the queue.`"""
+    queued = history.queued
+    if queued is None or not queued.behind:
+        return "Waits for the device; it is next."
+    names = [short_name(Path(name).name) for name in queued.behind]
+    place = {1: "next", 2: "second", 3: "third"}.get(queued.position, f"number {queued.position}")
+    return f"Waits for the device behind {', '.join(names)}; {place} in the queue."
+
+
+def trouble(history: History, curves: RunCurves, span: float) -> str:
+    """The one thing most wrong with the curves, or "". Loss not a number, loss climbing, or held-out loss rising while training loss falls."""
+    if not len(curves.loss):
+        return ""
+    here = f"Step {number(history.step)}{_of(history)}: "
+    if not math.isfinite(curves.loss[-1]):
+        fine = np.flatnonzero(np.isfinite(curves.loss))
+        since = int(curves.step[fine[-1] + 1]) if len(fine) else int(curves.step[0])
+        healthy = [saved.step for saved in history.checkpoints if saved.step < since]
+        remedy = f"fork from step {number(healthy[-1])} with a lower learning rate" if healthy else "stop it and start again with a lower learning rate"
+        return f"{here}the loss is not a number since step {number(since)}; {remedy}."
+    average = curves.average(span)
+    fine = np.isfinite(average)
+    step, value = curves.step[fine], average[fine]
+    low = int(np.argmin(value))
+    if len(value) - low > 2 * span and value[-1] > value[low] + max(0.1, 0.25 * abs(value[low])):
+        return (f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
+                f"a lower learning rate may bring it back.")
+    held = curves.heldout
+    if len(held) >= 4:
+        best = int(np.argmin(held))
+        then = np.interp(curves.heldout_step[best], step, value)
+        if len(held) - best > 2 and held[-1] > held[best] * 1.03 and held[-1] > held[-2] and value[-1] < then:
+            return (f"{here}held-out loss has risen from {number(held[best], 3)} at step {number(curves.heldout_step[best])} to {number(held[-1], 3)} while "
+                    f"training loss falls: it learns the rows by heart.")
+    return ""
+
+
+def _headline(status: str, history: History) -> str:
+    step, of = number(history.step), _of(history)
+    if status == "finished":
+        return f"Finished {step} steps{_took(history)}: "
+    if status == "stopped":
+        return f"Stopped at step {step}{of}: "
+    if status == "paused":
+        return f"Paused at step {step}{of}, the model stays loaded: "
+    return f"Step {step}{of}: "
+
+
+def _of(history: History) -> str:
+    return f" of {number(history.steps)}" if history.steps else ""
+
+
+def _reading(curves: RunCurves, span: float, parent: RunCurves | None) -> str:
+    held = curves.heldout
+    if not len(held):
+        average = curves.average(span)
+        words = f"training loss {number(average[-1], 3)}" if math.isfinite(average[-1]) else "no loss yet"
+        return words + (f", averaged over {number(span)} steps" if len(curves.step) > 1 else "")
+    words = f"held-out loss {number(held[-1], 3)}"
+    best = int(np.argmin(held))
+    sayings = []
+    if len(held) > 1:
+        sayings.append("the lowest so far" if best == len(held) - 1 else f"{number(held[-1] - held[best], 3)} above its lowest at step {number(curves.heldout_step[best])}")
+    if parent is not None and len(parent.heldout) > 1 and parent.heldout_step[0] <= curves.heldout_step[-1] <= parent.heldout_step[-1]:
+        gap = float(held[-1] - np.interp(curves.heldout_step[-1], parent.heldout_step, parent.heldout))
+        side = "below" if gap < 0 else "above"
+        sayings.append(f"{number(abs(gap), 3)} {side} {parent.name} at the same step" if round(abs(gap), 3) else f"equal to {parent.name} at the same step")
+    return words + (", " + " and ".join(sayings) if sayings else "")
+
+
+def _dropped(history: History) -> str:
+    dropped = history.prepared.dropped if history.prepared else {}
+    count = sum(dropped.values())
+    if not count:
+        return ""
+    total = count + history.prepared.rows
+    return f"; {number(count)} of {number(total)} rows {'was' if count == 1 else 'were'} dropped ({', '.join(reason for reason, n in dropped.items() if n)})"
+
+
+def _took(history: History) -> str:
+    times = history.columns["time"]
+    return f" in {duration(times[-1] - times[0])}" if len(times) > 1 and times[-1] > times[0] else ""
+
+
+def _left(status: str, history: History) -> str:
+    seconds = seconds_left(history) if status == "running" else None
+    return "" if seconds is None else f"; about {duration(seconds)} left"
+
+
+def seconds_left(history: History) -> float | None:
+    """From the time of the last steps, evaluations between them counted in and pauses left out; None where it cannot be told."""
+    times = np.asarray(history.columns["time"])[-51:]
+    if history.steps is None or len(times) < 3:
+        return None
+    taken = np.diff(times)
+    usual = float(np.median(taken))
+    taken = taken[taken <= max(20 * usual, 10)]
+    if not len(taken) or usual < 0:
+        return None
+    return max(0.0, (history.steps - history.step) * float(taken.mean()))
+
+
+def duration(seconds: float) -> str:
+    """20 -> `20 s`, 840 -> `14 min`, 7500 -> `2 h 5 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{number(minutes // 60)} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
+def progress(status: str, history: History) -> tuple[str, str, str, float | None]:
+    """(bold, rest, right, share) for the progress line."""
+    right = []
+    speeds = np.asarray(history.columns["tokens_per_s"])[-20:]
+    speeds = speeds[np.isfinite(speeds)]
+    if status in ("running", "paused") and len(speeds):
+        right.append(f"{number(float(np.median(speeds)))} tok/s")
+    seconds = seconds_left(history) if status == "running" else None
+    right.append(f"{duration(seconds)} left" if seconds is not None else str(status))
+    return f"step {number(history.step)}", _of(history).strip(), " · ".join(right), history.step / history.steps if history.steps else None
+
+
+def run_code(folder: str, runs: str, history: History, options: dict[str, Any]) -> str:
+    """Python that shows this run again; what was changed while it ran stands there as comments, for it is in the journal already."""
+    lines = ["import workbench as wb", "from widgets import RunMonitor", "", f"run = wb.attach({folder!r})"]
+    for change in history.changes:
+        lines.append(f"# at step {change.step}: run.set({change.field}={change.new!r})")
+    wanted = {name: value for name, value in options.get("pending", {}).items()}
+    if wanted:
+        lines.append(f"# not applied yet: run.set({', '.join(f'{name}={value!r}' for name, value in wanted.items())})")
+    arguments = [f"runs={runs!r}", *(f"{name}={value!r}" for name, value in options.items() if name != "pending" and value)]
+    return "\n".join([*lines, f"monitor = RunMonitor(run, {', '.join(arguments)})"])
+
+
+def recipe_code(recipe: Any, defaults: Any, runs: str) -> str:
+    """Python that builds `recipe` (what differs from `defaults`, a recipe with nothing given) and the monitor that can start it."""
+    given = []
+    for name, value in _given(recipe, defaults):
+        if dataclasses.is_dataclass(value):
+            inner = [f"{key}={part!r}" for key, part in _given(value, type(value)())]
+            given.append(f"{name}=wb.{type(value).__name__}({', '.join(inner)})")
+        else:
+            given.append(f"{name}={'rows' if name == 'data' and not isinstance(value, str) else repr(value)}")
+    first = ["# rows: the table given to this recipe"] if "data=rows" in given else []
+    return "\n".join(["import workbench as wb", "from widgets import RunMonitor", "", *first, f"recipe = wb.Recipe({', '.join(given)})",
+                      f"monitor = RunMonitor(recipe, runs={runs!r})   # Start, or: run = wb.start(recipe, runs={runs!r})"])
+
+
+def _given(value: Any, defaults: Any) -> list[tuple[str, Any]]:
+    """The fields of a dataclass that differ from the defaults; a table always differs."""
+    pairs = [(f.name, getattr(value, f.name), getattr(defaults, f.name)) for f in dataclasses.fields(value)]
+    return [(name, here) for name, here, default in pairs if type(here) is not type(default) or here != default]
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(sentence.strip() for sentence in sentences if sentence.strip())
