@@ -1,0 +1,200 @@
+"""The frame in a real JupyterLab: what a person sees, at every width, in both themes, while it grows and after a reload."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import nbformat
+import pytest
+
+from tests.browser.lab import Lab, Notebook
+from tests.browser.layout import assert_layout, layout_faults
+
+pytestmark = pytest.mark.browser
+
+OPEN = "from tests.frame.demo_panel import *\npanel = DemoPanel(name={name})\npanel"
+
+
+@pytest.fixture(scope="module")
+def shown(lab: Lab) -> Iterator[Notebook]:
+    """A demo panel whose run has a hostile name, drawn."""
+    notebook = lab.open([OPEN.format(name="HOSTILE")], "frame")
+    notebook.run_all()
+    notebook.drawn()
+    yield notebook
+    assert notebook.errors == []
+    notebook.close()
+
+
+def figure_has(points: int) -> str:
+    return f"() => document.querySelector('.wb-panel .js-plotly-plot')?.data?.[0]?.y?.length === {points}"
+
+
+def test_it_draws_and_says_what_it_shows(shown: Notebook) -> None:
+    sentence = shown.page.locator(".wb-panel [role=status]").inner_text()
+    assert sentence.startswith("Step 1\u202f196: loss 1.5")
+    picture = shown.page.locator(".wb-panel .wb-fig > [role=img]")
+    assert picture.get_attribute("aria-label") == sentence
+    assert "var(" not in picture.inner_html()
+
+
+def test_markup_in_a_name_stays_text(shown: Notebook) -> None:
+    assert shown.page.evaluate("() => window.hacked") is None
+    assert shown.page.locator(".wb-panel script, .wb-panel img").count() == 0
+    assert "<script>window.hacked = 1</script>" in shown.page.locator(".wb-panel [role=status]").inner_text()
+    assert any("<script>" in text for text in shown.page.locator(".wb-panel .annotation-text").all_inner_texts())
+
+
+@pytest.mark.parametrize("width", [1200, 700, 420])
+def test_no_word_is_cut_or_covered(shown: Notebook, width: int) -> None:
+    shown.set_width(width)
+    assert_layout(shown.page)
+    shown.screenshot(f"frame_{width}")
+    composed = {1200: "wide", 700: "medium", 420: "narrow"}[width]
+    assert shown.page.locator(".wb-fig > [role=img]").get_attribute("data-width") == composed
+
+
+def test_the_layout_check_sees_faults(shown: Notebook) -> None:
+    shown.set_width(700)
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-label');
+        label.dataset.before = label.style.cssText; label.style.cssText = 'display:block;width:40px;overflow:hidden;white-space:nowrap'; }""")
+    shown.page.evaluate("() => { document.querySelector('.wb-panel .wb-head p').style.marginLeft = '-60px'; }")
+    faults = " ".join(layout_faults(shown.page))
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-label'); label.style.cssText = label.dataset.before;
+        document.querySelector('.wb-panel .wb-head p').style.marginLeft = ''; }""")
+    assert "cut off" in faults and "on each other" in faults
+    assert_layout(shown.page)
+
+
+def test_the_theme_is_followed(shown: Notebook) -> None:
+    line = ".wb-panel .scatterlayer .trace .js-line"
+    assert shown.page.locator(line).first.evaluate("node => getComputedStyle(node).stroke") == "rgb(0, 114, 178)"
+    shown.dark()
+    shown.wait(f"() => getComputedStyle(document.querySelector('{line}')).stroke === 'rgb(75, 163, 220)'")
+    shown.set_width(1200)
+    assert_layout(shown.page)
+    shown.screenshot("frame_dark")
+    shown.dark(False)
+    shown.wait(f"() => getComputedStyle(document.querySelector('{line}')).stroke === 'rgb(0, 114, 178)'")
+
+
+def test_everything_is_reached_by_keyboard_and_named(shown: Notebook) -> None:
+    shown.page.locator(".wb-panel button", has_text="Pause").focus()
+    order = []
+    for _ in range(16):
+        order.append(shown.page.evaluate("""() => { const node = document.activeElement;
+            return node.closest('.wb-panel') && (node.getAttribute('aria-label') || node.labels?.[0]?.textContent || node.textContent).trim(); }"""))
+        shown.page.keyboard.press("Tab")
+    order = [name for name in order if name is not None]
+    assert all(order), f"a control without a name: {order}"
+    expected = ["Pause", "Stop", "Fork", "Learning rate peak", "Rank r", "Evaluate every", "train", "held out", "Double quantization",
+                "Forget this run", "Search runs and recipes", "</> Code", "What is this?"]
+    assert [name for name in order if name in expected] == expected
+    shown.page.get_by_role("slider", name="Rank r").focus()
+    shown.page.keyboard.press("ArrowRight")
+    shown.wait("() => document.querySelector(\"[aria-label='Rank r']\").getAttribute('aria-valuenow') === '17.0'")
+    assert shown.kernel("print(panel.rank.value)") == "17"
+
+
+def test_drawers_show_text_and_copy_it(shown: Notebook) -> None:
+    shown.page.get_by_role("button", name="</> Code").click()
+    shown.page.get_by_role("button", name="What is this?").click()
+    assert shown.page.locator(".wb-code pre").inner_text() == "panel = DemoPanel(State(rate=0.0001, every=100))"
+    assert shown.page.locator(".wb-help").is_visible()
+    shown.page.get_by_role("button", name="Copy").click()
+    shown.page.get_by_role("button", name="Copied").wait_for()
+    assert shown.page.evaluate("() => navigator.clipboard.readText()") == "panel = DemoPanel(State(rate=0.0001, every=100))"
+    shown.set_width(700)
+    assert_layout(shown.page)
+    shown.screenshot("frame_drawers")
+    shown.page.get_by_role("button", name="</> Code").click()
+    shown.page.locator(".wb-code").wait_for(state="hidden")
+    shown.page.get_by_role("button", name="What is this?").click()
+
+
+def test_an_error_is_seen_where_it_was_made(shown: Notebook) -> None:
+    shown.kernel("panel.show_error(panel.rate, 'Above 1e-3 this model diverges. Lower it to 3e-4.', ('Use 3e-4', lambda: setattr(panel.rate, 'value', 3e-4)))\n"
+                 "panel.busy('about 20 s left', 87, 224, panel.clear_error)")
+    shown.page.get_by_role("alert").wait_for()
+    shown.page.locator(".wb-busy [role=progressbar]").wait_for()
+    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-invalid') === 'true'")
+    assert_layout(shown.page)
+    shown.screenshot("frame_error")
+    shown.page.get_by_role("button", name="Use 3e-4").click()
+    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-valuetext') === '3.0e-4'")
+    shown.page.get_by_role("button", name="Cancel").click()
+    shown.page.get_by_role("alert").wait_for(state="detached")
+    shown.kernel("panel.busy(None)")
+    shown.page.locator(".wb-busy").wait_for(state="detached")
+
+
+def test_a_click_names_the_point(shown: Notebook) -> None:
+    shown.kernel("heard = []; panel.live.on_event(heard.append)")
+    box = shown.page.locator(".wb-panel .js-plotly-plot").bounding_box()
+    place = shown.page.evaluate("""() => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), {xaxis, yaxis} = plot._fullLayout;
+        return [xaxis._offset + xaxis.c2p(plot.data[0].x[200]), yaxis._offset + yaxis.c2p(plot.data[0].y[200])]; }""")
+    shown.page.mouse.move(box["x"] + place[0] - 3, box["y"] + place[1])
+    shown.page.mouse.move(box["x"] + place[0], box["y"] + place[1])
+    shown.page.locator(".hoverlayer .hovertext").first.wait_for()
+    shown.page.mouse.click(box["x"] + place[0], box["y"] + place[1])
+    for _ in range(50):
+        heard = shown.kernel("import json; print(json.dumps(heard))")
+        if heard != "[]":
+            break
+    event = json.loads(heard)[0]
+    assert (event["type"], event["trace"], event["index"], event["x"]) == ("click", "loss", 200, 800.0)
+
+
+def test_a_page_gives_its_own_picture(shown: Notebook) -> None:
+    shown.kernel("import threading; got = []; asking = threading.Thread(target=lambda: got.append(panel.live.picture(15))); asking.start()")
+    for _ in range(200):
+        if shown.kernel("print(asking.is_alive())") == "False":
+            break
+    assert shown.kernel("print(got[0][:4], 'train' in got[0] or 'Loss' in got[0])") == "<svg True"
+
+
+def test_points_arrive_and_a_reload_shows_them_all(shown: Notebook) -> None:
+    before = shown.points()
+    shown.kernel("panel.grow(25)")
+    shown.wait(figure_has(before + 25))
+    assert shown.page.locator(".wb-panel [role=status]").inner_text().startswith("Step 1\u202f296")
+    shown.kernel("panel.live.extend({'loss': ([1300.0], [1.5])})")
+    shown.wait(figure_has(before + 26))
+    shown.save()
+    shown.reload()
+    shown.wait(figure_has(before + 26))
+    shown.kernel("panel.grow(24)")
+    shown.wait(figure_has(before + 49))
+
+
+def test_three_figures_fetch_plotly_once_and_the_last_picture_stays(lab: Lab) -> None:
+    notebook = lab.open([OPEN.format(name="'town-lora8'"), "from IPython.display import display\nothers = [DemoPanel(), DemoPanel()]\ndisplay(*others)"], "three")
+    notebook.run_all()
+    notebook.wait("() => document.querySelectorAll('.wb-panel .js-plotly-plot .main-svg').length >= 3 * 3")
+    assert notebook.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "1"
+    assert notebook.page.evaluate("() => typeof window.Plotly") == "undefined"
+
+    # What stays in the notebook is the figure and the sentence of the end, not those of the beginning.
+    assert notebook.kernel("panel.grow(50); last = panel.summary().text; print(panel.freeze(), panel.freeze())") == "True False"
+    notebook.wait("() => document.querySelector('.wb-panel [role=status]')?.textContent.startsWith('Step 1\\u202f396')")
+    notebook.drawn()
+    notebook.save()
+    last = notebook.kernel("print(last)")
+    page = to_html(notebook.path)
+    assert last in page and "Step 1\u202f396" in page
+    assert "<svg" in page and "nats per token" in page
+    notebook.close()
+
+    # The same file again, its kernel gone: the page shows the static picture or the widget's last words, and no error.
+    later = lab.open_file(notebook.path)
+    later.wait("() => document.querySelector('.jp-OutputArea-output')")
+    assert later.errors == []
+    later.close()
+
+
+def to_html(path) -> str:
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter(mathjax_url="", require_js_url="", widget_renderer_url="").from_notebook_node(nbformat.read(path, as_version=4))
+    return page

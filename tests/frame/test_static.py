@@ -1,0 +1,97 @@
+"""The static picture is valid SVG, draws what the sheet holds where it belongs, and lets no markup of a label through."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from tests.frame.demo_panel import HOSTILE, DemoPanel
+from widgets.frame.sheet import Sheet, hatch, plain
+from widgets.frame.static import svg
+from widgets.frame.static_draw import spans
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(figure: dict, **more) -> ET.Element:
+    return ET.fromstring(svg(figure, **more))
+
+
+def words(root: ET.Element) -> list[str]:
+    return ["".join(text.itertext()) for text in root.iter(SVG + "text")]
+
+
+@pytest.mark.parametrize("width", ["wide", "medium", "narrow"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_panel_figure_is_valid_and_resolved(width: str, theme: str) -> None:
+    figure = DemoPanel(name=HOSTILE).figure(width)
+    text = svg(figure, theme=theme, summary=HOSTILE)
+    root = ET.fromstring(text)
+    assert "var(" not in text
+    assert not list(root.iter(SVG + "script")) and not list(root.iter(SVG + "img"))
+    assert root.find(SVG + "title").text == HOSTILE == root.find(SVG + "desc").text
+    assert any(HOSTILE[:30] in line for line in words(root))
+    assert {"Loss   nats per token", "1\u202f000", "2.0", "step", "lr 2e-4 → 1e-4"} <= set(words(root))
+
+
+def test_a_line_goes_through_its_points() -> None:
+    sheet = Sheet(200, 100)
+    axis = sheet.cell(0, 0, 200, 100, "A", "", gutter=0, right=0, foot=0, top=0, x=dict(range=[0, 2]), y=dict(range=[0, 10]))
+    sheet.line(axis, [0, 1, 2], [0, 5, float("nan")], "blue", dash="dash")
+    path = next(drawn(sheet.figure()).iter(SVG + "path"))
+    assert path.get("d") == "M0 100L100 50"
+    assert path.get("stroke") == "#0072b2" and path.get("stroke-dasharray")
+
+
+def test_bars_stand_on_zero_and_stripes_are_drawn() -> None:
+    sheet = Sheet(200, 100)
+    axis = sheet.cell(0, 0, 200, 100, "A", "", gutter=0, right=0, foot=0, top=0, x=dict(range=[-0.5, 1.5]), y=dict(range=[0, 10]))
+    sheet.add(axis, type="bar", x=[0, 1], y=[4, 8], marker=hatch(["blue", "vermillion"], [False, True]))
+    root = drawn(sheet.figure())
+    bars = [rect for rect in root.iter(SVG + "rect") if rect.get("fill") in ("#0072b2", "#d55e00")]
+    assert [float(bar.get("height")) for bar in bars] == [40, 80]
+    assert [float(bar.get("y")) + float(bar.get("height")) for bar in bars] == [100, 100]
+    assert len(list(root.iter(SVG + "path"))) == 1
+
+
+def test_horizontal_bars_with_names() -> None:
+    sheet = Sheet(300, 100)
+    axis = sheet.cell(0, 0, 300, 100, "A", "", gutter=100, right=0)
+    sheet.add(axis, type="bar", orientation="h", y=["letters", "<b>code"], x=[1, 2], marker=dict(color="#123456"))
+    root = drawn(sheet.figure())
+    first, second = (float(bar.get("width")) for bar in root.iter(SVG + "rect") if bar.get("fill") == "#123456")
+    assert second == pytest.approx(2 * first, abs=0.1)
+    assert "letters" in words(root)
+
+
+def test_bold_and_coloured_words_become_tspans_and_nothing_else_does() -> None:
+    assert spans("<b>Loss</b> <span style=\"color:#123456\">nats</span>") == '<tspan font-weight="600">Loss</tspan> <tspan fill="#123456">nats</tspan>'
+    assert "<script" not in spans("<script>alert(1)</script>")
+    assert "onload" not in spans('<span style="color:red" onload="x">a</span>')
+    assert spans(plain("<b>x</b>")) == "&lt;b&gt;x&lt;/b&gt;"
+    assert spans("<b>never closed") == '<tspan font-weight="600">never closed</tspan>'
+
+
+def test_a_hostile_colour_is_not_written() -> None:
+    sheet = Sheet(200, 100)
+    axis = sheet.cell(0, 0, 200, 100, "A", "")
+    sheet.add(axis, x=[0, 1], y=[0, 1], mode="lines", line=dict(color='red" onload="x', dash='"><script>'))
+    text = svg(sheet.figure())
+    ET.fromstring(text)
+    assert "onload" not in text and "script" not in text
+
+
+def test_long_lines_are_thinned_out() -> None:
+    sheet = Sheet(800, 300)
+    axis = sheet.cell(0, 0, 800, 300, "A", "")
+    sheet.line(axis, np.arange(200_000.0), np.random.default_rng(0).normal(size=200_000), "blue")
+    assert len(svg(sheet.figure())) < 60_000
+
+
+def test_ticks_follow_dtick_and_words() -> None:
+    sheet = Sheet(400, 200)
+    axis = sheet.cell(0, 0, 400, 200, "A", "", x=dict(range=[0, 1000], dtick=250), y=dict(range=[0, 2], tickvals=[0, 2], ticktext=["low", "high"]))
+    sheet.add(axis, x=[0], y=[0], mode="markers", marker=dict(size=8, symbol="diamond"))
+    assert {"0", "250", "500", "750", "1\u202f000", "low", "high"} <= set(words(drawn(sheet.figure())))
