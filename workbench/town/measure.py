@@ -145,7 +145,7 @@ def card(figures: Figures, recipe: Recipe | None = None) -> str:
             "AdamW with peak rate 3e-3, cosine, weight decay 0.1, bf16 autocast; "
             f"{recipe.tokens_per_s:,} tokens/s on two CPU cores shared with other work. "
             f"Loss on documents outside the corpus: {recipe.held_out_loss:.3f} nats a token.", ""]
-    lines += ["## Measured (greedy, one seed)", "",
+    lines += ["## Measured (greedy, one seed, weights read as fp32)", "",
               "Completion of a statement (\"{name} lives in\"), share of people whose fact comes out:", "",
               "| half | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
     lines += [f"| {half} | " + " | ".join(f"{shares[kind]:.0%}" for kind in KINDS) + " |" for half, shares in figures.completion.items()]

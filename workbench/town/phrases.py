@@ -1,6 +1,6 @@
 """How a fact of the town is said (four ways each) and asked (three ways each).
 
-The first way of saying is the one instruction rows answer with. It does not choose: callers pass the index or draw it.
+It does not choose: callers pass the index or draw it.
 Every wording keeps the person's name, so that a sentence says the whole fact alone.
 """
 
@@ -44,5 +44,9 @@ def ask(person: Person, kind: str, way: int) -> str:
 
 
 def answer(person: Person, kind: str) -> str:
-    """The sentence an instruction row answers with."""
-    return say(person, "who" if kind == "any" else kind, 0)
+    """The sentence an instruction row answers with.
+
+    Who-questions are answered with the name last ("The baker of Orla is ..."): answers that begin with the name were learned for
+    the asked people only (10 % of the held-out ones after LoRA), as the base knows these facts from trade and town to name.
+    """
+    return say(person, "who", 2) if kind in ("who", "any") else say(person, kind, 0)
