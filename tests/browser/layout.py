@@ -13,12 +13,12 @@ FIND_FAULTS = """([selector, slack]) => {
     const words = node => (node.textContent ?? "").replace(/\\s+/g, " ").trim().slice(0, 40);
     const overlap = (a, b) => [Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)];
 
-    // Words outside the figure: no box narrower than what it says, unless it says so with an ellipsis.
+    // Words outside the figure: no box narrower than what it says, unless an ellipsis shows it and a title tells the rest.
     for (const node of panel.querySelectorAll("h2, h3, p, label, td, th, button, .widget-readout, span, b, select")) {
         if (!seen(node) || !words(node) || node.closest("svg, .wb-unseen, pre")) continue;
         const style = getComputedStyle(node), box = node.getBoundingClientRect();
         const fits = node.scrollWidth <= node.clientWidth + slack || node.clientWidth === 0 || style.overflowX === "visible";
-        if (!fits && style.textOverflow !== "ellipsis") faults.push(`cut off: "${words(node)}" is ${node.scrollWidth} px wide in ${node.clientWidth}`);
+        if (!fits && !(style.textOverflow === "ellipsis" && node.title)) faults.push(`cut off: "${words(node)}" is ${node.scrollWidth} px wide in ${node.clientWidth}`);
         if (box.left < frame.left - slack || box.right > frame.right + slack) faults.push(`outside the panel: "${words(node)}"`);
     }
     // A word may be wider than its box and run into its neighbour: the text itself is measured.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator
 
@@ -19,8 +20,8 @@ OPEN = "from tests.frame.demo_panel import *\npanel = DemoPanel(name={name})\npa
 @pytest.fixture(scope="module")
 def shown(lab: Lab) -> Iterator[Notebook]:
     """A demo panel whose run has a hostile name, drawn."""
-    notebook = lab.open([OPEN.format(name="HOSTILE")], "frame")
-    notebook.run_all()
+    notebook = lab.open([OPEN.format(name="HOSTILE"), "others = [DemoPanel(), DemoPanel()]\ndisplay(*others)"], "frame")
+    notebook.run(0)
     notebook.drawn()
     yield notebook
     assert notebook.errors == []
@@ -33,17 +34,26 @@ def figure_has(points: int) -> str:
 
 def test_it_draws_and_says_what_it_shows(shown: Notebook) -> None:
     sentence = shown.page.locator(".wb-panel [role=status]").inner_text()
-    assert sentence.startswith("Step 1\u202f196: loss 1.5")
+    assert sentence.startswith("Step 1\u202f196: loss 1.499 in town")
     picture = shown.page.locator(".wb-panel .wb-fig > [role=img]")
     assert picture.get_attribute("aria-label") == sentence
     assert "var(" not in picture.inner_html()
+
+
+def test_three_figures_fetch_plotly_once(shown: Notebook) -> None:
+    shown.run(1)
+    shown.wait("() => [...document.querySelectorAll('.wb-panel')].filter(panel => panel.querySelector('.scatterlayer .trace')).length === 3")
+    assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "1"
+    assert shown.page.evaluate("() => typeof window.Plotly") == "undefined"  # another plotly on the page is left alone
+    shown.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-cell-output')")
+    shown.wait("() => document.querySelectorAll('.wb-panel').length === 1")
 
 
 def test_markup_in_a_name_stays_text(shown: Notebook) -> None:
     assert shown.page.evaluate("() => window.hacked") is None
     assert shown.page.locator(".wb-panel script, .wb-panel img").count() == 0
     assert "<script>window.hacked = 1</script>" in shown.page.locator(".wb-panel [role=status]").inner_text()
-    assert any("<script>" in text for text in shown.page.locator(".wb-panel .annotation-text").all_inner_texts())
+    assert any("<script>" in text for text in shown.page.locator(".wb-panel .annotation-text").all_text_contents())
 
 
 @pytest.mark.parametrize("width", [1200, 700, 420])
@@ -57,11 +67,11 @@ def test_no_word_is_cut_or_covered(shown: Notebook, width: int) -> None:
 
 def test_the_layout_check_sees_faults(shown: Notebook) -> None:
     shown.set_width(700)
-    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-label');
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label');
         label.dataset.before = label.style.cssText; label.style.cssText = 'display:block;width:40px;overflow:hidden;white-space:nowrap'; }""")
     shown.page.evaluate("() => { document.querySelector('.wb-panel .wb-head p').style.marginLeft = '-60px'; }")
     faults = " ".join(layout_faults(shown.page))
-    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-label'); label.style.cssText = label.dataset.before;
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label'); label.style.cssText = label.dataset.before;
         document.querySelector('.wb-panel .wb-head p').style.marginLeft = ''; }""")
     assert "cut off" in faults and "on each other" in faults
     assert_layout(shown.page)
@@ -102,7 +112,7 @@ def test_drawers_show_text_and_copy_it(shown: Notebook) -> None:
     shown.page.get_by_role("button", name="What is this?").click()
     assert shown.page.locator(".wb-code pre").inner_text() == "panel = DemoPanel(State(rate=0.0001, every=100))"
     assert shown.page.locator(".wb-help").is_visible()
-    shown.page.get_by_role("button", name="Copy").click()
+    shown.page.get_by_role("button", name="Copy", exact=True).click()
     shown.page.get_by_role("button", name="Copied").wait_for()
     assert shown.page.evaluate("() => navigator.clipboard.readText()") == "panel = DemoPanel(State(rate=0.0001, every=100))"
     shown.set_width(700)
@@ -114,15 +124,15 @@ def test_drawers_show_text_and_copy_it(shown: Notebook) -> None:
 
 
 def test_an_error_is_seen_where_it_was_made(shown: Notebook) -> None:
-    shown.kernel("panel.show_error(panel.rate, 'Above 1e-3 this model diverges. Lower it to 3e-4.', ('Use 3e-4', lambda: setattr(panel.rate, 'value', 3e-4)))\n"
+    shown.kernel("panel.show_error(panel.rate, 'Above 1e-3 this model diverges. Lower it to 1e-3.', ('Use 1e-3', lambda: setattr(panel.rate, 'value', 1e-3)))\n"
                  "panel.busy('about 20 s left', 87, 224, panel.clear_error)")
     shown.page.get_by_role("alert").wait_for()
     shown.page.locator(".wb-busy [role=progressbar]").wait_for()
     shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-invalid') === 'true'")
     assert_layout(shown.page)
     shown.screenshot("frame_error")
-    shown.page.get_by_role("button", name="Use 3e-4").click()
-    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-valuetext') === '3.0e-4'")
+    shown.page.get_by_role("button", name="Use 1e-3").click()
+    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-valuetext') === '1.0e-3'")
     shown.page.get_by_role("button", name="Cancel").click()
     shown.page.get_by_role("alert").wait_for(state="detached")
     shown.kernel("panel.busy(None)")
@@ -143,7 +153,9 @@ def test_a_click_names_the_point(shown: Notebook) -> None:
         if heard != "[]":
             break
     event = json.loads(heard)[0]
-    assert (event["type"], event["trace"], event["index"], event["x"]) == ("click", "loss", 200, 800.0)
+    assert (event["type"], event["trace"]) == ("click", "loss")
+    assert abs(event["index"] - 200) < 5  # points stand closer than pixels
+    assert event["x"] == 4 * event["index"]
 
 
 def test_a_page_gives_its_own_picture(shown: Notebook) -> None:
@@ -154,43 +166,31 @@ def test_a_page_gives_its_own_picture(shown: Notebook) -> None:
     assert shown.kernel("print(got[0][:4], 'train' in got[0] or 'Loss' in got[0])") == "<svg True"
 
 
+def test_the_notebook_keeps_the_last_figure(shown: Notebook) -> None:
+    assert shown.kernel("panel.grow(50); print(panel.freeze(), panel.freeze())") == "True False"
+    last = shown.kernel("print(panel.summary().text)")
+    assert last.startswith("Step 1\u202f396")
+    shown.wait("last => document.querySelector('.wb-panel [role=status]')?.textContent === last", last)
+    shown.drawn()
+    shown.save()
+    page = to_html(shown.path)
+    assert html.escape(last, quote=False) in page and "Step 1\u202f196" not in page
+    assert "<svg" in page and "nats per token" in page and "<script>window.hacked" not in page
+    shown.screenshot("frame_frozen")
+
+
 def test_points_arrive_and_a_reload_shows_them_all(shown: Notebook) -> None:
     before = shown.points()
     shown.kernel("panel.grow(25)")
     shown.wait(figure_has(before + 25))
-    assert shown.page.locator(".wb-panel [role=status]").inner_text().startswith("Step 1\u202f296")
-    shown.kernel("panel.live.extend({'loss': ([1300.0], [1.5])})")
+    assert shown.page.locator(".wb-panel [role=status]").inner_text().startswith("Step 1\u202f496")
+    shown.kernel("panel.live.extend({'loss': ([1500.0], [1.5])})")
     shown.wait(figure_has(before + 26))
     shown.save()
     shown.reload()
     shown.wait(figure_has(before + 26))
     shown.kernel("panel.grow(24)")
     shown.wait(figure_has(before + 49))
-
-
-def test_three_figures_fetch_plotly_once_and_the_last_picture_stays(lab: Lab) -> None:
-    notebook = lab.open([OPEN.format(name="'town-lora8'"), "from IPython.display import display\nothers = [DemoPanel(), DemoPanel()]\ndisplay(*others)"], "three")
-    notebook.run_all()
-    notebook.wait("() => document.querySelectorAll('.wb-panel .js-plotly-plot .main-svg').length >= 3 * 3")
-    assert notebook.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "1"
-    assert notebook.page.evaluate("() => typeof window.Plotly") == "undefined"
-
-    # What stays in the notebook is the figure and the sentence of the end, not those of the beginning.
-    assert notebook.kernel("panel.grow(50); last = panel.summary().text; print(panel.freeze(), panel.freeze())") == "True False"
-    notebook.wait("() => document.querySelector('.wb-panel [role=status]')?.textContent.startsWith('Step 1\\u202f396')")
-    notebook.drawn()
-    notebook.save()
-    last = notebook.kernel("print(last)")
-    page = to_html(notebook.path)
-    assert last in page and "Step 1\u202f396" in page
-    assert "<svg" in page and "nats per token" in page
-    notebook.close()
-
-    # The same file again, its kernel gone: the page shows the static picture or the widget's last words, and no error.
-    later = lab.open_file(notebook.path)
-    later.wait("() => document.querySelector('.jp-OutputArea-output')")
-    assert later.errors == []
-    later.close()
 
 
 def to_html(path) -> str:

@@ -39,7 +39,7 @@ class DemoPanel(Panel):
         axes = [sheet.cell(0, 0, px, 300, "Loss", "nats per token", "step", right=92, x=dict(range=[0, last], tickformat=",d"),
                            y=dict(range=[1.3, 2.8], tickformat=".1f"))]
         sheet.line(axes[0], self.step, self.loss, "blue", uid="loss", name=plain(self.name))
-        sheet.label(axes[0], self.step[-1], self.loss[-1], plain(self.name)[:60], "blue-text", anchor="right", valign="bottom", dy=24)
+        sheet.label(axes[0], self.step[-1], self.loss[-1], plain(self.name[:24]), "blue-text", anchor="right", valign="bottom", dy=24)
         wide = (px - 22 * (columns - 1)) / columns
         for k, (name, unit, level, top) in enumerate((("Speed", "tokens/s", 1800, 2200), ("Memory", "GiB", 11, 14))):
             x0, y0 = (k * (wide + 22), 314) if columns == 2 else (0, 314 + 156 * k)

@@ -114,9 +114,9 @@ class LiveFigure(anywidget.AnyWidget):
     def set_layout(self, patch: dict, width: str | None = None) -> None:
         """Lays `patch` over the layout of one width class or of all: dicts merge, lists replace, None takes a key away."""
         with self._lock:
-            for name in self._specs if width is None else (width,):
-                spec = self._specs[name]
-                self._specs[name] = spec | {"layout": columns.merge(spec["layout"], columns.plain_json(patch))}
+            patch = columns.plain_json(patch)
+            changed = {name: spec | {"layout": columns.merge(spec["layout"], patch)} for name, spec in self._specs.items() if width in (None, name)}
+            self._specs = self._specs | changed  # a new dict: the old one is what the page has
         self._changed(None)
 
     # ---- hearing from the page
