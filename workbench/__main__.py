@@ -6,14 +6,21 @@ The progress bar and plain lines go to standard error; the run folder is the las
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from workbench.errors import WorkbenchError
 from workbench.models.methods import METHODS, LoRA
 
 
+class Parser(argparse.ArgumentParser):
+    """One sentence and exit status 1 for arguments that cannot be read, as for those that cannot work."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{message[:1].upper()}{message[1:]}. {self.prog} --help says what there is.\n")
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m workbench", description="Fine-tune language models; every run is a folder.")
+    top = Parser(prog="python -m workbench", description="Fine-tune language models; every run is a folder.")
     commands = top.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and wait for the end")
     train.add_argument("--model", default="town", help='"town", a model folder or a hub id')

@@ -107,11 +107,15 @@ class Recipe:
         own = {k: v for k, v in changes.items() if "." not in k}
         inner = {k.split(".", 1)[1]: v for k, v in changes.items() if k.startswith("method.")}
         names = [f.name for f in dataclasses.fields(self)]
+        for name in changes:
+            if "." in name and not name.startswith("method."):
+                raise RecipeError(f"A recipe has no field {name!r}.", "Only the method's own fields are named with a dot, such as method.rank.")
         for name in own:
             if name not in names:
                 raise RecipeError(f"A recipe has no field {name!r}.", _nearest(name, names))
         if inner:
-            own["method"] = dataclasses.replace(own.get("method", self.method), **inner)
+            method = own.get("method", self.method)
+            own["method"] = methods.from_json(method.to_json() | inner)
         return dataclasses.replace(self, **own)
 
 

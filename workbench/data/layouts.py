@@ -79,6 +79,9 @@ LAYOUTS = (
     Layout("plain text", ("text",), lambda row: {"text": _text(row, "text")}),
 )
 
+TEXT_COLUMNS = ("prompt", "completion", "instruction", "input", "output", "system", "question", "answer", "text")
+"""Columns whose values are text in every layout that has them in a flat file."""
+
 
 def detect(columns: list[str]) -> Layout:
     """The first layout whose columns are all there; others are left alone. Raises `DataError` naming what was found and what is known."""

@@ -89,10 +89,13 @@ def _file(path: Path) -> "pa.Table":
     if kind == ".arrow":
         return _arrow_errors(lambda: _read_arrow(path), path)
     if kind in (".csv", ".tsv"):
+        import pyarrow as pa
         import pyarrow.csv as pc
 
         options = pc.ParseOptions(delimiter="\t" if kind == ".tsv" else ",", newlines_in_values=True)
-        return _arrow_errors(lambda: pc.read_csv(path, parse_options=options), path)
+        # what a layout reads as text stays as it is written: "007", "1.0" and "True" are answers, not numbers
+        convert = pc.ConvertOptions(column_types={name: pa.string() for name in layouts.TEXT_COLUMNS})
+        return _arrow_errors(lambda: pc.read_csv(path, parse_options=options, convert_options=convert), path)
     if kind not in (".jsonl", ".json", ".txt"):
         raise DataError(f"{path.name} has the ending {kind or '(none)'}, which is not known.", f"Known are {', '.join(SUFFIXES)}, also with .gz.")
     try:
@@ -126,7 +129,7 @@ def _json(content: bytes, path: Path) -> list[Any]:
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        if error.lineno > 1:  # several objects, one a line: JSON lines under another name
+        if error.lineno > 1 and _is_json(content.split(b"\n", 1)[0]):  # several objects, one a line: JSON lines under another name
             return _json_lines(content, path)
         raise DataError(f"{path.name}, line {error.lineno}: not JSON ({error.msg}).", "Mend the file.") from error
     if isinstance(body, dict):
@@ -135,6 +138,14 @@ def _json(content: bytes, path: Path) -> list[Any]:
     if not isinstance(body, list):
         raise DataError(f"{path.name} holds {type(body).__name__}, not a list of rows.", "Give a list of objects.")
     return body
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _read_arrow(path: Path) -> "pa.Table":

@@ -96,9 +96,20 @@ def decode(line: bytes) -> Command:
         raise ValueError("not a command")
     cls = KINDS[body.pop("command")]
     try:
-        return cls(**body)
+        command = cls(**body)
     except TypeError as error:
         raise ValueError(f"not a {cls.kind} command: {error}") from error
+    if not _well_formed(command):
+        raise ValueError(f"not a {cls.kind} command: {body}")
+    return command
+
+
+def _well_formed(command: Command) -> bool:
+    """Anybody may write the file, and a bad line must not end the run."""
+    at_step, values = getattr(command, "at_step", None), getattr(command, "values", {})
+    return (isinstance(command.id, str) and isinstance(command.time, (int, float)) and (at_step is None or type(at_step) is int)
+            and isinstance(values, dict) and isinstance(getattr(command, "arguments", {}), dict) and isinstance(getattr(command, "probe", ""), str)
+            and type(getattr(command, "count", 1)) is int)
 
 
 def send(folder: Path, command: Command) -> str:

@@ -21,6 +21,7 @@ class History:
 
     columns        name -> array('d'), one value a step, NaN where unknown; `COLUMNS` first, a trainer's own metrics beside them
     evaluations, samples, changes, checkpoints, refusals: lists of events in order of step
+    undone         changes that a resume took back and that were not made again yet
     answers        command id -> `Answered` or `Refused`
     phase          "new" | "queued" | "starting" | "running" | "paused" | "finished" | "stopped" | "failed"
     step, steps    steps done, steps in all (None until known)
@@ -37,6 +38,7 @@ class History:
         self.changes: list[ev.Changed] = []
         self.checkpoints: list[ev.Saved] = []
         self.refusals: list[ev.Refused] = []
+        self.undone: list[ev.Changed] = []
         self.answers: dict[str, ev.Answered | ev.Refused] = {}
         self.forked: ev.Forked | None = None
         self.prepared: ev.Prepared | None = None
@@ -49,6 +51,8 @@ class History:
         self.steps: int | None = None
         self.damaged = 0
         self.last_time = 0.0
+        self.began = 0.0
+        """When the first worker had the run (0: not yet)."""
         self.generation = 0
         """Goes up when steps already handed out were forgotten (a resume): whoever draws starts over."""
 
@@ -81,6 +85,7 @@ class History:
 
     def _on_started(self, event: ev.Started) -> None:
         self.started, self.ended, self.queued, self.phase = event, None, None, "starting"
+        self.began = self.began or event.time
         if event.attempt > 1:
             self.resumptions.append(event.resumed_from or 0)
             self._forget_after(event.resumed_from or 0)
@@ -114,6 +119,7 @@ class History:
 
     def _on_changed(self, event: ev.Changed) -> None:
         self.changes.append(event)
+        self.undone = [c for c in self.undone if (c.command, c.field, c.step) != (event.command, event.field, event.step)]
 
     def _on_saved(self, event: ev.Saved) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.step != event.step] + [event]
@@ -148,6 +154,8 @@ class History:
             old = getattr(self, name)
             # a change asked for at a boundary is in force from step + 1, so one at `step` itself will be made again
             new = [e for e in old if e.step < step or (e.step == step and name != "changes")]
+            if name == "changes":
+                self.undone = sorted([*self.undone, *(e for e in old if e not in new)], key=lambda e: e.step)
             setattr(self, name, new)
         self.step = min(self.step, step)
 

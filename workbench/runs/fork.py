@@ -28,6 +28,7 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     """See `Run.fork`. Live settings in `changes` take effect at `step`; a fork cannot change anything else, since it goes on with the parent's optimizer."""
     if parent.read_only:
         raise RunError(f"{parent.name} is only read, so it has no checkpoints to fork.", "Start a run from its model folder instead.")
+    parent.recipe  # a run without one cannot go on here; says so
     fixed = sorted(set(changes) - set(LIVE))
     if fixed:
         raise RunError(f"A fork cannot change {fixed[0]}: it goes on with its parent's model and optimizer.",
@@ -118,6 +119,7 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
     """Run it again with its live changes, in a folder beside it, and compare every loss bit for bit (CPU, fp32)."""
     if original.read_only:
         raise RunError(f"{original.name} is only read, so it cannot be run again.", "Replay a run that workbench started.")
+    original.recipe  # says so where there is none
     history = History(original.folder)
     history.refresh()
     if history.step == 0:
@@ -140,8 +142,10 @@ def _start_again(original: Run, history: History) -> Run:
         start = max(int(path.name.removeprefix("step-")) for path in (folder / "start").glob("step-*"))
         _copy_events(original, folder, start, ev.Forked(parent=history.forked.parent if history.forked else "", step=start, checkpoint=start))
     _ask(folder, [(c.step, {c.field: c.new}) for c in history.changes if c.step >= start])
-    if history.ended is None or history.ended.status != "finished" or (history.steps and history.step < history.steps):
-        cmd.send(folder, cmd.Stop(at_step=history.step))
+    # where the run says it ended, not the last step it has a loss of: a journal whose last lines were taken out is not the same
+    last = max(history.step, history.ended.step if history.ended else 0)
+    if history.ended is None or history.ended.status != "finished" or (history.steps and last < history.steps):
+        cmd.send(folder, cmd.Stop(at_step=last))
     processes.spawn(folder, asked=0.0)
     return Run(folder)
 

@@ -30,7 +30,7 @@ def row_of(run: Run) -> dict[str, object]:
     forked = history.forked
     return {"name": run.name, "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
             "heldout_loss": history.evaluations[-1].loss if history.evaluations else None, "parent": Path(forked.parent).name if forked else "",
-            "note": run.note, "started": datetime.datetime.fromtimestamp(run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
+            "note": run.note, "started": datetime.datetime.fromtimestamp(history.began or run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
 
 
 def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":

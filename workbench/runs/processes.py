@@ -27,19 +27,24 @@ def spawn(folder: Path, asked: float | None = None) -> int:
 
     Commands sent before `asked` (now, unless given) are taken for an earlier attempt's.
     """
-    child = standby.take(folder)
+    asked = time.time() if asked is None else asked
+
+    def note(pid: int) -> None:
+        write_json(folder / "worker.json", {"pid": pid, "created": created(pid), "asked": asked})
+
+    child = standby.take(folder, note)  # it reads the note at once, so the note comes first
     if child is None:
         with open(folder / "worker.log", "ab") as log:
             child = subprocess.Popen([sys.executable, "-m", MODULE, str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                      start_new_session=True, env=environment(), cwd=folder)
+        note(child.pid)
     _children[child.pid] = child
-    write_json(folder / "worker.json", {"pid": child.pid, "created": created(child.pid), "asked": time.time() if asked is None else asked})
     return child.pid
 
 
 def environment() -> dict[str, str]:
     """This process's environment, with its import path: a worker imports the same packages wherever it runs."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUNBUFFERED": "1"}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUNBUFFERED": "1"}
 
 
 def worker_of(folder: Path) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class Run:
     def recipe(self) -> Recipe:
         """What was asked; never changes."""
         if self._recipe is None:
+            if not (self.folder / "recipe.json").exists():
+                raise RunError(f"{self.name} was not started here, so it has no recipe.", "Its metrics are in run.metrics().")
             self._recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
         return self._recipe
 
@@ -103,14 +105,17 @@ class Run:
     def set(self, *, at_step: int | None = None, **values: Any) -> None:
         """Change settings of the running job at its next step boundary, or when `at_step` steps are done: `learning_rate` (the peak), `evaluate_every`."""
         check_live(values)
+        _check_count("at_step", at_step, 0)
         self._send(cmd.Set(values=values, at_step=at_step), "changed")
 
     def pause(self, at_step: int | None = None) -> None:
         """Hold after the current step; the model stays loaded and answers."""
+        _check_count("at_step", at_step, 0)
         self._send(cmd.Pause(at_step=at_step), "paused")
 
     def step(self, count: int = 1) -> None:
         """While paused: take `count` steps and pause again."""
+        _check_count("count", count, 1)
         self._send(cmd.TakeSteps(count=count), "stepped")
 
     def stop(self) -> None:
@@ -126,6 +131,9 @@ class Run:
             raise RunError(f"{self.name} has finished all of its {self.history.step} steps.", "Fork it to train on with other settings.")
         else:
             self._refuse_read_only("resumed")
+            if not (self.folder / "recipe.json").exists():
+                raise RunError(f"{self.name} is trained by a script of its own, so it cannot be resumed from here.",
+                               "Run the script again with trainer.train(resume_from_checkpoint=True).")
             self._result = None
             processes.spawn(self.folder)
         return self
@@ -224,3 +232,7 @@ class Run:
 
         return write_script(self, Path(path) if path else self.folder / "script")
 
+
+def _check_count(name: str, value: int | None, least: int) -> None:
+    if value is not None and (type(value) is not int or value < least):
+        raise RunError(f"{name} is {value!r}; it must be a whole number of at least {least}.", "Nothing was asked of the run.")

@@ -1,7 +1,6 @@
 """The standby: a worker that has imported everything and waits for a folder, so that a run's first step comes in about a second.
 
-One a process, a fresh one for each run. It ends by itself when this process does. `standby()` asks for one; starting a run takes it and, in a notebook,
-asks for the next.
+At most one a process. `standby()` asks for it, starting a run takes it (a run has its process to itself), and it ends by itself when this process does.
 """
 
 import json
@@ -9,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 _lock = threading.Lock()
@@ -43,14 +43,15 @@ def _is_ready(child: subprocess.Popen) -> bool:
     return False
 
 
-def take(folder: Path) -> subprocess.Popen | None:
-    """Hand `folder` to the standby, if there is a warm one; returns its process."""
+def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
+    """Hand `folder` to the standby, if there is a warm one; returns its process. `note` hears its pid before it hears of the folder."""
     global _waiting
     with _lock:
         child = _waiting
         if child is None or not _is_ready(child):
             return None
         _waiting = None
+    note(child.pid)
     try:
         child.stdin.write(json.dumps({"folder": str(folder)}).encode() + b"\n")
         child.stdin.close()

@@ -4,6 +4,7 @@ Everything that can be wrong with the recipe, the rows or the folder is found he
 """
 
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) ->
 
     Raises `RecipeError`, `DataError` or `RunError` where it cannot work; nothing is left behind then.
     """
-    resolve_model(recipe.model)
+    folder = prepare(recipe, runs, name)
+    processes.spawn(folder)
+    return Run(folder)
+
+
+def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
+    """The run folder of `recipe`, ready for a worker: its rows and `recipe.json` in it. Raises as `start` does."""
+    model = resolve_model(recipe.model)
     table = sources.load_rows(recipe.data)
     sources.check_layout(table)
     train, heldout = sources.split(table, recipe.heldout, recipe.seed)
@@ -28,16 +36,20 @@ def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) ->
         sources.check_layout(heldout)
     digest = sources.content_hash(table)
     data = recipe.data if isinstance(recipe.data, str) else f"memory:{digest[:12]}"
-    asked = recipe.replace(data=data, data_hash=digest)
+    # a worker runs in a folder of its own, so a relative path would mean another place there
+    asked = recipe.replace(model="town" if recipe.model == "town" else model, data=data, data_hash=digest)
     folder = new_folder(runs, name or default_name(recipe))
     try:
         sources.keep(train, folder / "data" / "train.arrow")
         sources.keep(heldout, folder / "data" / "heldout.arrow")
+        processes.write_json(folder / "recipe.json", asked.to_json())
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise RunError(f"The rows cannot be kept in {folder}: {error.strerror or error}.", "Free some space, or choose another runs folder.") from error
-    processes.write_json(folder / "recipe.json", asked.to_json())
-    processes.spawn(folder)
-    return Run(folder)
+    except RunError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def default_name(recipe: Recipe) -> str:

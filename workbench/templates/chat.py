@@ -7,6 +7,7 @@ gets `PLAIN_TEMPLATE`. Not here: cutting, packing and padding (`training/rows.py
 Shapes: ids and mask are lists of one length, the mask 1 where the token is trained.
 """
 
+import re
 from typing import Any
 
 from workbench.errors import DataError
@@ -76,7 +77,7 @@ def _conversation(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[
     if not any(message["role"] == "assistant" and message["content"] for message in messages):
         ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
         return list(ids), [0] * len(ids)
-    if "{% generation" in tokenizer.chat_template or "{%- generation" in tokenizer.chat_template:
+    if re.search(r"\{%-?\s*generation\b", tokenizer.chat_template):
         out = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
         return list(out["input_ids"]), list(out["assistant_masks"])
     return _by_turns(tokenizer, messages)
@@ -97,7 +98,9 @@ def _by_turns(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int]
         if not after.startswith(before) or not whole.startswith(after.rstrip("\n")):
             raise DataError("This tokenizer's chat template rewrites earlier turns, so training on completions only cannot be honoured.",
                             "Use completions_only=False, or a template with {% generation %} marks.")
-        spans.append((len(before), len(after)))
+        # the template's own white space after the end token is no part of the reply
+        closed = after.rstrip()
+        spans.append((len(before), len(closed) if tokenizer.eos_token and closed.endswith(tokenizer.eos_token) else len(after)))
     out = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     mask = [int(any(first < end and start < last for first, last in spans)) for start, end in out.offset_mapping]
     return list(out.input_ids), mask

@@ -29,7 +29,9 @@ class Checkpoints:
         (self.folder / f"checkpoint-{step}").rename(target)
         for old in self.steps()[:-self.keep]:
             if old != self.best:
-                shutil.rmtree(self.folder / f"step-{old:06d}")
+                # renamed first: a kill in the middle leaves a name that `clear_partial` knows, never half a checkpoint
+                gone = (self.folder / f"step-{old:06d}").rename(self.folder / f"checkpoint-{old}-old")
+                shutil.rmtree(gone)
         return f"checkpoints/{target.name}"
 
     def steps(self) -> list[int]:

@@ -4,6 +4,7 @@ Each waiting worker holds a ticket, a locked file named by the time it was drawn
 it. `WORKBENCH_QUEUE` names the folder (one for everybody on the machine by default), `WORKBENCH_SLOTS` how many may run at once.
 """
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -27,11 +28,17 @@ class Ticket:
 
     def __init__(self, run_name: str, folder: Path | None = None):
         self.folder = folder or queue_folder()
-        self.path = self.folder / f"{time.time_ns():020d}-{os.getpid()}"
-        self._file = open(self.path, "w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._file.write(run_name)
-        self._file.flush()
+        # one at a time through the door: a ticket is never seen unlocked, and none appears before one that was already looked past
+        door = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            self.path = self.folder / f"{time.time_ns():020d}-{os.getpid()}"
+            self._file = open(self.path, "w")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file.write(run_name)
+            self._file.flush()
+        finally:
+            os.close(door)
 
     def ahead(self) -> list[str]:
         """Names of the runs before this one; tickets whose holder is gone are removed."""
@@ -40,15 +47,19 @@ class Ticket:
             if path.name >= self.path.name:
                 break
             try:
-                with open(path, "r+") as file:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                        path.unlink(missing_ok=True)
-                    except BlockingIOError:
-                        names.append(file.read())
-            except OSError:  # gone in between, or another person's that cannot be opened: its owner's worker clears it
+                file = open(path)
+            except OSError:  # gone in between, or another person's that cannot be opened
                 if path.exists():
                     names.append("another person's run")
+                continue
+            with file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    names.append(file.read())
+                    continue
+                with contextlib.suppress(OSError):  # another person's: not in the way, and theirs to remove
+                    path.unlink(missing_ok=True)
         return names
 
     def wait(self, told: Callable[[list[str]], None], given_up: Callable[[], bool]) -> bool:

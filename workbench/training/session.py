@@ -5,6 +5,7 @@ again at their steps. Torch is imported only once the device is ours.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Session:
         checkpoints.clear_partial()
         start, checkpoint = self._start_point(checkpoints)
         attempt = self.history.started.attempt + 1 if self.history.started else 1
-        changes = self.history.changes
+        changes = sorted([*self.history.changes, *self.history.undone], key=lambda change: change.step)
         self.journal.write(started(attempt, start if checkpoint or attempt > 1 else None))
         trainer = self._trainer(inbox, checkpoints, start, changes)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -67,7 +68,7 @@ class Session:
         inbox.look()
         path = self.folder / "worker.json"
         since = json.loads(path.read_text()).get("asked", 0.0) if path.exists() else 0.0
-        echoed = {change.command for change in self.history.changes} | set(self.history.answers)
+        echoed = {change.command for change in [*self.history.changes, *self.history.undone]} | set(self.history.answers)
         inbox.waiting = [c for c in inbox.waiting if c.id not in echoed and (c.time >= since or isinstance(c, cmd.Set))]
         return inbox
 
@@ -109,7 +110,8 @@ class Session:
             self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(),
             plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=self._sampler(job, probes),
             best=best.loss if best else None, found_best=found_best, save_best=self.recipe.keep_best)
-        trainer = supervised.build_trainer(self.recipe, job, checkpoints.folder, [self.stream])
+        trainer = supervised.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
+                                           fruitless([e for e in self.history.evaluations if e.step <= start]))
         everything, trainable = parameter_count(job.model)
         self.journal.write(ev.Prepared(
             rows=job.train.examples, heldout_rows=job.heldout.examples, dropped=dict(job.train.dropped), truncated=job.train.truncated,
@@ -156,6 +158,15 @@ class Session:
         self.end(ev.Ended(step=step, status=status, reason=reason, result="result"))
         (self.folder / ".reserve").unlink(missing_ok=True)
         return status
+
+
+def fruitless(evaluations: list[ev.Evaluated]) -> int:
+    """How many of the last evaluations brought no new lowest loss: where early stopping goes on counting after a resume."""
+    count, best = 0, math.inf
+    for event in evaluations:
+        count = 0 if event.loss is not None and event.loss < best else count + 1
+        best = min(best, math.inf if event.loss is None else event.loss)
+    return count
 
 
 def verdict(question: str, reply: str, reference: str) -> str:

@@ -16,9 +16,10 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
-from workbench.errors import WorkbenchError
+from workbench.errors import RecipeError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
+from workbench.recipes import check_live
 from workbench.training.control import Inbox, Settings
 from workbench.probes import Probes
 from workbench.training.writer import Journal, started
@@ -79,7 +80,7 @@ class Stream(TrainerCallback):
         self._boundary(state, control, kw)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
-        self._seconds = time.perf_counter() - self._since
+        self._seconds += time.perf_counter() - self._since
         self.step = state.global_step
         if self._leads(state):
             self.inbox.look()
@@ -173,6 +174,11 @@ class Stream(TrainerCallback):
         step = state.global_step
         match command:
             case cmd.Set():
+                try:
+                    check_live(command.values)
+                except RecipeError as error:
+                    self._write(state, ev.Refused(step=step, command=command.id, reason=error.what))
+                    return
                 for field, value in command.values.items():
                     self._change(field, value, command.id, command.by, state, kw)
             case cmd.Pause():
@@ -216,7 +222,7 @@ class Stream(TrainerCallback):
     # small things ------------------------------------------------------------------------------------------------------------------
 
     def _step_event(self, state: Any, logs: dict[str, float]) -> ev.Step:
-        seconds = self._seconds
+        seconds, self._seconds = self._seconds, 0.0  # since the last log, as the tokens are
         tokens = self._tokens() if self._tokens else None
         if tokens is None and state.num_input_tokens_seen:
             tokens, self._seen = state.num_input_tokens_seen - self._seen, state.num_input_tokens_seen

@@ -112,8 +112,8 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
         dataloader_pin_memory=cuda) | recipe.training_arguments
 
 
-def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any]) -> CountingTrainer:
-    """The trainer, ready to train. Raises `RecipeError` for training arguments transformers does not take."""
+def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> CountingTrainer:
+    """The trainer, ready to train; `fruitless` evaluations without a new best lie behind it. Raises `RecipeError` for training arguments transformers does not take."""
     steps = total_steps(recipe, len(job.train.rows))
     evaluates = bool(job.heldout.examples)
     try:
@@ -121,7 +121,9 @@ def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[An
     except (TypeError, ValueError) as error:
         raise RecipeError(f"transformers refuses these training arguments: {str(error).splitlines()[0]}.", "Mend training_arguments or optimizer.") from error
     if recipe.early_stopping and evaluates:
-        callbacks = [transformers.EarlyStoppingCallback(recipe.early_stopping), *callbacks]
+        stopping = transformers.EarlyStoppingCallback(recipe.early_stopping)
+        stopping.early_stopping_patience_counter = fruitless
+        callbacks = [stopping, *callbacks]
     collator = Collator(job.tokenizer.pad_token_id, job.max_length if recipe.packing else None, count=True)
     trainer = CountingTrainer(model=job.model, args=args, train_dataset=job.train.rows, eval_dataset=job.heldout.rows if evaluates else None,
                               data_collator=collator, processing_class=job.tokenizer, callbacks=callbacks)
