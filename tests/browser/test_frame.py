@@ -193,6 +193,26 @@ def test_points_arrive_and_a_reload_shows_them_all(shown: Notebook) -> None:
     shown.wait(figure_has(before + 49))
 
 
+def test_a_restarted_kernel_draws_again_with_the_plotly_the_page_has(shown: Notebook) -> None:
+    shown.restart_kernel()
+    shown.run(0)
+    shown.wait(figure_has(300))
+    assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "0"
+
+
+def test_while_a_cell_computes_a_picture_stands_in(lab: Lab) -> None:
+    source = OPEN.format(name="'town-lora8'") + "\ndisplay(panel)\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.05)"
+    notebook = lab.open([source.replace("\npanel\n", "\n")], "busy")
+    notebook.page.evaluate("() => void jupyterapp.commands.execute('notebook:run-all-cells')")
+    poster = notebook.page.locator(".wb-panel img.wb-poster")
+    poster.wait_for()
+    assert poster.evaluate("image => image.decode().then(() => image.naturalWidth)") == 860
+    (notebook.path.parent / "go").touch()
+    notebook.drawn()
+    assert poster.count() == 0
+    notebook.close()
+
+
 def to_html(path) -> str:
     from nbconvert import HTMLExporter
 

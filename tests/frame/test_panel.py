@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -171,3 +172,26 @@ def test_controls_are_named() -> None:
     assert isinstance(controls.slider("Weight", 0.5, 0, 1), ipywidgets.FloatSlider)
     with pytest.raises(ValueError, match="tooltip"):
         controls.button("", "times")
+
+
+def test_what_the_pump_meets_is_shown_until_it_is_over() -> None:
+    panel, broken, turns = DemoPanel(), True, threading.Semaphore(0)
+    panel.widget
+
+    def read() -> None:
+        turns.release()
+        if broken:
+            raise OSError("journal.jsonl cannot be read; is the disk there?")
+
+    def errors() -> list[str]:
+        return [w.value for w in descendants(panel.widget) if 'role="alert"' in str(getattr(w, "value", ""))]
+
+    turn = panel.every(read, 0.01)
+    for _ in range(3):
+        assert turns.acquire(timeout=5)
+    assert len(errors()) == 1 and "is the disk there?" in errors()[0]
+    broken = False
+    for _ in range(3):
+        assert turns.acquire(timeout=10)
+    turn.remove()
+    assert errors() == []

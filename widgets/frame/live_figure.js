@@ -4,6 +4,7 @@
 
 const FRAME_MS = 100;
 const ASK_AGAIN_MS = 8000;
+const POSTER_MS = 1500; // a kernel busy with a cell, or none at all: then the picture drawn in Python stands in
 const REGISTRY = (globalThis.__wbPlotly ??= new Map()); // plotly version -> {promise, resolve, ready}
 
 // ---- plotly.js, once for each page
@@ -205,12 +206,20 @@ function render({model, el}) {
   const full = model.get("_full");
   if (full?.specs) take(full);
   ready();
-  plotly(model, signal).then(found => { Plotly = found; redraw(); }, error => {
+  const poster = setTimeout(() => {
+    if (Plotly || !full?.poster) return;
+    const picture = Object.assign(document.createElement("img"), {className: "wb-poster", alt: ""});
+    picture.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(full.poster); // an image runs no script
+    place.replaceChildren(picture);
+  }, POSTER_MS);
+  plotly(model, signal).then(found => { Plotly = found; clearTimeout(poster); place.replaceChildren(); redraw(); }, error => {
+    clearTimeout(poster);
     place.textContent = `The figure cannot be drawn: ${error.message}. The sentence below says what it shows.`;
   });
 
   return () => {
     stop.abort();
+    clearTimeout(poster);
     resized.disconnect(); beside.disconnect(); themed.disconnect();
     model.off("change:summary", name);
     model.off("msg:custom", heard);

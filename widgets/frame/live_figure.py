@@ -18,7 +18,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from widgets.frame import columns, theme
+from widgets.frame import columns, static, theme
 from widgets.frame.pump import Pump
 
 FRAME_S = 0.1
@@ -178,10 +178,14 @@ class LiveFigure(anywidget.AnyWidget):
     # ---- how it gets there
 
     def get_state(self, key=None, drop_defaults=False):
-        """The widget's state; where all of it is asked for (a new or reloaded page), with the full figure of now."""
+        """The widget's state; where all of it is asked for (a new or reloaded page), with the full figure of now.
+
+        The poster in it is the same figure as SVG: what the page shows until it has plotly.js, or where no kernel will send it.
+        """
         state = super().get_state(key=key, drop_defaults=drop_defaults)
-        if key is None:
-            state["_full"] = self._whole()
+        if key is None or key == "_full":
+            figure = self.figures.get("wide") or next(iter(self.figures.values()))
+            state["_full"] = self._whole() | {"poster": static.svg(figure, summary=self.summary)}
         return state
 
     def close(self) -> None:

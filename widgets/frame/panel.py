@@ -12,7 +12,9 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, ClassVar
 
-from widgets.frame import static, theme
+from widgets.frame import static
+from widgets.frame.pump import Pump, Turn
+from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
 
 WIDTHS = ("wide", "medium", "narrow")
@@ -32,14 +34,16 @@ class Panel:
     State: ClassVar[type | None] = None
     """A dataclass of plain values; `from_json` makes one."""
 
-    def __init__(self, state: Any = None) -> None:
+    def __init__(self, state: Any = None, selection: Selection | None = None) -> None:
         self.state = state if state is not None or self.State is None else self.State()
+        self.selection = selection or Selection()
         self._lock = threading.RLock()
         self._display_id = uuid.uuid4().hex
         self._displayed = False
         self._frozen: dict | None = None
         self._root = self._live = self._status = self._busy = self._main = None
-        self._errors: dict[Any, Any] = {}
+        self._errors: dict[Any, tuple[Any, Any]] = {}
+        self._pump_said = ""
 
     # ---- what a panel gives
 
@@ -109,6 +113,22 @@ class Panel:
             if self._live is not None:
                 self._live.set_figures(self._figures(), summary=sentence.text)
             self._status.show(sentence, self.code())
+
+    def every(self, call: Callable[[], object], period_s: float = 0.1) -> Turn:
+        """Calls `call()` from the kernel's pump; what it raises is shown above the figure until it succeeds again."""
+        return Pump.shared().add(call, period_s, self._failed, self._recovered)
+
+    def _failed(self, error: Exception) -> None:
+        with self._lock:
+            words = str(error) or type(error).__name__
+            if self._pump_said != words:
+                self._pump_said = words
+                self.show_error(None, words)
+
+    def _recovered(self) -> None:
+        with self._lock:
+            self._pump_said = ""
+            self.clear_error(None)
 
     def show_error(self, control: Any, sentence: str, remedy: tuple[str, Callable[[], object]] | None = None) -> None:
         """Says at `control` (a widget of this panel; None: above the figure) what is wrong and what to do.
@@ -243,10 +263,13 @@ class Panel:
         with self._lock:
             if not self._displayed:
                 return False
-            bundle = self._bundle(live=_in_kernel())
+            live = _in_kernel()
+            bundle = self._bundle(live)
             if bundle == self._frozen:
                 return False
             self._frozen = bundle
+            if live and self._live is not None:
+                self._live.send_state("_full")  # whoever stored the widget's state has the last figure too
         update_display(bundle, raw=True, display_id=self._display_id)
         return True
 

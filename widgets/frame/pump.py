@@ -22,6 +22,7 @@ class Turn:
     call: Callable[[], object]
     period_s: float
     on_error: Callable[[Exception], object] | None
+    on_recover: Callable[[], object] | None = None
     due_s: float = 0.0
     failures: int = 0
     pump: "Pump | None" = None
@@ -49,15 +50,17 @@ class Pump:
                 cls._shared = cls()
             return cls._shared
 
-    def add(self, call: Callable[[], object], period_s: float = 0.1, on_error: Callable[[Exception], object] | None = None) -> Turn:
+    def add(self, call: Callable[[], object], period_s: float = 0.1, on_error: Callable[[Exception], object] | None = None,
+            on_recover: Callable[[], object] | None = None) -> Turn:
         """Calls `call()` every `period_s` seconds from the pump's thread. A bound method does not keep its object alive.
 
-        What it raises goes to `on_error(error)` (from the pump's thread) and the next call waits twice as long, up to 5 s.
-        A call that returns False is removed.
+        What it raises goes to `on_error(error)` (from the pump's thread) and the next call waits twice as long, up to 5 s;
+        `on_recover()` follows the first call that succeeds again. A call that returns False is removed.
         """
         if period_s <= 0:
             raise ValueError(f"period_s is {period_s}; give seconds above 0.")
-        turn = Turn(_weak(call), period_s, None if on_error is None else _weak(on_error), time.monotonic(), pump=self)
+        hooks = [None if hook is None else _weak(hook) for hook in (on_error, on_recover)]
+        turn = Turn(_weak(call), period_s, *hooks, due_s=time.monotonic(), pump=self)
         with self._wake:
             if self._closed:
                 raise RuntimeError("this pump is closed; take Pump.shared().")
@@ -100,7 +103,9 @@ class Pump:
     def _take(self, turn: Turn) -> None:
         try:
             keep = turn.call()
-            turn.failures = 0
+            failed, turn.failures = turn.failures, 0
+            if failed and turn.on_recover is not None:
+                turn.on_recover()
         except EXPECTED as error:
             turn.failures += 1
             keep = True

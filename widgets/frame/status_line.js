@@ -61,7 +61,7 @@ function nameControls(panel) {
 function render({model, el}) {
   const stop = new AbortController(), {signal} = stop;
   el.classList.add("wb-foot");
-  const line = element("div", "wb-status"), sentence = element("p", "", {role: "status"}), nav = element("nav", "", {"aria-label": "About this figure"});
+  const line = element("div", "wb-status"), sentence = element("p", "", {role: "status", "aria-live": "off"}), nav = element("nav", "", {"aria-label": "About this figure"});
   const drawers = {code: element("div", "wb-drawer wb-code"), help: element("p", "wb-drawer wb-help")};
   const pre = element("pre"), copy = element("button", "jupyter-button wb-quiet wb-copy");
   copy.textContent = "Copy";
@@ -70,13 +70,16 @@ function render({model, el}) {
   buttons.code.textContent = "</> Code";
   buttons.help.textContent = "?";
   nav.append(buttons.code, buttons.help);
-  line.append(sentence, nav);
+  // A running job changes its sentence ten times a second: said aloud is only a change of kind.
+  const aloud = element("span", "wb-unseen", {"aria-live": "polite"});
+  line.append(sentence, aloud, nav);
   el.append(line, drawers.code, drawers.help);
 
   const show = () => {
     const kind = model.get("kind");
     line.querySelector(":scope > svg")?.remove();
     line.prepend(mark(kind));
+    if (line.dataset.kind && line.dataset.kind !== kind) aloud.textContent = model.get("sentence");
     line.dataset.kind = kind;
     if (sentence.textContent !== model.get("sentence")) sentence.textContent = model.get("sentence");
     if (pre.textContent !== model.get("code")) pre.textContent = model.get("code");
