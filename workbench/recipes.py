@@ -165,6 +165,17 @@ def check(recipe: Recipe) -> None:
          f"heldout is {recipe.heldout!r}; it must be a share below 1, or a source of rows.", "Use heldout=0.1.")
     for name in ("early_stopping", "keep_best"):
         need(not getattr(recipe, name) or recipe.heldout != 0, f"{name} needs held-out rows, and heldout is 0.", "Use heldout=0.1.")
+    for name in ("packing", "completions_only", "keep_best"):
+        need(isinstance(getattr(recipe, name), bool), f"{name} is {getattr(recipe, name)!r}; it is True or False.", f"Use {name}=False.")
+    for name in ("optimizer_arguments", "training_arguments"):
+        value = getattr(recipe, name)
+        need(isinstance(value, dict) and all(isinstance(key, str) for key in value), f"{name} is {value!r}, not a dict of names.", f"Use {name}={{}}.")
+    for name in ("optimizer", "data_hash"):
+        need(isinstance(getattr(recipe, name), str), f"{name} is {getattr(recipe, name)!r}, not a name.", "Leave it out.")
+    need(recipe.data is not None, "data is None, so there is nothing to train on.", 'Use data="town:instructions".')
+    prompts = recipe.sample_prompts
+    need((type(prompts) is int and prompts >= 0) or (isinstance(prompts, list) and all(isinstance(p, str) for p in prompts)),
+         f"sample_prompts is {prompts!r}; it must be a number of held-out rows, or a list of prompts.", "Use sample_prompts=3.")
     unknown = sorted(set(recipe.optimizer_arguments) - {"beta1", "beta2", "epsilon"})
     need(not unknown, f"optimizer_arguments has {unknown[:1]}, which is none of beta1, beta2, epsilon.",
          "Give other optimizer options as training_arguments={'optim_args': ...}.")

@@ -19,6 +19,8 @@ import workbench as wb
 from workbench.runs.run import Run
 from workbench.runs.start import prepare
 
+os.environ["OMP_NUM_THREADS"] = "1"  # for the workers: two threads gain nothing on this model, and lose much on a busy machine
+
 THINGS = ("cat", "dog", "tree", "ball", "house", "bird", "boat", "hat", "cake", "box")
 COLOURS = ("red", "blue", "green", "big", "small", "old", "happy", "sad")
 
@@ -55,8 +57,11 @@ def here(recipe: wb.Recipe, runs: Path, name: str = "here") -> Run:
 
 
 def train_here(folder: Path) -> str:
+    import torch
+
     from workbench.training.session import Session
 
+    torch.set_num_threads(1)
     before = os.environ["WORKBENCH_QUEUE"]
     os.environ["WORKBENCH_QUEUE"] = str(folder / "queue")
     try:

@@ -40,7 +40,7 @@ def _text(row: dict[str, Any], column: str) -> str:
 def _turn(message: Any, role: str, content: str) -> dict[str, str]:
     if not isinstance(message, dict) or message.get(role) is None or message.get(content) is None:
         raise ValueError(f"a turn lacks {role!r} or {content!r}")
-    if message[role] not in ROLES:
+    if not isinstance(message[role], str) or message[role] not in ROLES:
         raise ValueError(f"a turn's role is {message[role]!r}, which is none of {', '.join(ROLES)}")
     return {"role": ROLES[message[role]], "content": _text(message, content)}
 

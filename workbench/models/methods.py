@@ -66,12 +66,14 @@ class LoRA(Method):
             object.__setattr__(self, "target_modules", tuple(self.target_modules))
         if not isinstance(self.rank, int) or isinstance(self.rank, bool) or self.rank < 1:
             raise RecipeError(f"LoRA's rank is {self.rank!r}, which is not a whole number of at least 1.", "Use a rank such as 8.")
-        if self.alpha is not None and not self.alpha > 0:
+        if self.alpha is not None and not (_is_number(self.alpha) and self.alpha > 0):
             raise RecipeError(f"LoRA's alpha is {self.alpha!r}; it must be above 0.", "Leave it out to get twice the rank.")
-        if not 0 <= self.dropout < 1:
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
             raise RecipeError(f"LoRA's dropout is {self.dropout!r}; it must be at least 0 and below 1.", "Use 0 or 0.1.")
         if self.bias not in ("none", "all", "lora_only"):
             raise RecipeError(f"LoRA's bias is {self.bias!r}.", 'Use "none", "all" or "lora_only".')
+        if not isinstance(self.target_modules, (str, tuple)) or not all(isinstance(name, str) for name in self.target_modules):
+            raise RecipeError(f"LoRA's target_modules is {self.target_modules!r}, not names of matrices.", 'Use target_modules="all-linear".')
         if not self.target_modules:
             raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
 
@@ -88,6 +90,10 @@ class LoRA(Method):
             names = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if type(module).__name__ in ("Linear", "Conv1D")})
             raise RecipeError(f"LoRA cannot be applied to this model: {error}.",
                               f"Its matrices are called {', '.join(names)}.") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def from_json(body: dict[str, Any]) -> Method:

@@ -1,0 +1,141 @@
+"""Recipes: what is refused and with which words, JSON and back, differences, the schedule's shape against transformers', the frozen public surface."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+import workbench as wb
+from workbench.recipes import LIVE, OURS, check_live, resolve_model, schedule_shape, warmup_count
+
+
+def test_the_public_surface_is_as_agreed():
+    """A new name is a decision: change this list with it."""
+    assert wb.__all__ == ["DataError", "Full", "LoRA", "Probes", "Recipe", "RecipeError", "Run", "RunError", "Stream", "WorkbenchError", "attach",
+                          "difference", "list_runs", "load", "load_rows", "replay", "standby", "start", "train"]
+    assert all(getattr(wb, name) is not None for name in wb.__all__)
+
+
+def test_the_recipes_fields_are_as_agreed():
+    assert [f.name for f in dataclasses.fields(wb.Recipe)] == [
+        "model", "data", "objective", "method", "learning_rate", "steps", "epochs", "batch_size", "gradient_accumulation", "max_length", "packing",
+        "completions_only", "schedule", "warmup_steps", "optimizer", "optimizer_arguments", "weight_decay", "max_grad_norm", "heldout", "evaluate_every",
+        "early_stopping", "keep_best", "checkpoint_every", "keep_checkpoints", "sample_prompts", "sample_tokens", "precision", "seed",
+        "training_arguments", "data_hash"]
+    assert [f.name for f in dataclasses.fields(wb.LoRA)] == ["rank", "alpha", "dropout", "target_modules", "bias", "options"]
+    assert dataclasses.fields(wb.Full) == () and sorted(LIVE) == ["evaluate_every", "learning_rate"]
+
+
+def test_a_recipe_comes_back_from_json_the_same():
+    recipe = wb.Recipe(method=wb.LoRA(rank=3, alpha=7, dropout=0.1, target_modules=("q_proj",)), epochs=2, heldout="town:heldout", sample_prompts=["Who?"],
+                       training_arguments={"dataloader_drop_last": True}, optimizer_arguments={"beta2": 0.95})
+    assert wb.Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    full = wb.Recipe(method=wb.Full(), steps=7)
+    assert wb.Recipe.from_json(json.loads(json.dumps(full.to_json()))) == full
+
+
+@pytest.mark.parametrize(("fields", "word"), [
+    (dict(objective="dpo"), "sft"), (dict(schedule="sawtooth"), "cosine"), (dict(precision="int8"), "fp32"), (dict(learning_rate=0), "learning_rate"),
+    (dict(learning_rate=math.nan), "learning_rate"), (dict(learning_rate=2), "from 0 to 1"), (dict(steps=0), "steps"), (dict(steps=1.5), "steps"),
+    (dict(steps=True), "steps"), (dict(steps=5, epochs=1), "one of the two"), (dict(epochs=0), "epochs"), (dict(batch_size=0), "batch_size"),
+    (dict(gradient_accumulation=-1), "gradient_accumulation"), (dict(max_length=4), "max_length"), (dict(heldout=1.0), "heldout"), (dict(heldout=-0.1), "heldout"),
+    (dict(early_stopping=2, heldout=0), "held-out"), (dict(keep_best=True, heldout=0), "held-out"), (dict(optimizer_arguments={"gamma": 1}), "beta1"),
+    (dict(training_arguments={"max_steps": 3}), "max_steps"), (dict(seed=-1), "seed"), (dict(warmup_steps=-1), "warmup_steps"), (dict(model=""), "model"),
+    (dict(model=None), "model"), (dict(method="lora"), "wb.LoRA"), (dict(method={"name": "dora"}), "lora"), (dict(method={"name": "lora", "rnak": 2}), "rank"),
+    (dict(keep_checkpoints=0), "keep_checkpoints"), (dict(weight_decay=-1), "weight_decay"), (dict(max_grad_norm=math.inf), "max_grad_norm")])
+def test_what_cannot_work_is_refused_with_what_to_do(fields, word):
+    with pytest.raises(wb.RecipeError) as caught:
+        wb.Recipe(**fields)
+    assert word in str(caught.value) and caught.value.remedy
+
+
+@pytest.mark.parametrize("fields", [dict(rank=0), dict(rank=2.0), dict(rank=True), dict(alpha=0), dict(alpha="x"), dict(dropout=1), dict(dropout="x"),
+                                    dict(bias="some"), dict(target_modules=()), dict(target_modules=3)])
+def test_a_method_that_cannot_work_is_refused(fields):
+    with pytest.raises(wb.RecipeError):
+        wb.LoRA(**fields)
+
+
+ODD = ("x", "", None, -1, 0, 2.5, math.nan, math.inf, True, [], {}, object())
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(wb.Recipe)])
+def test_odd_values_are_taken_or_refused_but_never_a_crash(name):
+    """The same in a worker's recipe.json, which anybody may have edited."""
+    taken = 0
+    for value in ODD:
+        try:
+            wb.Recipe(**{name: value})
+            taken += 1
+        except wb.RecipeError:
+            pass
+    assert taken < len(ODD), "nothing at all is checked here"
+
+
+def test_replace_checks_again_and_reaches_into_the_method():
+    recipe = wb.Recipe(method=wb.LoRA(rank=8))
+    assert recipe.replace(**{"method.rank": 2}, steps=5).method == wb.LoRA(rank=2) and recipe.method.rank == 8
+    for changes in ({"stpes": 3}, {"method.rank": 0}, {"method.rnak": 1}, {"optimizer.beta1": 0.5}, {"steps": -1}):
+        with pytest.raises(wb.RecipeError):
+            recipe.replace(**changes)
+    with pytest.raises(wb.RecipeError):
+        wb.Recipe(method=wb.Full()).replace(**{"method.rank": 2})
+
+
+def test_a_mistyped_field_in_json_is_named_with_the_nearest_one():
+    with pytest.raises(wb.RecipeError, match="learning_rate"):
+        wb.Recipe.from_json({"learning_rat": 1e-3})
+
+
+def test_difference_names_every_field_that_differs_and_no_other():
+    a = wb.Recipe(method=wb.LoRA(rank=8), learning_rate=1e-3, steps=10)
+    b = wb.Recipe(method=wb.LoRA(rank=4), learning_rate=1e-3, steps=20)
+    assert wb.difference(a, b) == [("steps", 10, 20), ("method.rank", 8, 4)] and wb.difference(a, a) == []
+    assert ("method", "lora", "full") in wb.difference(a, wb.Recipe(method=wb.Full(), learning_rate=1e-3, steps=10))
+
+
+@pytest.mark.parametrize("values", [{}, {"learning_rate": "fast"}, {"learning_rate": math.nan}, {"learning_rate": -1e-3}, {"learning_rate": True},
+                                    {"evaluate_every": 0}, {"evaluate_every": 1.5}, {"batch_size": 4}])
+def test_live_changes_that_cannot_be_made_are_refused(values):
+    with pytest.raises(wb.RecipeError):
+        check_live(values)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("warmup", [0, 3, 0.2])
+def test_the_schedules_shape_is_transformers_own(schedule, warmup):
+    import torch
+    from transformers import get_scheduler
+
+    from workbench.training.supervised import SCHEDULE_NAMES
+
+    recipe = wb.Recipe(schedule=schedule, warmup_steps=warmup, steps=20, learning_rate=0.5)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    theirs = get_scheduler(SCHEDULE_NAMES[schedule], optimizer, num_warmup_steps=warmup_count(recipe, 20), num_training_steps=20)
+    for step in range(20):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * schedule_shape(recipe, step, 20), abs=1e-12), step
+        optimizer.step()
+        theirs.step()
+
+
+def test_what_a_recipe_decides_itself_are_training_arguments_that_exist():
+    from transformers import TrainingArguments
+
+    names = {f.name for f in dataclasses.fields(TrainingArguments)}
+    assert OURS - names <= {"warmup_ratio"}  # gone from transformers 5, still typed by many
+
+
+def test_models_that_are_not_there_say_so_before_anything_starts(tmp_path):
+    (tmp_path / "file").write_text("")
+    for source, word in ((str(tmp_path), "config.json"), (str(tmp_path / "nowhere"), "no folder"), (str(tmp_path / "file"), "is a file")):
+        with pytest.raises(wb.WorkbenchError, match=word):
+            resolve_model(source)
+    assert resolve_model("somebody/some-model") == "somebody/some-model"
+
+
+def test_errors_read_as_one_sentence_and_a_remedy():
+    error = wb.RunError("The thing broke.", "Mend it.")
+    assert str(error) == "The thing broke. Mend it." and error._render_traceback_() == ["RunError: The thing broke. Mend it."]
