@@ -14,9 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +52,8 @@ class Lab:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values), encoding="utf-8")
         self.address = f"http://127.0.0.1:{_free_port()}"
-        self._server = self._start()
+        self._server, self._up = self._start(), threading.Event()
+        threading.Thread(target=self._follow, name="lab log", daemon=True).start()
         try:
             self._browser = playwright.chromium.launch(executable_path=executable, headless=True, args=FLAGS)
             self._context = self._browser.new_context(viewport={"width": 1400, "height": 1000})
@@ -103,22 +102,22 @@ class Lab:
                    "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.notebooks}",
                    f"--LabApp.workspaces_dir={self.folder / 'workspaces'}", f"--LabApp.user_settings_dir={self.folder / 'settings'}",
                    "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly", "--ServerApp.allow_root=True"]
-        with self.log.open("wb") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | own | {"PYTHONPATH": path},
-                                    start_new_session=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                env=os.environ | own | {"PYTHONPATH": path}, start_new_session=True)
+
+    def _follow(self) -> None:
+        """Copies what the server says into the log; the line with its address is what `_wait_for_server` waits for."""
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in self._server.stdout:
+                log.write(line)
+                log.flush()
+                if "is running at" in line:
+                    self._up.set()
+        self._up.set()  # it ended
 
     def _wait_for_server(self) -> None:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            if self._server.poll() is not None:
-                raise RuntimeError(f"JupyterLab ended at once: {self.log.read_text(errors='replace')[-2000:]}")
-            try:
-                with urllib.request.urlopen(f"{self.address}/api?token={self.token}", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                self._context.pages or self._browser.version
-                time.sleep(0.1)  # a port has no event to wait for
-        raise RuntimeError(f"JupyterLab did not answer in {START_S} s: {self.log.read_text(errors='replace')[-2000:]}")
+        if not self._up.wait(START_S) or self._server.poll() is not None:
+            raise RuntimeError(f"JupyterLab did not start in {START_S} s: {self.log.read_text(errors='replace')[-2000:]}")
 
 
 class Notebook:

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.browser
 
 BEGIN = """import workbench as wb
 from widgets import RunMonitor
-recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=1e-3, steps=3000, batch_size=2, max_length=64,
-                   evaluate_every=50, checkpoint_every=50, heldout=0.01, sample_prompts=1, sample_tokens=12)
+recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=1e-3, schedule="constant", warmup_steps=0, steps=3000,
+                   batch_size=2, max_length=64, evaluate_every=50, checkpoint_every=50, heldout=0.01, sample_prompts=1, sample_tokens=12)
 monitor = RunMonitor(recipe, runs="runs")
 monitor"""
 BUSY = """import time
@@ -127,9 +127,7 @@ def test_the_keyboard_alone_changes_the_learning_rate_of_the_worker(going: Going
     assert change["field"] == "learning_rate" and change["old"] == 1e-3 and 3e-4 <= change["new"] <= 7e-4
     going.wait_for(change["step"] + 3)
     rates = {event["step"]: event["learning_rate"] for event in going.events("step")}
-    before, after = rates[change["step"]], rates[change["step"] + 2]
-    assert after / before == pytest.approx(change["new"] / 1e-3, rel=0.1)
-    assert any(words.startswith(f"lr 1e-3 → {change['new']:.1e}"[:12]) for words in page.locator(".wb-panel .annotation-text").all_inner_texts())
+    assert rates[change["step"]] == pytest.approx(1e-3) and rates[change["step"] + 2] == pytest.approx(change["new"])
 
 
 def test_pause_ask_step_and_resume(going: Going) -> None:

@@ -86,7 +86,8 @@ def test_the_bundle_reads_without_a_kernel_and_runs_nothing() -> None:
     assert read.tags.isdisjoint({"script", "img", "link", "iframe"}) and not read.handlers
     for part in ("Demo panel", panel.question, panel.summary().text, HOSTILE, "Tomas will come"):
         assert part in read.text
-    assert "var(" not in bundle["text/html"]
+    assert "var(" not in bundle["text/html"] and bundle == panel._repr_mimebundle_()
+    assert 'style="text-align:right' in bundle["text/html"]  # tables carry their look: style sheets do not travel
     ET.fromstring(bundle["text/html"][bundle["text/html"].index("<svg"):bundle["text/html"].index("</svg>") + 6])
 
 

@@ -18,7 +18,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from widgets.frame import columns, static, theme
+from widgets.frame import columns, downsample, static, theme
 from widgets.frame.pump import Pump
 
 FRAME_S = 0.1
@@ -276,7 +276,7 @@ class LiveFigure(anywidget.AnyWidget):
             else:
                 self._windows[axis] = (float(span[0]), float(span[1]))
             for column in self._columns.values():
-                if column.axis == axis and column.decimates and column.n > column.on_screen or column.axis == axis and span is None:
+                if column.axis == axis and column.decimates and column.n > downsample.N_OUT:
                     column.generation += 1
         self._changed(None)
 

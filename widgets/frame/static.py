@@ -5,8 +5,8 @@ and coloured words, axes with domains. Not plotly: no hover, no stacking, no log
 skipped). Everything it writes is escaped.
 """
 
+import re
 from html import escape
-from typing import Any
 
 from widgets.frame import theme as themes
 from widgets.frame.status import Sentence
@@ -27,7 +27,7 @@ def card(title: str, question: str, picture: str, extra: str, sentence: Sentence
             "warn": f'<path d="M7 1.2L13.4 12.6H.6z" fill="{colour["--wb-vermillion"]}"/>',
             "idle": f'<circle cx="7" cy="7" r="4" fill="none" stroke="{colour["--wb-grey"]}" stroke-width="2"/>'}[sentence.kind]
     edge = f"1px solid {line}"
-    tables = f'<div style="padding:12px 16px;border-top:{edge};overflow-x:auto">{extra}</div>' if extra else ""
+    tables = f'<div style="padding:12px 16px;border-top:{edge};overflow-x:auto">{_styled(extra, colour)}</div>' if extra else ""
     return (f'<div class="wb-static" style="border:{edge};border-radius:8px;background:{colour["--wb-surface"]};color:{ink};max-width:1200px;'
             f'font:13px/1.45 system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif;overflow:hidden">'
             f'<div style="padding:12px 16px;border-bottom:{edge}"><b style="font-size:16px;font-weight:600">{escape(title)}</b>'
@@ -35,3 +35,23 @@ def card(title: str, question: str, picture: str, extra: str, sentence: Sentence
             + (f'<div style="padding:16px">{picture}</div>' if picture else "") + tables +
             f'<div style="padding:10px 16px;border-top:{edge};background:{raised}"><svg width="14" height="14" viewBox="0 0 14 14" '
             f'style="vertical-align:-2px;margin-right:12px" aria-hidden="true">{mark}</svg>{escape(sentence.text)}</div></div>')
+
+
+def _styled(tables: str, colour: dict[str, str]) -> str:
+    """The tables of controls.table_html with their look written into each tag; in them every "<" of a cell is escaped."""
+    words = {"mute": "ink-3", "good": "blue-text", "bad": "vermillion-text", "caution": "orange-text"}
+
+    def tag(found: re.Match) -> str:
+        name, rest = found[1], found[2]
+        if name == "caption":
+            look = "display:none"
+        elif name == "table":
+            look = f"border-collapse:collapse;width:100%;margin:0;font-size:12px;line-height:16px;color:{colour['--wb-ink']};font-variant-numeric:tabular-nums"
+        else:
+            kind = re.search(r"wb-word-(\w+)", rest)
+            ink = colour["--wb-" + words[kind[1]]] if kind and kind[1] in words else colour["--wb-ink-3"] if name == "th" else colour["--wb-ink"]
+            side = "right" if re.search(r'class="num\b', rest) else "left"
+            look = f"text-align:{side};padding:5px 8px 5px 0;border:0;border-bottom:1px solid {colour['--wb-grid']};font-weight:400;color:{ink}"
+        return f'<{name} style="{look}"{rest}>'
+
+    return re.sub(r"<(table|caption|th|td)\b([^<>]*)>", tag, tables)

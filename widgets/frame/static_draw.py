@@ -1,6 +1,7 @@
 """The drawing behind static.svg: one plotly dict onto one SVG sheet. See there for what is covered."""
 
 import re
+import zlib
 from html import escape, unescape
 from typing import Any
 
@@ -123,7 +124,8 @@ class Drawing:
     # ---- traces
 
     def _clips(self) -> None:
-        self.clip_name = f"wb{abs(hash((self.summary, len(self.out), self.width))) % 10 ** 8}"
+        # Names of clips are the page's, not the picture's: two pictures share one only where their cells are the same.
+        self.clip_name = f"wb{zlib.crc32(''.join(self.out).encode()):08x}-{self.width}"
         for place, trace in enumerate(self.data):
             x, y = self._pair(trace)
             left, top = min(x.low_px, x.high_px), min(y.low_px, y.high_px)
