@@ -71,7 +71,8 @@ function render({model, el}) {
       if (row.id === picked) line.className = "on";
       const name = cell("", "clip");
       const label = document.createElement("span");
-      label.textContent = (row.depth ? "\u00a0".repeat(2 * (row.depth - 1)) + "└ " : "") + row.name;
+      label.textContent = (row.depth ? "\u00a0".repeat(2 * (row.depth - 1)) + "└ " : "") + row.shown;
+      name.title = row.title;
       name.append(label);
       const step = cell("", "num");
       step.append(shape(row.status), document.createTextNode(" " + row.step));

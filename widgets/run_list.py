@@ -18,7 +18,7 @@ from widgets.run_curves import short_name
 def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """Rows of the list, forks below their parents, from the records of `workbench.list_runs` (newest first).
 
-    Each row: id (folder), name, depth, status, step, loss (words), title, words (lower case, what search looks through).
+    Each row: id (folder), name, shown (a fork's name without what it shares with its parent's), depth, status, step, loss (words), title, words (lower case, what search looks through).
     `recipes` are the texts of the recipes by folder.
     """
     records = {str(record["folder"]): record for record in runs}
@@ -33,16 +33,17 @@ def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = Non
         children.setdefault(parent_of(record), []).append(folder)
     rows: list[dict[str, Any]] = []
 
-    def walk(folder: str, depth: int) -> None:
+    def walk(folder: str, depth: int, above: str = "") -> None:
         record = records[folder]
         note = record.get("note") if isinstance(record.get("note"), str) else ""
         name, status = short_name(str(record["name"])), str(record.get("status") or "")
         loss = _known(record.get("heldout_loss"), record.get("loss"))
-        rows.append(dict(id=folder, name=name, depth=min(depth, 6), status=status, step=number(_known(record.get("step")) or 0),
+        shared = above if depth and len(name) > len(above) and name.startswith(above) else ""
+        rows.append(dict(id=folder, name=name, shown="…" + name[len(shared):].lstrip("-") if shared else name, depth=min(depth, 6), status=status, step=number(_known(record.get("step")) or 0),
                          loss="—" if loss is None else number(loss, 3), title=f"{record['name']}: {status}" + (f"\n{note}" if note else ""),
                          words=" ".join((str(record["name"]), status, note, (recipes or {}).get(folder, ""))).lower()))
         for child in children.get(folder, ()):
-            walk(child, depth + 1)
+            walk(child, depth + 1, name)
 
     for folder in children.get(None, ()):
         walk(folder, 0)
@@ -53,7 +54,7 @@ def matching(rows: Sequence[dict[str, Any]], query: str) -> list[dict[str, Any]]
     """The rows that hold every word of `query`, somewhere, in any order; without the indentation where their parent is not shown."""
     wanted = query.lower().split()
     found = [row for row in rows if all(word in row["words"] for word in wanted)]
-    return found if not wanted else [dict(row, depth=0) for row in found]
+    return found if not wanted else [dict(row, depth=0, shown=row["name"]) for row in found]
 
 
 def _known(*values: Any) -> float | None:

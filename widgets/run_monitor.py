@@ -15,6 +15,7 @@ from widgets import run_words
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
 from widgets.frame.selection import Selection
+from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.run_actions import Actions
 from widgets.run_curves import Average, Overlay, RunCurves, automatic_span, field_words, short_name, value_words
@@ -79,10 +80,10 @@ class RunMonitor(Panel):
 
     def __init__(self, recipe_or_run: Any = None, runs: str | Path = "runs", *, overlays: tuple[str, ...] = (), smoothing: int = 0, prompt: str = "",
                  state: State | None = None, selection: Selection | None = None, engine: Any = None, pump: Pump | None = None):
-        super().__init__(state or State(runs=str(runs), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt))
+        super().__init__(state or State(runs=str(runs), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt), selection)
         if engine is None:
             import workbench as engine
-        self.engine, self.selection, self._pump = engine, selection or Selection(), pump
+        self.engine, self._pump = engine, pump
         self.run: Any = None
         self.recipe: Recipe | None = None
         self._others: dict[str, Any] = {}
@@ -167,9 +168,10 @@ class RunMonitor(Panel):
             return "No run picked", "Give a recipe or a run, or pick one from the list."
         if taken.run is None:
             recipe = self.recipe
-            length = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
+            length = f"{number(recipe.steps)} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
             rows = recipe.data if isinstance(recipe.data, str) else "the rows given"
-            return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length}, {recipe.method.name}."
+            method = type(recipe.method).__name__ + (f" of rank {recipe.method.rank}" if hasattr(recipe.method, "rank") else "")
+            return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length} with {method}."
         headline = {"queued": "Waiting for the device", "starting": "Starting", "failed": "Failed", "died": "Died"}.get(taken.status, "No step yet")
         return headline, "The first points appear with the first steps."
 
@@ -224,7 +226,7 @@ class RunMonitor(Panel):
         finally:
             self._taken = None
         self.selection.observe(self._selected, "run")
-        (self._pump or Pump.shared()).add(self._tick, TICK_S)
+        (self._pump.add if self._pump else self.every)(self._tick, TICK_S)
 
     @property
     def span(self) -> int:

@@ -85,7 +85,7 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     lines = [overlay.line(span) for overlay in overlays]
     end = _last_step(this, lines)
     loss = _cell(sheet, (0, 0, form.width, form.loss), "Loss", "nats per token", (0, end), _loss_range(this, average, lines), xtitle="step",
-                 gutter=38, right=form.right, foot=38, steps=6 if form.columns == 4 else 5)
+                 gutter=38, right=form.right, foot=38, steps=6)
     taken = _flags(sheet, loss, this)
     small = _small_cells(sheet, form, this, end)
     for mark in this.marks:
@@ -304,6 +304,8 @@ def _cell(sheet: Sheet, box: tuple[float, float, float, float], name: str, unit:
 
 def _ticks(low: float, high: float, about: int, whole: bool = False) -> tuple[list[float], list[str]]:
     """At most `about` + 1 round values in [low, high] and their words; steps of 1, 2, 2.5 or 5 times a power of ten."""
+    if whole and about == 2 and low == 0 and high % 2 == 0:
+        return [0, high / 2, high], [number(v) for v in (0, high / 2, high)]
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)

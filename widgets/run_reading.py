@@ -41,8 +41,7 @@ def differences(there: Any, here: Any, live: bool = True) -> list[tuple[str, Any
     if a is None or b is None:
         return []
     if live:
-        a, b = (recipe.replace(learning_rate=run.history.setting("learning_rate", recipe.learning_rate),
-                               evaluate_every=run.history.setting("evaluate_every", recipe.evaluate_every)) for recipe, run in ((a, there), (b, here)))
+        a, b = (recipe.replace(learning_rate=rate_now(run), evaluate_every=interval_now(run)) for recipe, run in ((a, there), (b, here)))
     return difference(a, b)
 
 

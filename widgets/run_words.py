@@ -38,7 +38,7 @@ def summary(status: str, history: History, curves: RunCurves, span: float, paren
         return Sentence("warn", warning)
     if not len(curves.step):
         return Sentence("ok", "The model and the rows are ready; the first step is on its way.")
-    return Sentence("ok", _headline(status, history) + _reading(curves, span, parent) + _dropped(history) + _left(status, history) + ".")
+    return Sentence("ok", _headline(status, history) + _reading(curves, span, parent, status in OVER) + _dropped(history) + _left(status, history) + ".")
 
 
 def queue_words(history: History) -> str:
@@ -94,7 +94,7 @@ def _of(history: History) -> str:
     return f" of {number(history.steps)}" if history.steps else ""
 
 
-def _reading(curves: RunCurves, span: float, parent: RunCurves | None) -> str:
+def _reading(curves: RunCurves, span: float, parent: RunCurves | None, over: bool) -> str:
     held = curves.heldout
     if not len(held):
         average = curves.average(span)
@@ -104,7 +104,7 @@ def _reading(curves: RunCurves, span: float, parent: RunCurves | None) -> str:
     best = int(np.argmin(held))
     sayings = []
     if len(held) > 1:
-        sayings.append("the lowest so far" if best == len(held) - 1 else f"{number(held[-1] - held[best], 3)} above its lowest at step {number(curves.heldout_step[best])}")
+        sayings.append(("its lowest" if over else "the lowest so far") if best == len(held) - 1 else f"{number(held[-1] - held[best], 3)} above its lowest at step {number(curves.heldout_step[best])}")
     if parent is not None and len(parent.heldout) > 1 and parent.heldout_step[0] <= curves.heldout_step[-1] <= parent.heldout_step[-1]:
         gap = float(held[-1] - np.interp(curves.heldout_step[-1], parent.heldout_step, parent.heldout))
         side = "below" if gap < 0 else "above"

@@ -21,10 +21,10 @@ recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8
                    batch_size=2, max_length=64, evaluate_every=50, checkpoint_every=50, heldout=0.01, sample_prompts=1, sample_tokens=12)
 monitor = RunMonitor(recipe, runs="runs")
 monitor"""
-BUSY = """import time
-began = time.monotonic()
-while time.monotonic() - began < 3:
-    sum(range(10_000))"""
+BUSY = """journal = monitor.run.folder / "journal.jsonl"
+begun = journal.read_bytes().count(b'"event":"step"')
+while journal.read_bytes().count(b'"event":"step"') < begun + 25:
+    sum(range(1_000_000))"""
 AGAIN = """import workbench as wb
 from widgets import RunMonitor
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_it_trains_and_draws_while_another_cell_computes(going: Going) -> None:
     going.page.evaluate("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; jupyterapp.commands.execute('notebook:run-cell'); }")
     going.notebook.wait("""before => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].some(p => p.textContent.includes('*'))
         && document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'raw').x.length > before""", before, TRAINING_MS)
-    going.notebook.wait("() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].every(p => !p.textContent.includes('*'))")
+    going.notebook.wait("() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].every(p => !p.textContent.includes('*'))", None, TRAINING_MS)
     told = {event["step"]: event["loss"] for event in going.events("step")}
     drawn = going.page.evaluate("() => { const t = document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'raw'); return [[...t.x], [...t.y]]; }")
     assert len(drawn[0]) > before and all(told[int(step)] == loss for step, loss in zip(*drawn, strict=True))
@@ -165,7 +165,7 @@ def test_after_a_kernel_restart_attach_shows_it_whole_and_it_goes_on(going: Goin
     going.wait_for(before + 3)
     steps = going.shown()
     assert steps == list(range(1, len(steps) + 1))
-    assert any(words.startswith("lr 1e-3") for words in going.page.locator(".wb-panel .annotation-text").all_inner_texts())
+    assert any(words.startswith("lr 1e-3") for words in going.page.locator(".wb-panel .annotation-text").all_text_contents())
 
 
 def test_what_is_saved_is_readable_without_a_kernel(going: Going, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_what_is_saved_is_readable_without_a_kernel(going: Going, tmp_path: Path
     page = going.page.context.new_page()
     page.goto(next(tmp_path.glob("*.html")).as_uri())
     picture = page.locator(".wb-static svg[role=img]")
-    assert picture.count() == 1 and f"Stopped at step {count}" in picture.locator("title").inner_text()
+    assert picture.count() == 1 and f"Stopped at step {count}" in picture.locator("title").text_content()
     assert picture.locator("path").count() > 5 and "lr 1e-3" in picture.text_content()
     assert going.events("sampled")[-1]["reply"] in page.locator(".wb-static").inner_text()
     page.screenshot(path=SCREENS / "run_monitor_saved.png", full_page=True)

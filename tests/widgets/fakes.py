@@ -87,7 +87,8 @@ class FakeEngine:
         return self.next
 
     def list_runs(self, runs: str = "runs") -> pd.DataFrame:
-        return pd.DataFrame([dict(name=run.name, status=str(run.status), step=run.history.step, steps=run.history.steps, loss=2.0, heldout_loss=float("nan"),
+        return pd.DataFrame([dict(name=run.name, status=str(run.status), step=run.history.step, steps=run.history.steps, loss=(list(run.history.columns["loss"]) or [None])[-1],
+                                  heldout_loss=run.history.evaluations[-1].loss if run.history.evaluations else None,
                                   parent=run.parent, note=run.note, started=0.0, folder=str(run.folder)) for run in self.runs.values()])
 
 
