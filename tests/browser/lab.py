@@ -136,7 +136,8 @@ class Notebook:
             const panel = globalThis.jupyterapp?.shell?.currentWidget;
             return panel?.content?.widgets?.length && panel.sessionContext?.session?.kernel?.status === "idle";
         }""")
-        self.page.evaluate("() => { if (!document.querySelector('#jp-left-stack').classList.contains('lm-mod-hidden')) jupyterapp.commands.execute('application:toggle-left-area'); }")
+        self.page.evaluate("""() => { if (!document.querySelector('#jp-left-stack').classList.contains('lm-mod-hidden'))
+            return jupyterapp.commands.execute('application:toggle-left-area'); }""")
 
     def wait(self, condition: str, argument: Any = None, timeout_ms: int = WAIT_MS) -> None:
         """Waits until the JavaScript function `condition` gives true in the page."""
@@ -189,7 +190,8 @@ class Notebook:
 
     def dark(self, on: bool = True) -> None:
         """JupyterLab's own dark or light theme."""
-        self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", "JupyterLab Dark" if on else "JupyterLab Light")
+        theme = "JupyterLab Dark" if on else "JupyterLab Light"
+        self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
         self.wait("light => document.body.dataset.jpThemeLight === light", "false" if on else "true")
 
     def set_width(self, width_px: int, selector: str = ".wb-panel") -> None:
@@ -213,7 +215,8 @@ class Notebook:
 
     def points(self, selector: str = ".wb-panel", trace: int = 0) -> int:
         """How many points the first figure draws."""
-        return self.page.evaluate("([selector, trace]) => document.querySelector(selector + ' .js-plotly-plot')?.data?.[trace]?.y?.length ?? 0", [selector, trace])
+        return self.page.evaluate("""([selector, trace]) =>
+            document.querySelector(selector + " .js-plotly-plot")?.data?.[trace]?.y?.length ?? 0""", [selector, trace])
 
     def screenshot(self, name: str, selector: str = ".wb-panel") -> Path:
         """The first element of `selector` as build/screens/NAME.png, whole even where it is higher than the window."""

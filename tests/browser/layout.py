@@ -11,14 +11,19 @@ FIND_FAULTS = """([selector, slack]) => {
     const seen = node => { const box = node.getBoundingClientRect(), style = getComputedStyle(node);
         return box.width > 1 && box.height > 1 && style.visibility !== "hidden" && style.display !== "none" && style.opacity !== "0"; };
     const words = node => (node.textContent ?? "").replace(/\\s+/g, " ").trim().slice(0, 40);
-    const overlap = (a, b) => [Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)];
+    const meet = (a, b) => ({left: Math.max(a.left, b.left), right: Math.min(a.right, b.right),
+        top: Math.max(a.top, b.top), bottom: Math.min(a.bottom, b.bottom)});
+    const overlap = (a, b) => { const both = meet(a, b); return [both.right - both.left, both.bottom - both.top]; };
+    const inside = (a, b) => a.left >= b.left - slack && a.right <= b.right + slack
+        && a.top >= b.top - slack && a.bottom <= b.bottom + slack;
 
     // Words outside the figure: no box narrower than what it says, unless an ellipsis shows it and a title tells the rest.
     for (const node of panel.querySelectorAll("h2, h3, p, label, td, th, button, .widget-readout, span, b, select")) {
         if (!seen(node) || !words(node) || node.closest("svg, .wb-unseen, pre")) continue;
         const style = getComputedStyle(node), box = node.getBoundingClientRect();
         const fits = node.scrollWidth <= node.clientWidth + slack || node.clientWidth === 0 || style.overflowX === "visible";
-        if (!fits && !(style.textOverflow === "ellipsis" && node.title)) faults.push(`cut off: "${words(node)}" is ${node.scrollWidth} px wide in ${node.clientWidth}`);
+        if (!fits && !(style.textOverflow === "ellipsis" && node.title))
+            faults.push(`cut off: "${words(node)}" is ${node.scrollWidth} px wide in ${node.clientWidth}`);
         if (box.left < frame.left - slack || box.right > frame.right + slack) faults.push(`outside the panel: "${words(node)}"`);
     }
     // A word may be wider than its box and run into its neighbour: the text itself is measured.
@@ -32,9 +37,7 @@ FIND_FAULTS = """([selector, slack]) => {
         for (const box of range.getClientRects()) {
             let clip = {left: box.left, right: box.right, top: box.top, bottom: box.bottom};
             for (let up = holder; up && up !== panel; up = up.parentElement) {
-                if (getComputedStyle(up).overflowX === "visible") continue;
-                const edge = up.getBoundingClientRect();
-                clip = {left: Math.max(clip.left, edge.left), right: Math.min(clip.right, edge.right), top: Math.max(clip.top, edge.top), bottom: Math.min(clip.bottom, edge.bottom)};
+                if (getComputedStyle(up).overflowX !== "visible") clip = meet(clip, up.getBoundingClientRect());
             }
             if (clip.right - clip.left > 1) lines.push({box: clip, name: text.data.trim().slice(0, 40), holder});
         }
@@ -46,15 +49,15 @@ FIND_FAULTS = """([selector, slack]) => {
     // Words of a figure: inside its sheet, not on each other.
     for (const figure of panel.querySelectorAll(".js-plotly-plot")) {
         const sheet = figure.getBoundingClientRect();
-        const groups = [...figure.querySelectorAll(".annotation-text, .xaxislayer-above text, .yaxislayer-above text, .infolayer > g > text, .textpoint text")];
+        const groups = [...figure.querySelectorAll(
+            ".annotation-text, .xaxislayer-above text, .yaxislayer-above text, .infolayer > g > text, .textpoint text")];
         const texts = groups.filter(seen).map(node => ({box: node.getBoundingClientRect(), name: words(node), node})).filter(t => t.name);
         for (const {box, name} of texts) {
-            if (box.left < sheet.left - slack || box.right > sheet.right + slack || box.top < sheet.top - slack || box.bottom > sheet.bottom + slack)
-                faults.push(`cut off by the figure's edge: "${name}"`);
+            if (!inside(box, sheet)) faults.push(`cut off by the figure's edge: "${name}"`);
         }
         texts.forEach((a, i) => { for (const b of texts.slice(i + 1)) {
             const [x, y] = overlap(a.box, b.box);
-            if (!a.node.contains(b.node) && !b.node.contains(a.node) && x > slack && y > slack + 2) faults.push(`labels on each other: "${a.name}" and "${b.name}"`);
+            if (x > slack && y > slack + 2) faults.push(`labels on each other: "${a.name}" and "${b.name}"`);
         } });
     }
     if (panel.scrollWidth > panel.clientWidth + slack) faults.push(`the panel is ${panel.scrollWidth} px wide inside ${panel.clientWidth}`);

@@ -42,7 +42,7 @@ def test_it_draws_and_says_what_it_shows(shown: Notebook) -> None:
 
 def test_three_figures_fetch_plotly_once(shown: Notebook) -> None:
     shown.run(1)
-    shown.wait("() => [...document.querySelectorAll('.wb-panel')].filter(panel => panel.querySelector('.scatterlayer .trace')).length === 3")
+    shown.wait("() => [...document.querySelectorAll('.wb-panel')].filter(one => one.querySelector('.scatterlayer .trace')).length === 3")
     assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "1"
     assert shown.page.evaluate("() => typeof window.Plotly") == "undefined"  # another plotly on the page is left alone
     shown.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-cell-output')")
@@ -68,10 +68,12 @@ def test_no_word_is_cut_or_covered(shown: Notebook, width: int) -> None:
 def test_the_layout_check_sees_faults(shown: Notebook) -> None:
     shown.set_width(700)
     shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label');
-        label.dataset.before = label.style.cssText; label.style.cssText = 'display:block;width:40px;overflow:hidden;white-space:nowrap'; }""")
+        label.dataset.before = label.style.cssText;
+        label.style.cssText = 'display:block;width:40px;overflow:hidden;white-space:nowrap'; }""")
     shown.page.evaluate("() => { document.querySelector('.wb-panel .wb-head p').style.marginLeft = '-60px'; }")
     faults = " ".join(layout_faults(shown.page))
-    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label'); label.style.cssText = label.dataset.before;
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label');
+        label.style.cssText = label.dataset.before;
         document.querySelector('.wb-panel .wb-head p').style.marginLeft = ''; }""")
     assert "cut off" in faults and "on each other" in faults
     assert_layout(shown.page)
@@ -94,7 +96,8 @@ def test_everything_is_reached_by_keyboard_and_named(shown: Notebook) -> None:
     order = []
     for _ in range(16):
         order.append(shown.page.evaluate("""() => { const node = document.activeElement;
-            return node.closest('.wb-panel') && (node.getAttribute('aria-label') || node.labels?.[0]?.textContent || node.textContent).trim(); }"""))
+            const name = node.getAttribute('aria-label') || node.labels?.[0]?.textContent || node.textContent;
+            return node.closest('.wb-panel') && name.trim(); }"""))
         shown.page.keyboard.press("Tab")
     order = [name for name in order if name is not None]
     assert all(order), f"a control without a name: {order}"
@@ -124,7 +127,8 @@ def test_drawers_show_text_and_copy_it(shown: Notebook) -> None:
 
 
 def test_an_error_is_seen_where_it_was_made(shown: Notebook) -> None:
-    shown.kernel("panel.show_error(panel.rate, 'Above 1e-3 this model diverges. Lower it to 1e-3.', ('Use 1e-3', lambda: setattr(panel.rate, 'value', 1e-3)))\n"
+    shown.kernel("remedy = ('Use 1e-3', lambda: setattr(panel.rate, 'value', 1e-3))\n"
+                 "panel.show_error(panel.rate, 'Above 1e-3 this model diverges. Lower it to 1e-3.', remedy)\n"
                  "panel.busy('about 20 s left', 87, 224, panel.clear_error)")
     shown.page.get_by_role("alert").wait_for()
     shown.page.locator(".wb-busy [role=progressbar]").wait_for()
@@ -142,7 +146,8 @@ def test_an_error_is_seen_where_it_was_made(shown: Notebook) -> None:
 def test_a_click_names_the_point(shown: Notebook) -> None:
     shown.kernel("heard = []; panel.live.on_event(heard.append)")
     box = shown.page.locator(".wb-panel .js-plotly-plot").bounding_box()
-    place = shown.page.evaluate("""() => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), {xaxis, yaxis} = plot._fullLayout;
+    place = shown.page.evaluate("""() => { const plot = document.querySelector('.wb-panel .js-plotly-plot');
+        const {xaxis, yaxis} = plot._fullLayout;
         return [xaxis._offset + xaxis.c2p(plot.data[0].x[200]), yaxis._offset + yaxis.c2p(plot.data[0].y[200])]; }""")
     shown.page.mouse.move(box["x"] + place[0] - 3, box["y"] + place[1])
     shown.page.mouse.move(box["x"] + place[0], box["y"] + place[1])

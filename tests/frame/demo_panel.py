@@ -61,7 +61,8 @@ class DemoPanel(Panel):
         self.rate = controls.slider("Learning rate peak", self.state.rate, 1e-5, 1e-2, log=True)
         self.rank = controls.slider("Rank r", 16, 1, 64)
         self.cancel = controls.button("", "times", tooltip="Forget this run")
-        return [controls.group("Change while it runs", self.rate, self.rank, controls.dropdown("Evaluate every", [("100 steps", 100), ("200 steps", 200)]),
+        every = controls.dropdown("Evaluate every", [("100 steps", 100), ("200 steps", 200)])
+        return [controls.group("Change while it runs", self.rate, self.rank, every,
                                controls.toggles("Rows", ["train", "held out"], "held out"), controls.checkbox("Double quantization"),
                                controls.row(controls.button("Apply at next step", disabled=True), self.cancel)),
                 controls.group("Runs", controls.text("", placeholder="Search runs and recipes"),
@@ -79,8 +80,8 @@ class DemoPanel(Panel):
         return controls.html(self.extra_html())
 
     def extra_html(self) -> str:
-        return controls.table_html(["step", "reply", "verdict"], [["400", "Tomas will come by the road by the ford.", "wrong"], ["800", self.name, "right"]],
-                                   numeric=[0], kinds={(0, 2): "bad", (1, 2): "good"})
+        rows = [["400", "Tomas will come by the road by the ford.", "wrong"], ["800", self.name, "right"]]
+        return controls.table_html(["step", "reply", "verdict"], rows, numeric=[0], kinds={(0, 2): "bad", (1, 2): "good"})
 
     def grow(self, k: int = 1) -> None:
         """Goes on for `k` points, as a run would."""

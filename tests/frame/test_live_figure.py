@@ -52,7 +52,8 @@ class Page:
                         del owner[path[-1]]
                 for i, (how, name, _) in enumerate(message["moved"]):
                     new = [np.frombuffer(buffers[2 * i + k]) for k in (0, 1)]
-                    self.columns[name] = [np.concatenate(pair) for pair in zip(self.columns[name], new, strict=True)] if how == "extend" else new
+                    old = self.columns[name] if how == "extend" else [new[0][:0], new[1][:0]]
+                    self.columns[name] = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
             self.arrived.notify_all()
 
     def wait(self, condition, timeout_s: float = 5.0) -> None:

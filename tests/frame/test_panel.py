@@ -30,7 +30,8 @@ def test_the_four_answers_make_no_widget() -> None:
             "made = []; old = ipywidgets.Widget.__init__\n"
             "def noted(self, *a, **k): made.append(self); old(self, *a, **k)\n"
             "ipywidgets.Widget.__init__ = noted\n"
-            "p = DemoPanel(); p.figure('narrow'); p.summary(); p.code(); p.state_json(); p._repr_mimebundle_(); print(len(made), 'torch' in sys.modules)")
+            "p = DemoPanel(); p.figure('narrow'); p.summary(); p.code(); p.state_json(); p._repr_mimebundle_()\n"
+            "print(len(made), 'torch' in sys.modules)")
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert printed.split() == ["0", "False"]
 

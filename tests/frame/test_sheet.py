@@ -74,7 +74,8 @@ def test_every_token_a_figure_or_a_rule_names_exists() -> None:
 def test_text_colours_can_be_read_on_the_surface() -> None:
     def luminance(colour: str) -> float:
         parts = [int(colour[k:k + 2], 16) / 255 for k in (1, 3, 5)]
-        return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
     for name in ("light", "dark"):
         values = theme.tokens(name)

@@ -67,7 +67,8 @@ def test_horizontal_bars_with_names() -> None:
 
 
 def test_bold_and_coloured_words_become_tspans_and_nothing_else_does() -> None:
-    assert spans("<b>Loss</b> <span style=\"color:#123456\">nats</span>") == '<tspan font-weight="600">Loss</tspan> <tspan fill="#123456">nats</tspan>'
+    assert (spans('<b>Loss</b> <span style="color:#123456">nats</span>')
+            == '<tspan font-weight="600">Loss</tspan> <tspan fill="#123456">nats</tspan>')
     assert "<script" not in spans("<script>alert(1)</script>")
     assert "onload" not in spans('<span style="color:red" onload="x">a</span>')
     assert spans(plain("<b>x</b>")) == "&lt;b&gt;x&lt;/b&gt;"
@@ -92,6 +93,7 @@ def test_long_lines_are_thinned_out() -> None:
 
 def test_ticks_follow_dtick_and_words() -> None:
     sheet = Sheet(400, 200)
-    axis = sheet.cell(0, 0, 400, 200, "A", "", x=dict(range=[0, 1000], dtick=250), y=dict(range=[0, 2], tickvals=[0, 2], ticktext=["low", "high"]))
+    axis = sheet.cell(0, 0, 400, 200, "A", "", x=dict(range=[0, 1000], dtick=250),
+                      y=dict(range=[0, 2], tickvals=[0, 2], ticktext=["low", "high"]))
     sheet.add(axis, x=[0], y=[0], mode="markers", marker=dict(size=8, symbol="diamond"))
     assert {"0", "250", "500", "750", "1\u202f000", "low", "high"} <= set(words(drawn(sheet.figure())))

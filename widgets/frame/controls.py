@@ -23,7 +23,8 @@ def slider(description: str, value: float, low: float, high: float, step: float 
     if log:
         from math import log10
 
-        return ipw.FloatLogSlider(value=value, base=10, min=log10(low), max=log10(high), step=step or 0.05, readout_format=form or ".1e", **common)
+        return ipw.FloatLogSlider(value=value, base=10, min=log10(low), max=log10(high), step=step or 0.05,
+                                  readout_format=form or ".1e", **common)
     if all(float(v).is_integer() for v in (value, low, high, step or 1)) and form in (None, "d"):
         return ipw.IntSlider(value=int(value), min=int(low), max=int(high), step=int(step or 1), readout_format=form or "d", **common)
     return ipw.FloatSlider(value=value, min=low, max=high, step=step or (high - low) / 100, readout_format=form or ".2f", **common)
@@ -141,7 +142,8 @@ def table_html(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: I
     words = f'<caption class="wb-unseen">{escape(caption)}</caption>' if caption else ""
     top = "".join(cell("th", k, name) for k, name in enumerate(head))
     mark = ' class="on" aria-current="true"'
-    body = "".join(f"<tr{mark if i == picked else ''}>" + "".join(cell("td", k, value, kinds.get((i, k), "")) for k, value in enumerate(line)) + "</tr>"
+    body = "".join(f"<tr{mark if i == picked else ''}>"
+                   + "".join(cell("td", k, value, kinds.get((i, k), "")) for k, value in enumerate(line)) + "</tr>"
                    for i, line in enumerate(rows))
     return f'<table class="wb-table">{words}{f"<thead><tr>{top}</tr></thead>" if top else ""}<tbody>{body}</tbody></table>'
 

@@ -115,7 +115,8 @@ class LiveFigure(anywidget.AnyWidget):
         """Lays `patch` over the layout of one width class or of all: dicts merge, lists replace, None takes a key away."""
         with self._lock:
             patch = columns.plain_json(patch)
-            changed = {name: spec | {"layout": columns.merge(spec["layout"], patch)} for name, spec in self._specs.items() if width in (None, name)}
+            changed = {name: spec | {"layout": columns.merge(spec["layout"], patch)}
+                       for name, spec in self._specs.items() if width in (None, name)}
             self._specs = self._specs | changed  # a new dict: the old one is what the page has
         self._changed(None)
 
@@ -139,7 +140,8 @@ class LiveFigure(anywidget.AnyWidget):
         if not self._views:
             return None
         if threading.current_thread() is threading.main_thread():
-            raise RuntimeError("picture() waits for a message that cannot arrive while a cell runs; call it from a thread, or use static.svg(figure).")
+            raise RuntimeError("picture() waits for a message that cannot arrive while a cell runs; call it from a thread, "
+                               "or use static.svg(figure).")
         arrived, answer = threading.Event(), []
         with self._lock:
             number = max(self._pictures, default=0) + 1

@@ -86,7 +86,8 @@ class Panel:
         """A panel with the state of `state_json()`; `more` goes to the constructor. Raises ValueError for another panel's state."""
         found = json.loads(text)
         if found.get("panel") != cls.__name__ or found.get("version") != 1:
-            raise ValueError(f"this is the state of {found.get('panel')!r}, version {found.get('version')}; {cls.__name__} reads its own, version 1.")
+            raise ValueError(f"this is the state of {found.get('panel')!r}, version {found.get('version')}; "
+                             f"{cls.__name__} reads its own, version 1.")
         return cls(state=_filled(cls.State, found["state"]), **more)
 
     # ---- the live widget

@@ -95,7 +95,8 @@ class Sheet:
         self.notes.append(dict(xref=xref or "x" + axis, yref=yref or "y" + axis, x=x, y=y, text=text, showarrow=False, xanchor=anchor,
                                yanchor=valign, xshift=dx, yshift=dy, align=anchor, font=dict(size=size, color=ink(colour)), **more))
 
-    def rule(self, axis: str, *, x=None, y=None, colour: str = "ink-3", dash: str = "solid", width: float = 1, layer: str = "above") -> None:
+    def rule(self, axis: str, *, x=None, y=None, colour: str = "ink-3", dash: str = "solid", width: float = 1,
+             layer: str = "above") -> None:
         """A line across the whole cell at a data value: give `x` or `y`."""
         self.shapes.append(dict(type="line", layer=layer, line=dict(color=ink(colour), width=width, dash=dash),
                                 **_across(axis, x if x is None else (x, x), y if y is None else (y, y))))

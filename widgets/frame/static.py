@@ -28,8 +28,8 @@ def card(title: str, question: str, picture: str, extra: str, sentence: Sentence
             "idle": f'<circle cx="7" cy="7" r="4" fill="none" stroke="{colour["--wb-grey"]}" stroke-width="2"/>'}[sentence.kind]
     edge = f"1px solid {line}"
     tables = f'<div style="padding:12px 16px;border-top:{edge};overflow-x:auto">{_styled(extra, colour)}</div>' if extra else ""
-    return (f'<div class="wb-static" style="border:{edge};border-radius:8px;background:{colour["--wb-surface"]};color:{ink};max-width:1200px;'
-            f'font:13px/1.45 system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif;overflow:hidden">'
+    return (f'<div class="wb-static" style="border:{edge};border-radius:8px;background:{colour["--wb-surface"]};color:{ink};'
+            f'max-width:1200px;font:13px/1.45 system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif;overflow:hidden">'
             f'<div style="padding:12px 16px;border-bottom:{edge}"><b style="font-size:16px;font-weight:600">{escape(title)}</b>'
             f'<span style="color:{soft};margin-left:12px">{escape(question)}</span></div>'
             + (f'<div style="padding:16px">{picture}</div>' if picture else "") + tables +
@@ -46,12 +46,14 @@ def _styled(tables: str, colour: dict[str, str]) -> str:
         if name == "caption":
             look = "display:none"
         elif name == "table":
-            look = f"border-collapse:collapse;width:100%;margin:0;font-size:12px;line-height:16px;color:{colour['--wb-ink']};font-variant-numeric:tabular-nums"
+            look = ("border-collapse:collapse;width:100%;margin:0;font-size:12px;line-height:16px;font-variant-numeric:tabular-nums;"
+                    f"color:{colour['--wb-ink']}")
         else:
             kind = re.search(r"wb-word-(\w+)", rest)
-            ink = colour["--wb-" + words[kind[1]]] if kind and kind[1] in words else colour["--wb-ink-3"] if name == "th" else colour["--wb-ink"]
-            side = "right" if re.search(r'class="num\b', rest) else "left"
-            look = f"text-align:{side};padding:5px 8px 5px 0;border:0;border-bottom:1px solid {colour['--wb-grid']};font-weight:400;color:{ink}"
+            ink = colour["--wb-" + (words.get(kind[1], "ink") if kind else "ink-3" if name == "th" else "ink")]
+            side = "right;width:1%" if re.search(r'class="num\b', rest) else "left"
+            look = (f"text-align:{side};padding:5px 8px 5px 0;border:0;border-bottom:1px solid {colour['--wb-grid']};"
+                    f"font-weight:400;color:{ink}")
         return f'<{name} style="{look}"{rest}>'
 
     return re.sub(r"<(table|caption|th|td)\b([^<>]*)>", tag, tables)

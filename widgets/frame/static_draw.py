@@ -24,7 +24,8 @@ class Drawing:
 
     def __init__(self, figure: dict, width: int | None, summary: str) -> None:
         self.layout, self.summary = figure["layout"], summary
-        composed = (self.layout.get("meta") or {}).get("composed_at_px") or (self.layout.get("width") or 800, self.layout.get("height") or 320)
+        size = (self.layout.get("width") or 800, self.layout.get("height") or 320)
+        composed = (self.layout.get("meta") or {}).get("composed_at_px") or size
         self.width, self.height = int(width or composed[0]), int(self.layout.get("height") or composed[1])
         font = self.layout.get("font") or {}
         self.size, self.ink, self.family = font.get("size", 12), paint(font.get("color"), "#444"), str(font.get("family", "sans-serif"))
@@ -63,8 +64,9 @@ class Drawing:
         for name in sorted(names, key=lambda n: (n[0], int(n[5:] or 1))):
             layout, key = self.layout.get(name) or {}, name[0] + name[5:]
             low, high = layout.get("domain", (0, 1))
-            values = [list(trace[key[0]]) for trace in self.data if trace.get(key[0] + "axis", key[0]) == key and trace.get(key[0]) is not None]
-            bars = [trace for trace in self.data if trace.get("type") == "bar" and trace.get(key[0] + "axis", key[0]) == key]
+            here = [trace for trace in self.data if trace.get(key[0] + "axis", key[0]) == key]
+            values = [list(trace[key[0]]) for trace in here if trace.get(key[0]) is not None]
+            bars = [trace for trace in here if trace.get("type") == "bar"]
             if any((key[0] == "y") != (trace.get("orientation") == "h") for trace in bars):
                 values.append([0])
             self_paper = self._paper_x if key[0] == "x" else self._paper_y
@@ -113,13 +115,10 @@ class Drawing:
             font = title.get("font") or {}
             size = font.get("size", 12)
             middle = (axis.low_px + axis.high_px) / 2
-            if key[0] == "x":
-                self._words(middle, base + 15 + title.get("standoff", 6) + size, title["text"], size, paint(font.get("color"), self.ink), "middle")
-            else:
-                at = (base - 34, middle)
-                self.out.append(f'<g transform="rotate(-90 {num(at[0])} {num(at[1])})">')
-                self._words(*at, title["text"], size, paint(font.get("color"), self.ink), "middle")
-                self.out.append("</g>")
+            at = (middle, base + 15 + title.get("standoff", 6) + size) if key[0] == "x" else (base - 34, middle)
+            self.out.append("<g>" if key[0] == "x" else f'<g transform="rotate(-90 {num(at[0])} {num(at[1])})">')
+            self._words(*at, title["text"], size, paint(font.get("color"), self.ink), "middle")
+            self.out.append("</g>")
 
     # ---- traces
 
@@ -130,7 +129,7 @@ class Drawing:
             x, y = self._pair(trace)
             left, top = min(x.low_px, x.high_px), min(y.low_px, y.high_px)
             wide, high = abs(x.high_px - x.low_px), abs(y.high_px - y.low_px)
-            self.out.append(f'<clipPath id="{self.clip_name}-{place}"><rect x="{num(left)}" y="{num(top - 1)}" width="{num(wide)}" height="{num(high + 2)}"/></clipPath>')
+            self.out.append(f'<clipPath id="{self.clip_name}-{place}"><rect {box(left, top - 1, wide, high + 2)}/></clipPath>')
 
     def _pair(self, trace: dict) -> tuple[Axis, Axis]:
         return self.axes.get(trace.get("xaxis", "x"), self.axes["x"]), self.axes.get(trace.get("yaxis", "y"), self.axes["y"])
@@ -182,6 +181,8 @@ class Drawing:
                 zero = self._pair(trace)[1].px(0) or drawn[0][1]
                 area = "".join(path) + f"L{num(drawn[-1][0])} {num(zero)}L{num(drawn[0][0])} {num(zero)}Z"
                 self.out.append(f'<path d="{area}" fill="{paint(trace.get("fillcolor"), colour)}" stroke="none"/>')
+            if trace.get("fill") == "toself" and path:
+                self.out.append(f'<path d="{"".join(path)}Z" fill="{paint(trace.get("fillcolor"), colour)}" stroke="none"/>')
             if "lines" in mode and path:
                 self.out.append(f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="{num(stroke.get("width", 2))}"'
                                 f'{dashes(stroke.get("dash"))} stroke-linejoin="round"/>')
@@ -209,7 +210,8 @@ class Drawing:
             base = symbol.removesuffix("-open")
             corners = {"square": ((-1, -1), (1, -1), (1, 1), (-1, 1)), "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
                        "triangle-up": ((0, -1.15), (1.1, .85), (-1.1, .85)), "triangle-down": ((0, 1.15), (1.1, -.85), (-1.1, -.85)),
-                       "x": ((-1, -.5), (-.5, -1), (0, -.5), (.5, -1), (1, -.5), (.5, 0), (1, .5), (.5, 1), (0, .5), (-.5, 1), (-1, .5), (-.5, 0))}.get(base)
+                       "x": ((-1, -.5), (-.5, -1), (0, -.5), (.5, -1), (1, -.5), (.5, 0), (1, .5), (.5, 1), (0, .5), (-.5, 1), (-1, .5),
+                             (-.5, 0))}.get(base)
             if corners:
                 self.out.append(f'<polygon points="{" ".join(f"{num(x + a * r)},{num(y + b * r)}" for a, b in corners)}" {look}/>')
             else:
@@ -229,12 +231,13 @@ class Drawing:
         bases = _each(trace.get("base", 0), n)
         per_px = abs(side.high_px - side.low_px) / abs(side.high - side.low)
         pattern = _each((marker.get("pattern") or {}).get("shape", ""), n)
-        group = [t for t in self.data if t.get("type") == "bar" and t.get("xaxis") == trace.get("xaxis") and t.get("yaxis") == trace.get("yaxis")]
+        group = [t for t in self.data if t.get("type") == "bar" and self._pair(t) == (across, up)]
         side_by_side = self.layout.get("barmode", "group") == "group" and len(group) > 1 and thick is None
         share = len(group) if side_by_side else 1
         turn = next((k for k, t in enumerate(group) if t is trace), 0) if side_by_side else 0
         gap = self.layout.get("bargap", 0.2)
-        for k, (value, length, base, colour, width) in enumerate(zip(at, lengths, bases, _each(marker.get("color", "#444"), n), _each(thick, n), strict=False)):
+        colours, widths = _each(marker.get("color", "#444"), n), _each(thick, n)
+        for k, (value, length, base, colour, width) in enumerate(zip(at, lengths, bases, colours, widths, strict=False)):
             length = item(length)
             if value is None or length is None:
                 continue
@@ -245,13 +248,11 @@ class Drawing:
             middle = side.low_px + (value - side.low) / (side.high - side.low) * (side.high_px - side.low_px)
             breadth = room / share
             left = middle - room / 2 + turn * breadth
-            box = (min(start, end), left, abs(end - start), breadth) if flat else (left, min(start, end), breadth, abs(end - start))
-            sides = 'x="{}" y="{}" width="{}" height="{}"'.format(*(num(v) for v in box))
-            self.out.append(f'<rect {sides} fill="{paint(colour, "#444")}"/>')
+            sides = (min(start, end), left, abs(end - start), breadth) if flat else (left, min(start, end), breadth, abs(end - start))
+            self.out.append(f'<rect {box(*sides)} fill="{paint(colour, "#444")}"/>')
             if pattern[k]:
-                lines = range(0, int(box[2] + box[3]), 6)
-                strokes = "".join(f"M{num(box[0] + max(0, d - box[3]))} {num(box[1] + min(d, box[3]))}L{num(box[0] + min(d, box[2]))} {num(box[1] + max(0, d - box[2]))}" for d in lines)
-                self.out.append(f'<path d="{strokes}" stroke="{paint((marker.get("pattern") or {}).get("fgcolor"), "#fff")}" stroke-width="1.3" fill="none"/>')
+                self.out.append(f'<path d="{stripes(*sides)}" stroke="{paint((marker.get("pattern") or {}).get("fgcolor"), "#fff")}" '
+                                'stroke-width="1.3" fill="none"/>')
 
     # ---- shapes and labels
 
@@ -273,7 +274,7 @@ class Drawing:
         if shape.get("type") == "line":
             self._line(x0, y0, x1, y1, paint(stroke.get("color"), "#444"), stroke.get("width", 2), stroke.get("dash"))
         elif shape.get("type") == "rect":
-            self.out.append(f'<rect x="{num(min(x0, x1))}" y="{num(min(y0, y1))}" width="{num(abs(x1 - x0))}" height="{num(abs(y1 - y0))}" '
+            self.out.append(f'<rect {box(min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))} '
                             f'fill="{paint(shape.get("fillcolor"), "none")}" stroke="{paint(stroke.get("color"), "none")}" '
                             f'stroke-width="{num(stroke.get("width", 0))}" opacity="{num(shape.get("opacity", 1))}"/>')
 
@@ -294,7 +295,7 @@ class Drawing:
         left = x + pad if anchor == "left" else x - wide - pad if anchor == "right" else x - wide / 2
         top = y + pad if valign == "top" else y - high - pad if valign == "bottom" else y - high / 2
         if note.get("bgcolor") or note.get("bordercolor"):
-            self.out.append(f'<rect x="{num(left - pad)}" y="{num(top - pad)}" width="{num(wide + 2 * pad)}" height="{num(high + 2 * pad)}" '
+            self.out.append(f'<rect {box(left - pad, top - pad, wide + 2 * pad, high + 2 * pad)} '
                             f'fill="{paint(note.get("bgcolor"), "none")}" stroke="{paint(note.get("bordercolor"), "none")}" '
                             f'stroke-width="{num(note.get("borderwidth", 0))}"/>')
         align = {"left": left, "right": left + wide}.get(anchor, left + wide / 2)
@@ -302,11 +303,13 @@ class Drawing:
             self._words(align, top + size * (1.0 + 1.3 * k), line, size, paint(font.get("color"), self.ink), ANCHOR.get(anchor, "middle"))
 
     def _line(self, x0, y0, x1, y1, colour: str, width: float, dash: str | None = None) -> None:
-        self.out.append(f'<line x1="{num(x0)}" y1="{num(y0)}" x2="{num(x1)}" y2="{num(y1)}" stroke="{colour}" stroke-width="{num(width)}"{dashes(dash)}/>')
+        self.out.append(f'<line x1="{num(x0)}" y1="{num(y0)}" x2="{num(x1)}" y2="{num(y1)}" stroke="{colour}" '
+                        f'stroke-width="{num(width)}"{dashes(dash)}/>')
 
     def _words(self, x: float, y: float, words: str, size: float, colour: str, anchor: str) -> None:
         if words:
-            self.out.append(f'<text x="{num(x)}" y="{num(y)}" font-size="{num(size)}" fill="{colour}" text-anchor="{anchor}" xml:space="preserve">{spans(words)}</text>')
+            self.out.append(f'<text x="{num(x)}" y="{num(y)}" font-size="{num(size)}" fill="{colour}" text-anchor="{anchor}" '
+                            f'xml:space="preserve">{spans(words)}</text>')
 
 
 def spans(words: str) -> str:
@@ -341,6 +344,17 @@ def paint(value: Any, otherwise: str) -> str:
 def dashes(dash: str | None) -> str:
     pattern = DASHES.get(dash or "solid", dash or "")
     return f' stroke-dasharray="{escape(re.sub("px", "", pattern))}"' if pattern and re.fullmatch(r"[\d.,\spx%]+", pattern) else ""
+
+
+def box(x: float, y: float, width: float, height: float) -> str:
+    """The sides of a <rect>."""
+    return f'x="{num(x)}" y="{num(y)}" width="{num(width)}" height="{num(height)}"'
+
+
+def stripes(x: float, y: float, width: float, height: float) -> str:
+    """A path of slanted lines 6 px apart, inside a box."""
+    return "".join(f"M{num(x + max(0, d - height))} {num(y + min(d, height))}L{num(x + min(d, width))} {num(y + max(0, d - width))}"
+                   for d in range(0, int(width + height), 6))
 
 
 def num(value: float) -> str:
