@@ -39,11 +39,31 @@ train = Dataset.from_parquet(str(here / "train.parquet"), cache_dir=str(here / "
 {heldout}
 arguments = TrainingArguments(
 {arguments})
-trainer = Trainer(
+{evaluation}trainer = {trainer}(
     model=model, args=arguments, train_dataset=train, eval_dataset=heldout, processing_class=tokenizer,
     data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100){callbacks})
 trainer.train()
 trainer.save_model(str(here / "result"))
+'''
+
+EVALUATION = '''
+
+class TokenMeanTrainer(Trainer):
+    """The held-out loss is the mean over trained tokens; Trainer alone averages its batches, however many tokens each has."""
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        out = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        tokens = int((inputs["labels"][:, 1:] != -100).sum())
+        self.heldout = self.heldout[0] + out[0].item() * tokens, self.heldout[1] + tokens
+        return out
+
+    def evaluation_loop(self, *args, **kw):
+        self.heldout = 0.0, 0
+        out = super().evaluation_loop(*args, **kw)
+        out.metrics["eval_loss"] = self.heldout[0] / self.heldout[1]
+        return out
+
+
 '''
 
 
@@ -87,4 +107,5 @@ def _text(run: Run, exported: dict) -> str:
     return TEMPLATE.format(
         title=title, and_peft=" and peft" if lora else "", name="train.py", imports="import peft\n" if lora else "", seed=recipe.seed,
         model=resolve_model(recipe.model), adapt=adapt, heldout=heldout, callbacks=callbacks,
+        evaluation=EVALUATION if exported["heldout"] else "", trainer="TokenMeanTrainer" if exported["heldout"] else "Trainer",
         arguments='    output_dir=str(here / "checkpoints"),\n' + lines)

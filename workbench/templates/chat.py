@@ -14,12 +14,13 @@ from workbench.errors import DataError
 
 PLAIN_TEMPLATE = (
     "{{ bos_token if starts_with_bos else '' }}"
-    "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}Assistant:{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}\n"
-    "{% elif message['role'] == 'system' %}{{ message['content'] }}\n"
-    "{% else %}User: {{ message['content'] }}\n{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% for message in messages %}{{ '' if loop.first else '\n' }}"
+    "{% if message['role'] == 'assistant' %}Assistant:{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% elif message['role'] == 'system' %}{{ message['content'] }}"
+    "{% else %}User: {{ message['content'] }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '\n' }}Assistant:{% endif %}"
 )
+"""A line a turn. The line breaks stand in expressions: Jinja swallows one that follows a block."""
 
 
 def starts_with_bos(tokenizer: Any) -> bool:

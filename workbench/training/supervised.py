@@ -24,9 +24,11 @@ SCHEDULE_NAMES = {"constant": "constant_with_warmup", "linear": "linear", "cosin
 
 
 class CountingTrainer(transformers.Trainer):
-    """transformers' Trainer that also counts the real tokens of each step (the collator says how many a batch has)."""
+    """transformers' Trainer that counts the real tokens of each step (the collator says how many a batch has) and evaluates per trained token."""
 
     counted = 0
+    heldout = 0.0, 0
+    """Summed loss in nats, and tokens, of the evaluation that goes on."""
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.counted += inputs.pop("real_tokens", 0)
@@ -35,6 +37,19 @@ class CountingTrainer(transformers.Trainer):
     def take_count(self) -> int:
         count, self.counted = self.counted, 0
         return count
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        out = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        tokens = int((inputs["labels"][:, 1:] != -100).sum())
+        self.heldout = self.heldout[0] + out[0].item() * tokens, self.heldout[1] + tokens
+        return out
+
+    def evaluation_loop(self, *args: Any, **kw: Any) -> Any:
+        # transformers averages batches as if each held as many tokens: the loss would depend on the batch size
+        self.heldout = 0.0, 0
+        out = super().evaluation_loop(*args, **kw)
+        out.metrics["eval_loss"] = self.heldout[0] / self.heldout[1]
+        return out
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         # held-out rows are never packed, whatever the training rows are
