@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from widgets import run_words
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
@@ -22,7 +24,7 @@ from widgets.run_curves import Average, Overlay, RunCurves, automatic_span, fiel
 from widgets.run_list import matching, rows_of
 from widgets.run_monitor_controls import Controls, View, samples_html
 from widgets.run_monitor_figure import figure
-from widgets.run_reading import LIVING, by_recipe, curves_for, differences, interval_now, near, rate_now, recipe_of, text_of
+from widgets.run_reading import DONE, LIVING, by_recipe, curves_for, differences, interval_now, near, rate_now, recipe_of, text_of
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
 
@@ -143,6 +145,8 @@ class RunMonitor(Panel):
         shape = self._shape_of(run, status)
         parent = self._other(run.parent) if run.parent else None
         curves = curves_for(run, parent)
+        if status in DONE:  # nothing more will come: the axis ends where the run did
+            curves.steps, curves.rest_step, curves.rest_rate = None, np.empty(0), np.empty(0)
         chosen = [other for other in map(self._other, self.state.overlays) if other is not None and other.folder not in (run.folder, parent and parent.folder)]
         overlays = [Overlay(label=short_name(parent.name), runs=[curves_for(parent)], parent=True)] if parent else []
         for alike in by_recipe(chosen):

@@ -12,6 +12,8 @@ from workbench.recipes import Recipe, difference, schedule_shape
 
 LIVING = ("queued", "starting", "running", "paused")
 """Statuses in which a worker has the run or will."""
+DONE = ("finished", "stopped", "failed")
+"""Statuses in which no step is expected any more."""
 
 
 def two_digits(value: float) -> float:

@@ -18,6 +18,7 @@ from widgets.run_monitor import RunMonitor
 from widgets.run_monitor_figure import FORMS, figure
 from workbench.journal import events as ev
 from workbench.recipes import Recipe
+from workbench.runs.status import Status
 
 WIDTHS = ("wide", "medium", "narrow")
 
@@ -52,6 +53,13 @@ def test_the_rest_of_the_schedule_goes_on_from_the_peak_in_force(run: FakeRun, e
     at = dict(zip(rest["x"], rest["y"], strict=True))
     assert rest["line"]["dash"] == "dot" and min(at) == 60 and max(at) == 200
     assert at[60] == pytest.approx(1e-4 * 1e4 * 0.5 * (1 + math.cos(math.pi * (60 - 6) / (200 - 6)))) and at[200] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_run_that_is_over_ends_its_axis_there(run: FakeRun, engine: FakeEngine) -> None:
+    assert RunMonitor(run, engine=engine).figure()["layout"]["xaxis"]["range"] == [0, 200]
+    run.status = Status("stopped")
+    drawn = RunMonitor(run, engine=engine).figure()
+    assert drawn["layout"]["xaxis"]["range"] == [0, 60] and len(trace(drawn, "rest")["x"]) == 0
 
 
 def test_average_equals_pandas_and_a_loop() -> None:

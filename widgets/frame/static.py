@@ -46,7 +46,7 @@ def _styled(tables: str, colour: dict[str, str]) -> str:
         if name == "caption":
             look = "display:none"
         elif name == "table":
-            look = ("border-collapse:collapse;width:100%;margin:0;font-size:12px;line-height:16px;font-variant-numeric:tabular-nums;"
+            look = ("border-collapse:collapse;table-layout:auto;width:100%;margin:0;font-size:12px;line-height:16px;font-variant-numeric:tabular-nums;"
                     f"color:{colour['--wb-ink']}")
         else:
             kind = re.search(r"wb-word-(\w+)", rest)
