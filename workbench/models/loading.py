@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
+from workbench.models.quiet import quiet_peft
 
 if TYPE_CHECKING:
     import transformers
@@ -50,9 +51,8 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
         raise WorkbenchError(f"The model {base!r} cannot be loaded{' (working offline)' if offline else ''}: {_first_line(error)}",
                              'Check the name and the network, or use "town" or a local folder.') from error
     if adapter:
-        import peft
-
-        model = peft.PeftModel.from_pretrained(model, str(folder))
+        with quiet_peft() as peft:
+            model = peft.PeftModel.from_pretrained(model, str(folder))
     return model.to(device).eval(), tokenizer
 
 
@@ -60,6 +60,7 @@ def _model(source: str, dtype: Any) -> "transformers.PreTrainedModel":
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
     return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, trust_remote_code=False)
 
 

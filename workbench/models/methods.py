@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
+from workbench.models.quiet import quiet_peft
 
 METHODS: dict[str, type["Method"]] = {}
 
@@ -78,14 +79,13 @@ class LoRA(Method):
             raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
 
     def apply(self, model: Any) -> Any:
-        import peft
-
         targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
         try:
-            config = peft.LoraConfig(
-                r=self.rank, lora_alpha=2 * self.rank if self.alpha is None else self.alpha, lora_dropout=self.dropout,
-                target_modules=targets, bias=self.bias, task_type="CAUSAL_LM", **self.options)
-            return peft.get_peft_model(model, config)
+            with quiet_peft() as peft:
+                config = peft.LoraConfig(
+                    r=self.rank, lora_alpha=2 * self.rank if self.alpha is None else self.alpha, lora_dropout=self.dropout,
+                    target_modules=targets, bias=self.bias, task_type="CAUSAL_LM", **self.options)
+                return peft.get_peft_model(model, config)
         except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
             names = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if type(module).__name__ in ("Linear", "Conv1D")})
             raise RecipeError(f"LoRA cannot be applied to this model: {error}.",

@@ -44,11 +44,14 @@ def _is_ready(child: subprocess.Popen) -> bool:
 
 
 def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
-    """Hand `folder` to the standby, if there is a warm one; returns its process. `note` hears its pid before it hears of the folder."""
+    """Hand `folder` to the standby, if there is one; returns its process. `note` hears its pid before it hears of the folder.
+
+    One that is still importing takes it too: it is ahead of any process started now.
+    """
     global _waiting
     with _lock:
         child = _waiting
-        if child is None or not _is_ready(child):
+        if child is None or child.poll() is not None:
             return None
         _waiting = None
     note(child.pid)

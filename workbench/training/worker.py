@@ -4,10 +4,12 @@ It owns the run folder while it lives (a lock says so), waits for the device, tr
 ours (a standby has made them already). Started by `workbench.runs`; never imported by it.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -37,14 +39,13 @@ def standby() -> Path | None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    from workbench.training import warm
+    from workbench.training import stream, supervised, warm  # noqa: F401  (torch, transformers, peft, datasets)
 
-    warm.up()
-    try:
+    if not select.select([sys.stdin], [], [], 0)[0]:  # already asked for: the run itself will be the first to go through
+        warm.up()
+    with contextlib.suppress(BrokenPipeError):  # nobody listens: taken while it was importing, or left behind; stdin tells which
         os.write(out, b"ready\n")
-        line = sys.stdin.readline().strip()
-    except (BrokenPipeError, KeyboardInterrupt):
-        return None
+    line = sys.stdin.readline().strip()
     os.close(out)
     if not line:
         return None
