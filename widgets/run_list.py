@@ -39,8 +39,10 @@ def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = Non
         name, status = short_name(str(record["name"])), str(record.get("status") or "")
         loss = _known(record.get("heldout_loss"), record.get("loss"))
         shared = above if depth and len(name) > len(above) and name.startswith(above) else ""
-        rows.append(dict(id=folder, name=name, shown="…" + name[len(shared):].lstrip("-") if shared else name, depth=min(depth, 6), status=status, step=number(_known(record.get("step")) or 0),
-                         loss="—" if loss is None else number(loss, 3), title=f"{record['name']}: {status}" + (f"\n{note}" if note else ""),
+        waits = status == "queued"
+        said = "\n".join(part for part in (f"{record['name']}: {status}", record.get("sentence") or "", note) if part)
+        rows.append(dict(id=folder, name=name, shown="…" + name[len(shared):].lstrip("-") if shared else name, depth=min(depth, 6), status=status, step="waits" if waits else number(_known(record.get("step")) or 0),
+                         loss="—" if loss is None else number(loss, 3), title=said,
                          words=" ".join((str(record["name"]), status, note, (recipes or {}).get(folder, ""))).lower()))
         for child in children.get(folder, ()):
             walk(child, depth + 1, name)

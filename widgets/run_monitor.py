@@ -229,7 +229,10 @@ class RunMonitor(Panel):
             self._drawn_now(self._taken)
         finally:
             self._taken = None
+        self._live.on_event(self._clicked)
         self.selection.observe(self._selected, "run")
+        if self.run is None and self.recipe is not None:
+            self.actions.errands.add(self.engine.standby)  # so that Start has a worker waiting
         (self._pump.add if self._pump else self.every)(self._tick, TICK_S)
 
     @property
@@ -326,6 +329,9 @@ class RunMonitor(Panel):
         except (WorkbenchError, OSError):
             return  # no such folder yet: the list stays empty
         records = table.to_dict("records")
+        for record in records:
+            if record["status"] == "queued" and (waiting := self._other(record["folder"])) is not None:
+                record["sentence"] = run_words.queue_words(waiting.history)
         self._rows = rows_of(records, {str(record["folder"]): text_of(Path(record["folder"]) / "recipe.json") for record in records})
         self.show_list()
         self._list_cost_s = time.perf_counter() - begun
@@ -346,6 +352,11 @@ class RunMonitor(Panel):
             self.state.overlays = tuple(folder for folder in self.state.overlays if Path(folder).name != Path(run.folder).name)
             self._refusals, self._lived, self.status = len(run.history.refusals), False, ""
         self.selection.set("run", {str(run.folder)})
+
+    def _clicked(self, event: dict) -> None:
+        """A click on a curve says where a fork would begin."""
+        if event["type"] == "click":
+            self.made.fork_step.value = max(1, min(round(event["x"]), self.made.fork_step.max))
 
     def _selected(self, _kind: str, ids: frozenset) -> None:
         if len(ids) == 1 and (folder := str(next(iter(ids)))) != (str(self.run.folder) if self.run else ""):

@@ -71,6 +71,11 @@ class FakeEngine:
     runs: dict[str, FakeRun] = field(default_factory=dict)
     next: FakeRun | None = None
     started: list[Recipe] = field(default_factory=list)
+    warmed: int = 0
+
+    def standby(self) -> bool:
+        self.warmed += 1
+        return False
 
     def add(self, run: FakeRun) -> FakeRun:
         self.runs[run.name] = run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from pathlib import Path
@@ -166,6 +167,27 @@ def test_search_looks_through_names_notes_and_recipes() -> None:
     assert matching(rows, "") == rows and matching(rows, "nothing of it") == []
 
 
+def test_a_queued_run_says_in_the_list_behind_whom_it_waits(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
+    waiting = engine.add(FakeRun(tmp_path / "runs" / "later", Recipe(), Status("queued")))
+    waiting.write(ev.Queued(position=1, behind=[run.name]))
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    monitor._tick()
+    Doer(monitor).wait()
+    row = next(row for row in monitor.made.list.rows if row["name"] == "later")
+    assert row["step"] == "waits" and "Waits for the device behind town-lora8; next in the queue." in row["title"]
+
+
+def test_a_plain_trainers_folder_is_shown_and_not_touched(tmp_path: Path) -> None:
+    log = [dict(step=k, loss=3 - k / 10, learning_rate=1e-4, grad_norm=0.5) for k in range(1, 11)] + [dict(step=10, eval_loss=2.1, eval_runtime=1.0)]
+    (tmp_path / "trainer_state.json").write_text(json.dumps(dict(log_history=log, max_steps=10, global_step=10)))
+    monitor = RunMonitor(tmp_path, runs=str(tmp_path), pump=StillPump())
+    assert monitor.summary().text == "Finished 10 steps: held-out loss 2.100."
+    assert list(trace(monitor.figure(), "raw")["y"]) == pytest.approx([3 - k / 10 for k in range(1, 11)])
+    assert monitor.widget and all(getattr(monitor.made, name).disabled for name in ("start", "pause", "step", "stop", "fork", "apply", "ask", "note"))
+    assert [path.name for path in tmp_path.iterdir()] == ["trainer_state.json"]
+
+
 # ---- the widget
 
 @pytest.mark.parametrize(("status", "enabled"), [
@@ -229,10 +251,13 @@ def test_start_forks_and_picks_change_the_run_shown(run: FakeRun, engine: FakeEn
     monitor = RunMonitor(Recipe(steps=200), engine=engine, selection=selection, pump=StillPump())
     assert monitor.widget and monitor.made.apply.disabled and monitor.made.rate.disabled
     doer = Doer(monitor)
+    doer.wait()
+    assert engine.warmed == 1 and engine.started == []
     doer.click("start")
     assert engine.started == [Recipe(steps=200)] and monitor.run is run and selection["run"] == {str(run.folder)}
     run.child = engine.add(FakeRun(tmp_path / "runs" / "child", Recipe(steps=200))).write(prepared())
-    monitor.made.fork_step.value, monitor.made.fork_rate.value = 40, 1e-3
+    monitor._clicked({"type": "click", "trace": "train", "index": 39, "x": 40.0, "y": 2.0})
+    monitor.made.fork_rate.value = 1e-3
     doer.click("fork_now")
     assert run.asked == [("fork", 40, {"learning_rate": 1e-3})] and monitor.run is run.child
     selection.set("run", {str(run.folder)})
