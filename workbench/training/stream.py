@@ -149,8 +149,7 @@ class Stream(TrainerCallback):
             if self._credit == 0:
                 self._write(state, ev.Paused(step=step))
         while True:
-            if self._world() > 1 or not self.inbox.waiting:
-                self._receive(state)
+            self._receive(state)  # also while some wait for their step: a paused run must hear of its resumption
             while (command := self.inbox.take(step)) is not None:
                 self._obey(command, state, kw)
             if self._stop_signal:
