@@ -14,6 +14,7 @@ import orjson
 from workbench import town
 from workbench.data import layouts
 from workbench.errors import DataError
+from workbench.models import hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,6 +172,8 @@ def _arrow_errors(read: Any, path: Path) -> "pa.Table":
 def _hub(name: str) -> "pa.Table":
     import datasets
 
+    if not hub.reachable():  # what is in its cache still loads; without this it tries for half a minute
+        datasets.config.HF_HUB_OFFLINE = True
     try:
         return datasets.load_dataset(name, split="train").with_format("arrow")[:]
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
+from workbench.models import hub
 from workbench.models.quiet import quiet_peft
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_source(source: str) -> None:
-    """Raises `WorkbenchError` where `source` names a folder that holds no model. Reads no weights; a hub id passes."""
+    """Raises `WorkbenchError` where `source` names a folder that holds no model, or a hub id that is neither here nor to be had. Reads no weights."""
     path = Path(source).expanduser()
     if path.is_dir():
         if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
@@ -25,6 +26,9 @@ def check_source(source: str) -> None:
         raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise WorkbenchError(f"There is no folder {path}.", 'Check the path, or use "town", which needs no download.')
+    elif not hub.reachable() and not hub.cached_model(source):
+        raise WorkbenchError(f"The model {source!r} is not on this machine, and the hub cannot be reached.",
+                             'Check the name and the network, or use "town" or a local folder.')
 
 
 def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu") -> tuple[Any, Any]:
@@ -42,13 +46,14 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
         base = source
     elif base is None:
         base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    local = Path(base).expanduser().is_dir() or not hub.reachable()
     try:
         has_own = adapter and (folder / "tokenizer_config.json").exists()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source if has_own or not adapter else base, trust_remote_code=False)
-        model = _model(base, dtype)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source if has_own or not adapter else base, trust_remote_code=False,
+                                                               local_files_only=local)
+        model = _model(base, dtype, local)
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
-        offline = transformers.utils.is_offline_mode()
-        raise WorkbenchError(f"The model {base!r} cannot be loaded{' (working offline)' if offline else ''}: {_first_line(error)}",
+        raise WorkbenchError(f"The model {base!r} cannot be loaded: {_first_line(error)}",
                              'Check the name and the network, or use "town" or a local folder.') from error
     if adapter:
         with quiet_peft() as peft:
@@ -56,12 +61,13 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
     return model.to(device).eval(), tokenizer
 
 
-def _model(source: str, dtype: Any) -> "transformers.PreTrainedModel":
+def _model(source: str, dtype: Any, local: bool) -> "transformers.PreTrainedModel":
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
-    return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, trust_remote_code=False)
+    return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, trust_remote_code=False,
+                                                                local_files_only=local)
 
 
 def _first_line(error: Exception) -> str:
