@@ -68,6 +68,7 @@ class Taken:
 class RunMonitor(Panel):
     """`RunMonitor(recipe)`, `RunMonitor(run)` or `RunMonitor("runs/...")`. Nothing starts until Start is pressed.
 
+    `runs` is the folder of the runs listed and of a run started here: "runs", or the one the run lies in.
     `overlays` are folders of runs to lay over the loss; runs that differ only by seed become one band. `selection` shared between panels makes a run picked
     in one the run of all. Raises `WorkbenchError` where a folder is no run. `monitor.run` is the run shown now, None before the start.
     """
@@ -80,9 +81,9 @@ class RunMonitor(Panel):
         "measured before clipping. A change made here is applied between two steps and written into the run's journal, so it can be replayed.")
     State = State
 
-    def __init__(self, recipe_or_run: Any = None, runs: str | Path = "runs", *, overlays: tuple[str, ...] = (), smoothing: int = 0, prompt: str = "",
+    def __init__(self, recipe_or_run: Any = None, runs: str | Path | None = None, *, overlays: tuple[str, ...] = (), smoothing: int = 0, prompt: str = "",
                  state: State | None = None, selection: Selection | None = None, engine: Any = None, pump: Pump | None = None):
-        super().__init__(state or State(runs=str(runs), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt), selection)
+        super().__init__(state or State(runs=str(runs or "runs"), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt), selection)
         if engine is None:
             import workbench as engine
         self.engine, self._pump = engine, pump
@@ -101,6 +102,8 @@ class RunMonitor(Panel):
             self.state.recipe = recipe_or_run.to_json() if isinstance(recipe_or_run.data, str) else None
         elif recipe_or_run is not None:
             self.open(engine.attach(recipe_or_run) if isinstance(recipe_or_run, (str, Path)) else recipe_or_run)
+            if runs is None:
+                self.state.runs = near(self.run.folder.parent)
         elif self.state.run:
             pending = self.state.pending
             self.open(engine.attach(self.state.run))

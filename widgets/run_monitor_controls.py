@@ -4,7 +4,8 @@ A `View` is everything they show, as plain values; `show` sends what differs. Ha
 Everything a run or a model wrote is shown as text.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import floor, log10
@@ -79,6 +80,7 @@ class Controls:
     def __init__(self, do: Any, view: View):
         import ipywidgets as ipw
 
+        self._showing = 0
         self.start = controls.button("Start", "play", "primary", "start this recipe", on_click=do.start)
         self.pause = controls.button("Pause", "pause", tooltip="pause; the model stays loaded", on_click=do.pause)
         self.step = controls.button("Step", "step-forward", tooltip="take one step", on_click=do.step)
@@ -93,8 +95,8 @@ class Controls:
         self.every = controls.dropdown("Evaluate every", _intervals(view), view.evaluate_every)
         self.apply = controls.button("Apply at next step", on_click=do.apply)
         self.apply.layout.width = "100%"
-        self.rate.observe(lambda change: do.want("learning_rate", two_digits(change["new"])), "value")
-        self.every.observe(lambda change: do.want("evaluate_every", change["new"]), "value")
+        self._heard(self.rate, lambda value: do.want("learning_rate", two_digits(value)))
+        self._heard(self.every, lambda value: do.want("evaluate_every", value))
 
         self.fork_step = controls.slider("Fork from step", max(1, view.checkpoint), 1, max(2, view.step))
         self.fork_rate = controls.slider("Learning rate peak of the fork", rate, *span, log=True, form=".1e")
@@ -103,12 +105,12 @@ class Controls:
         self.fork_group.layout.display = "none"
 
         self.search = controls.text("Search runs", placeholder="name, recipe or note")
-        self.search.observe(lambda change: do.search(change["new"]), "value")
+        self._heard(self.search, do.search)
         self.list = RunList(on_pick=do.pick, on_overlay=do.overlay)
         self.note = controls.textarea("Note on this run", view.note, rows=2, continuous_update=False)
-        self.note.observe(lambda change: do.note(change["new"]), "value")
+        self._heard(self.note, do.note)
         self.smoothing = controls.slider("Line averaged over, steps", view.smoothing, 1, 200)
-        self.smoothing.observe(lambda change: do.smooth(change["new"]), "value")
+        self._heard(self.smoothing, do.smooth)
         self.difference_title, self.difference = controls.heading(""), controls.html("")
         self.difference_group = controls.group("", self.difference_title, self.difference)
         self.column = [self.fork_group, controls.group("Change while it runs", self.rate, self.every, self.apply),
@@ -116,7 +118,7 @@ class Controls:
 
         self.log = controls.html("")
         self.prompt = controls.dropdown("Prompt", view.prompts or [""], view.prompt or None)
-        self.prompt.observe(lambda change: do.prompt(change["new"]), "value")
+        self._heard(self.prompt, do.prompt)
         self.samples = controls.html("", "wb-samples")
         self.question = controls.text("Ask the model as it is now", placeholder="Who bakes bread?")
         self.ask = controls.button("Ask", tooltip="let the model answer, between two steps or while paused", on_click=lambda: do.ask(self.question.value))
@@ -130,7 +132,19 @@ class Controls:
     def _toggle_fork(self) -> None:
         self.fork_group.layout.display = "" if self.fork_group.layout.display == "none" else "none"
 
+    def _heard(self, widget: Any, call: Callable[[Any], object]) -> None:
+        """Calls `call(value)` for what a person sets, not for what `show` sets."""
+        widget.observe(lambda change: None if self._showing == threading.get_ident() else call(change["new"]), "value")
+
     def show(self, view: View) -> None:
+        """Brings every widget up to date; from any thread, one at a time."""
+        self._showing = threading.get_ident()
+        try:
+            self._show(view)
+        finally:
+            self._showing = 0
+
+    def _show(self, view: View) -> None:
         can = view.can
         for name in ("start", "pause", "step", "stop", "fork", "apply", "ask", "note"):
             getattr(self, name).disabled = not can[name]

@@ -62,18 +62,21 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
         healthy = [saved.step for saved in history.checkpoints if saved.step < since]
         remedy = f"fork from step {number(healthy[-1])} with a lower learning rate" if healthy else "stop it and start again with a lower learning rate"
         return f"{here}the loss is not a number since step {number(since)}; {remedy}."
-    average = curves.average(span)
-    fine = np.isfinite(average)
-    step, value = curves.step[fine], average[fine]
-    low = int(np.argmin(value))
-    if len(value) - low > 2 * span and value[-1] > value[low] + max(0.1, 0.25 * abs(value[low])):
-        return (f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
-                f"a lower learning rate may bring it back.")
+    fine = np.isfinite(curves.loss)
+    step, value, raw = curves.step[fine], curves.average(span)[fine], curves.loss[fine]
+    low, window = int(np.argmin(value)), int(max(2 * span, 20))
+    if len(value) - low > window:
+        best, now = raw[max(0, low - window):low + 1], raw[-window:]
+        # Batches differ: only a typical loss of now that few of the best steps had, and well above their mean, is a climb.
+        if np.median(now) > np.quantile(best, 0.9) and now.mean() > 1.25 * best.mean() + 0.1:
+            return (f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
+                    f"a lower learning rate may bring it back.")
     held = curves.heldout
     if len(held) >= 4:
         best = int(np.argmin(held))
         then = np.interp(curves.heldout_step[best], step, value)
-        if len(held) - best > 2 and held[-1] > held[best] * 1.03 and held[-1] > held[-2] and value[-1] < then:
+        rise = min(held[-2:]) - held[best]
+        if len(held) - best > 2 and rise > max(0.03 * held[best], 0.02) and value[-1] < then:
             return (f"{here}held-out loss has risen from {number(held[best], 3)} at step {number(curves.heldout_step[best])} to {number(held[-1], 3)} while "
                     f"training loss falls: it learns the rows by heart.")
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import threading
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from tests.widgets.fakes import FakeEngine, FakeRun, StillPump, prepared, steps, trace, words
 from widgets.frame import static
 from widgets.frame.selection import Selection
-from widgets.run_curves import value_words
+from widgets.run_curves import curves_of, value_words
 from widgets.run_list import matching, rows_of
 from widgets.run_monitor import RunMonitor
 from widgets.run_monitor_controls import View, samples_html
-from widgets.run_words import duration, queue_words
+from widgets.run_words import duration, queue_words, trouble
 from workbench.journal import events as ev
+from workbench.journal.history import History
 from workbench.recipes import Recipe
 from workbench.runs.status import Status
 
@@ -78,6 +80,19 @@ def test_sentence_warns_of_a_climbing_loss(run: FakeRun, engine: FakeEngine) -> 
     assert kind == "warn" and text.startswith("Step 100 of 200: the training loss has climbed from 1.5") and "lower learning rate" in text
 
 
+def test_batches_that_differ_are_no_alarm(tmp_path: Path) -> None:
+    noise = random.Random(0)
+    run = FakeRun(tmp_path / "a", Recipe(steps=400)).write(prepared(steps=400), *steps(1, 300, lambda step: 3 / step + noise.uniform(0.0, 0.25)),
+                                                          *(ev.Evaluated(step=step, loss=0.06 + noise.uniform(0, 0.01)) for step in range(20, 301, 20)))
+    for step in range(40, 300, 10):
+        seen = History(run.folder)
+        for line in (run.folder / "journal.jsonl").read_bytes().splitlines():
+            event = ev.decode(line)
+            if getattr(event, "step", 0) <= step:
+                seen.apply(event)
+        assert trouble(seen, curves_of(seen, "a"), 8) == ""
+
+
 def test_sentence_warns_of_rows_learned_by_heart(run: FakeRun, engine: FakeEngine) -> None:
     run.write(*(ev.Evaluated(step=step, loss=loss) for step, loss in ((35, 1.8), (45, 1.9), (55, 2.0))))
     kind, text = sentence(run, engine)
@@ -108,6 +123,7 @@ def test_recipe_before_its_start_starts_nothing(engine: FakeEngine) -> None:
 
 def test_code_of_a_run_gives_the_same_monitor(run: FakeRun, engine: FakeEngine) -> None:
     monitor = RunMonitor(run, engine=engine, smoothing=7, prompt="Who bakes?")
+    assert monitor.state.runs == str(run.folder.parent)
     found: dict = {}
     exec(monitor.code(), found)
     assert found["run"].folder == run.folder and found["monitor"].state_json() == monitor.state_json()
@@ -294,6 +310,7 @@ def test_new_points_are_appended_and_marks_redraw(run: FakeRun, engine: FakeEngi
     monitor._refreshed_at = 0.0
     run.write(ev.Changed(step=70, field="learning_rate", old=1e-4, new=2e-4), *steps(71, 72, rate=2e-4))
     monitor._tick()
+    assert monitor.state.prompt == "" and monitor.made.prompt.value == "Who bakes?"  # what the panel shows is not what a person picked
     now = monitor.live.figures["narrow"]
     assert "lr 1e-4 → 2e-4" in words(now)
     whole = RunMonitor(run, engine=engine).figure("narrow")
