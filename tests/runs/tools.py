@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -53,7 +54,9 @@ def here(recipe: wb.Recipe, runs: Path, name: str = "here") -> Run:
     """Train in this process, in a queue of its own."""
     folder = prepare(recipe, runs, name)
     train_here(folder)
-    return Run(folder)
+    run = Run(folder)
+    run.history.refresh()
+    return run
 
 
 def train_here(folder: Path) -> str:
@@ -63,7 +66,7 @@ def train_here(folder: Path) -> str:
 
     torch.set_num_threads(1)
     before = os.environ["WORKBENCH_QUEUE"]
-    os.environ["WORKBENCH_QUEUE"] = str(folder / "queue")
+    os.environ["WORKBENCH_QUEUE"] = tempfile.mkdtemp(dir=folder.parent)  # a ticket lasts as long as its process, and this one goes on
     try:
         return Session(folder).train()
     finally:
