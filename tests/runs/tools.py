@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -94,3 +95,8 @@ def losses(run: Run) -> list[float]:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file under `folder`."""
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def environment() -> dict[str, str]:
+    """For a process that shall find this repository's packages wherever it runs."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}

@@ -12,13 +12,16 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from workbench.errors import WorkbenchError
 from workbench.journal import events as ev
 from workbench.training.session import Session
 
+HANDOVER_S = 10.0
 RESERVE_BYTES = 1 << 16
 """Kept in the run folder so that on a full disk the last word can still be written."""
 
@@ -60,9 +63,7 @@ def standby() -> Path | None:
 def run(folder: Path) -> int:
     """Train the run in `folder` to its end; the process's exit status: 0 finished or stopped, 1 failed, 3 another worker has it."""
     lock = open(folder / "worker.lock", "w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(lock):
         print("Another worker has this run.", file=sys.stderr)
         return 3
     reserve = folder / ".reserve"
@@ -85,6 +86,19 @@ def run(folder: Path) -> int:
         _print_traceback()
         session.end(_told_of(error, session.step))
     return 1
+
+
+def _locked(lock: TextIO) -> bool:
+    """Take the lock; a worker that has said its last word may hold it for the moment its process takes to end."""
+    deadline = time.monotonic() + HANDOVER_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 def _print_traceback() -> None:
