@@ -26,6 +26,7 @@ recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8
 parent = wb.start(recipe, runs="runs", name="town-lora8")
 parent.wait(1800)
 run = parent.fork(step={quarter}, learning_rate=2e-3, name="town-lora8-lr2e-3")
+run.wait(1800, until={quarter} + 1)
 waiting = wb.start(recipe.replace(method=wb.LoRA(rank=64)), runs="runs", name="town-lora64")
 RunMonitor(run, runs="runs")"""
 

@@ -139,12 +139,12 @@ def _loss_lines(sheet: Sheet, plot: Plot, this: RunCurves, average: np.ndarray) 
         if mark.fork and len(near):
             sheet.add(plot.axis, x=[mark.step], y=[float(average[near[-1]])], mode="markers", uid="fork", name="fork", hoverinfo="skip",
                       marker=dict(size=10, symbol="diamond", color=ink("blue"), line=dict(color=ink("surface"), width=1.5), opacity=1))
-    labels = []
+    labels, there = [], np.flatnonzero(np.isfinite(average))
+    end = float(max([*this.step[-1:], *this.heldout_step[-1:]], default=0.0))  # both stand after the last step, where they cover no line
     if len(this.heldout):
-        labels.append(dict(x=float(this.heldout_step[-1]), y=float(this.heldout[-1]), text="held out", colour="blue-text", dx=10))
-    there = np.flatnonzero(np.isfinite(average))
+        labels.append(dict(x=end, y=float(this.heldout[-1]), text="held out", colour="blue-text", dx=10))
     if len(there):
-        labels.append(dict(x=float(this.step[there[-1]]), y=float(average[there[-1]]), text="train", colour="blue-text", dx=10))
+        labels.append(dict(x=end, y=float(average[there[-1]]), text="train", colour="blue-text", dx=10))
     return labels
 
 
