@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.conftest import lab  # noqa: F401 - the fixture
+
 RESULTS = Path(__file__).resolve().parents[2] / "build" / "bench.jsonl"
 
 
