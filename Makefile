@@ -10,6 +10,8 @@ TOUR := notebooks/00_tour.ipynb
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
+# Threads of the notebook's own torch sleep while they wait, so that they do not take the cores from the run they watch.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test lessons bench install install-test chromium clean help
 help:
