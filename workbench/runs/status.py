@@ -32,12 +32,15 @@ class Status(str):
 
 
 def living_pid(folder: Path, history: History) -> int | None:
-    """The process that has the run now: the one the journal names, or one that was started and has not written yet."""
-    started = history.started
-    if started and processes.alive(started.pid, started.created):
-        return started.pid
+    """The process that has the run now: the last one that was started, or the one the journal names.
+
+    In that order: after a resume the old process may live on for the moment it takes to end.
+    """
     worker = processes.worker_of(folder)
-    return worker["pid"] if worker and processes.alive(worker["pid"], worker["created"]) else None
+    if worker and processes.alive(worker["pid"], worker["created"]):
+        return worker["pid"]
+    started = history.started
+    return started.pid if started and processes.alive(started.pid, started.created) else None
 
 
 def status_of(folder: Path, history: History) -> Status:

@@ -1,0 +1,103 @@
+"""The command line as a person meets it: exit status, the last line of output, plain lines without a terminal, one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import workbench as wb
+from tests.runs import tools
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "workbench", *arguments], capture_output=True, text=True, env=tools.environment())
+
+
+def training(real_data, folder: Path, *more: str) -> list[str]:
+    return ["train", "--model", str(real_data / "stories260k"), "--data", tools.file_of_rows(folder, 60), "--batch-size", "4", "--max-length", "128",
+            "--runs", str(folder / "runs"), *more]
+
+
+@pytest.fixture(scope="module")
+def trained(real_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    return command(*training(real_data, folder, "--method", "lora", "--rank", "3", "--steps", "10", "--learning-rate", "0.004", "--schedule", "linear", "--name", "mine"))
+
+
+def test_train_ends_with_the_run_folder_and_status_zero(trained):
+    assert trained.returncode == 0, trained.stderr
+    run = wb.attach(trained.stdout.splitlines()[-1])
+    assert trained.stdout.count("\n") == 1 and run.status == "finished" and run.folder.name.endswith("mine")
+    assert run.recipe.method == wb.LoRA(rank=3) and (run.recipe.steps, run.recipe.learning_rate, run.recipe.schedule) == (10, 0.004, "linear")
+    assert len(tools.losses(run)) == 10
+
+
+def test_without_a_terminal_it_prints_plain_lines(trained):
+    run = wb.attach(trained.stdout.strip())
+    assert "\r" not in trained.stderr and "\x1b" not in trained.stderr
+    assert f"step 10 of 10  loss {tools.losses(run)[-1]:.4f}" in trained.stderr.splitlines()
+    assert any(line.startswith("step 10  held-out loss") for line in trained.stderr.splitlines())
+    assert "no chat template" in trained.stderr and trained.stderr.splitlines()[-1].startswith("Finished at step 10 of 10")
+
+
+def test_runs_lists_what_is_there(trained):
+    folder = Path(trained.stdout.strip())
+    listed = command("runs", str(folder.parent))
+    assert listed.returncode == 0 and folder.name in listed.stdout and "finished" in listed.stdout and len(listed.stdout.splitlines()) == 2
+    empty = command("runs", str(folder / "nothing"))
+    assert empty.returncode == 0 and empty.stdout == "" and "No runs" in empty.stderr
+
+
+def test_replay_of_an_honest_run_exits_zero(trained):
+    done = command("replay", trained.stdout.strip())
+    assert done.returncode == 0 and "All 10 losses are the same" in done.stderr and Path(done.stdout.strip()).name.endswith("mine-replay")
+
+
+@pytest.mark.parametrize(("arguments", "word"), [
+    (["--steps", "0"], "steps is 0"), (["--steps", "many"], "many"), (["--learning-rate", "7"], "learning_rate"), (["--objective", "dpo"], "objective"), (["--rank", "0"], "rank"),
+    (["--method", "full", "--rank", "4"], "--rank belongs to --method lora"), (["--method", "magic"], "magic"), (["--model", "/no/such"], "/no/such"),
+    (["--data", "/no/such.jsonl"], "/no/such.jsonl"), (["--heldout", "1.5"], "heldout"), (["--speed", "9"], "--speed"), (["--runs", "/proc/nothing"], "/proc/nothing")])
+def test_bad_arguments_give_one_sentence_and_status_one(real_data, tmp_path, arguments, word):
+    from workbench.__main__ import main
+
+    import contextlib
+    import io
+
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        try:
+            status = main(training(real_data, tmp_path, *arguments))
+        except SystemExit as error:
+            status = error.code
+    assert status == 1 and word in told.getvalue() and len(told.getvalue().strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("arguments", [["replay", "/no/such/run"], ["runs"], []])
+def test_the_other_commands_refuse_in_one_line_too(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command(*arguments)
+    assert len(done.stderr.strip().splitlines()) == 1 and (done.returncode == 0) == (arguments == ["runs"])
+
+
+def test_a_run_that_fails_has_status_one_and_says_why(real_data, tmp_path):
+    done = command(*training(real_data, tmp_path, "--max-length", "16", "--steps", "3"))
+    assert done.returncode == 1 and "have no token to train on" in done.stderr and "Raise max_length" in done.stderr
+    assert wb.attach(done.stdout.strip()).status == "failed"
+
+
+def test_interrupted_it_stops_the_run_and_keeps_what_was_learned(real_data, tmp_path):
+    child = subprocess.Popen([sys.executable, "-m", "workbench", *training(real_data, tmp_path, "--steps", "5000")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env=tools.environment())
+    folder = tools.until(lambda: list((tmp_path / "runs").glob("*/journal.jsonl")), what="the run").pop().parent
+    run = wb.attach(folder)
+    run.wait(60, until=3)
+    os.kill(child.pid, signal.SIGINT)
+    out, told = child.communicate(timeout=60)
+    assert child.returncode == 1 and out.strip() == str(folder) and "Stopping after this step" in told
+    assert run.status == "stopped" and (folder / "result" / "adapter_model.safetensors").exists()
