@@ -119,6 +119,19 @@ def test_whole_figures_are_sent_as_what_differs(pump: Pump) -> None:
     assert page.version == 1  # nothing differs, nothing is sent
 
 
+def test_gaps_and_foreign_arrays_count_as_the_same_numbers(pump: Pump) -> None:
+    x, y = np.arange(6.0), np.array([1.0, np.nan, 3.0, 4.0, np.nan, 6.0])
+    figure = LiveFigure({"data": [dict(x=x, y=y, uid="loss")], "layout": {}}, pump=pump)
+    page = Page(figure)
+    strided = np.repeat(np.append(y, 7.0), 2)[::2]
+    figure.set_figures({"data": [dict(x=list(range(7)), y=strided, uid="loss")], "layout": {}})
+    page.wait(lambda: page.version == 1)
+    assert page.messages[-1]["moved"] == [["extend", "loss", 1]]
+    figure.set_figures({"data": [dict(x=list(range(7)), y=[1.0, np.nan, 3.5, 4.0, np.nan, 6.0, 7.0], uid="loss")], "layout": {}})
+    page.wait(lambda: page.version == 2)
+    assert page.messages[-1]["moved"] == [["replace", "loss", 7]]
+
+
 def test_other_traces_replace_the_old_ones(pump: Pump) -> None:
     figure = LiveFigure(loss_figure(50), pump=pump)
     page = Page(figure)
