@@ -2,8 +2,9 @@
 
     python tools/readme_screenshot.py [--output docs/run_monitor.png] [--steps 400]
 
-Needs what the browser tests need, and some minutes of training. A town model is tuned, forked at a quarter of its steps with another learning rate, and a third run
-waits for the device; the picture is taken while the fork trains. Fails where the picture is over 300 KB or a word in it is cut off.
+Needs what the browser tests need, and some minutes of training. A town model is tuned, forked at a quarter of its steps with another
+learning rate, and a third run waits for the device; the picture is taken while the fork trains. Fails where the picture is over 300 KB or a
+word in it is cut off.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ WIDTH_PX = 1200
 
 BEGIN = """import workbench as wb
 from widgets import RunMonitor
-recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=4e-4, steps={steps}, batch_size=4, evaluate_every={often},
-                   checkpoint_every={often}, sample_prompts=1, heldout=0.1)
+recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=4e-4, steps={steps},
+                   batch_size=4, evaluate_every={often}, checkpoint_every={often}, sample_prompts=1, heldout=0.1)
 parent = wb.start(recipe, runs="runs", name="town-lora8")
 parent.wait(1800)
 run = parent.fork(step={quarter}, learning_rate=2e-3, name="town-lora8-lr2e-3")

@@ -1,4 +1,5 @@
-"""What a person does in the run monitor: each thing noted at once and done by a thread, so that no click waits for a disk, a worker or a model.
+"""What a person does in the run monitor: each thing noted at once and done by a thread, so that no click waits for a disk, a worker or a
+model.
 
 What goes wrong is said beside the control that asked for it. Knows the monitor it belongs to; makes no widget.
 """

@@ -14,8 +14,17 @@ import numpy as np
 from widgets.frame.sheet import number
 from workbench.journal.history import History
 
-SHORT = {"learning_rate": "lr", "evaluate_every": "evaluate every", "max_grad_norm": "clip", "batch_size": "batch", "max_length": "max length",
-         "method.rank": "rank", "method.alpha": "alpha", "checkpoint_every": "checkpoint every", "warmup_steps": "warm-up"}
+SHORT = {
+    "learning_rate": "lr",
+    "evaluate_every": "evaluate every",
+    "max_grad_norm": "clip",
+    "batch_size": "batch",
+    "max_length": "max length",
+    "method.rank": "rank",
+    "method.alpha": "alpha",
+    "checkpoint_every": "checkpoint every",
+    "warmup_steps": "warm-up",
+}
 """Names of settings as marks and tables show them; others lose their underscores."""
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d{6}-(?=.)")
 
@@ -122,10 +131,17 @@ def curves_of(history: History, name: str, *, clip: float | None = None, shape: 
     if shape and peak and history.steps and history.step < history.steps:
         rest_step = np.unique(np.linspace(history.step, history.steps, 60).round())
         rest_rate = np.array([peak * shape(int(s)) for s in rest_step])
-    return RunCurves(name=name, steps=history.steps, **{key: columns[key] for key in ("step", "loss", "learning_rate", "grad_norm", "tokens_per_s",
-                                                                                  "memory_gib")},
-                     heldout_step=np.array([s for s, _ in known], float), heldout=np.array([v for _, v in known], float),
-                     marks=marks_of(history, fork_changes), clip=clip, rest_step=rest_step, rest_rate=rest_rate)
+    return RunCurves(
+        name=name,
+        steps=history.steps,
+        **{key: columns[key] for key in ("step", "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_gib")},
+        heldout_step=np.array([s for s, _ in known], float),
+        heldout=np.array([v for _, v in known], float),
+        marks=marks_of(history, fork_changes),
+        clip=clip,
+        rest_step=rest_step,
+        rest_rate=rest_rate,
+    )
 
 
 def marks_of(history: History, fork_changes: Sequence[tuple[str, Any, Any]] = ()) -> list[Mark]:

@@ -18,8 +18,8 @@ from widgets.run_curves import short_name
 def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """Rows of the list, forks below their parents, from the records of `workbench.list_runs` (newest first).
 
-    Each row: id (folder), name, shown (a fork's name without what it shares with its parent's), depth, status, step, loss (words), title, words (lower case, what search looks through).
-    `recipes` are the texts of the recipes by folder.
+    Each row: id (folder), name, shown (a fork's name without what it shares with its parent's), depth, status, step, loss (words), title,
+    words (lower case, what search looks through). `recipes` are the texts of the recipes by folder.
     """
     records = {str(record["folder"]): record for record in runs}
     by_name = {Path(folder).name: folder for folder in records}
@@ -41,9 +41,19 @@ def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = Non
         shared = above if depth and len(name) > len(above) and name.startswith(above) else ""
         waits = status == "queued"
         said = "\n".join(part for part in (f"{record['name']}: {status}", record.get("sentence") or "", note) if part)
-        rows.append(dict(id=folder, name=name, shown="…" + name[len(shared):].lstrip("-") if shared else name, depth=min(depth, 6), status=status, step="waits" if waits else number(_known(record.get("step")) or 0),
-                         loss="—" if loss is None else number(loss, 3), title=said,
-                         words=" ".join((str(record["name"]), status, note, (recipes or {}).get(folder, ""))).lower()))
+        rows.append(
+            dict(
+                id=folder,
+                name=name,
+                shown="…" + name[len(shared) :].lstrip("-") if shared else name,
+                depth=min(depth, 6),
+                status=status,
+                step="waits" if waits else number(_known(record.get("step")) or 0),
+                loss="—" if loss is None else number(loss, 3),
+                title=said,
+                words=" ".join((str(record["name"]), status, note, (recipes or {}).get(folder, ""))).lower(),
+            )
+        )
         for child in children.get(folder, ()):
             walk(child, depth + 1, name)
 

@@ -1,12 +1,11 @@
 """Panel 7, the run monitor: is this run learning, and what did each change do?
 
-`RunMonitor(recipe)` shows a run before it starts, `RunMonitor(run)` one that goes or went: its curves, its control, the runs beside it. Figures are computed
-in `run_monitor_figure.py`, words in `run_words.py`, widgets made in `run_monitor_controls.py`; here they are joined and kept up to date. What a person does
-is only noted down and done by a thread, so no cell and no click waits for a disk or a model.
+`RunMonitor(recipe)` shows a run before it starts, `RunMonitor(run)` one that goes or went: its curves, its control, the runs beside it.
+Figures are computed in `run_monitor_figure.py`, words in `run_words.py`, widgets made in `run_monitor_controls.py`; here they are joined
+and kept up to date. What a person does is only noted down and done by a thread, so no cell and no click waits for a disk or a model.
 """
 
 import time
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +16,14 @@ from widgets import run_words
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
 from widgets.frame.selection import Selection
-from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.run_actions import Actions
-from widgets.run_curves import Average, Overlay, RunCurves, automatic_span, field_words, short_name, value_words
+from widgets.run_curves import Average, Overlay, RunCurves, automatic_span, short_name
 from widgets.run_list import matching, rows_of
 from widgets.run_monitor_controls import Controls, View, samples_html
 from widgets.run_monitor_figure import figure
-from widgets.run_reading import DONE, LIVING, by_recipe, curves_for, differences, interval_now, near, rate_now, recipe_of, text_of
+from widgets.run_reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, interval_now, near, rate_now, recipe_of,
+                                 text_of)
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
 
@@ -33,57 +32,43 @@ SOON_S, LATER_S = 0.4, 1.0
 """Whole figures are computed again at most so often: after something structural (a mark, an evaluation), and for more points."""
 
 
-@dataclass(slots=True)
-class State:
-    """What makes this monitor this one; JSON round trip by `state_json`."""
-
-    run: str = ""
-    """Folder of the run shown, "" before a start."""
-    runs: str = "runs"
-    recipe: dict | None = None
-    overlays: tuple[str, ...] = ()
-    """Folders of the runs laid over the loss."""
-    pending: dict = field(default_factory=dict)
-    """What the sliders say and was not applied: learning_rate, evaluate_every."""
-    smoothing: int = 0
-    """Steps the line is averaged over; 0 chooses by the length of the run."""
-    prompt: str = ""
-    """Whose samples are shown; "" for the first."""
-
-
-@dataclass(slots=True)
-class Taken:
-    """One look at everything that is drawn, so that figure, sentence and tables agree."""
-
-    run: Any
-    status: str
-    curves: RunCurves
-    overlays: list[Overlay]
-    parent: RunCurves | None
-    span: int
-    shape: tuple = ()
-    """What, when it changes, needs a whole new figure or new tables."""
-
-
 class RunMonitor(Panel):
     """`RunMonitor(recipe)`, `RunMonitor(run)` or `RunMonitor("runs/...")`. Nothing starts until Start is pressed.
 
     `runs` is the folder of the runs listed and of a run started here: "runs", or the one the run lies in.
-    `overlays` are folders of runs to lay over the loss; runs that differ only by seed become one band. `selection` shared between panels makes a run picked
-    in one the run of all. Raises `WorkbenchError` where a folder is no run. `monitor.run` is the run shown now, None before the start.
+    `overlays` are folders of runs to lay over the loss; runs that differ only by seed become one band. `selection` shared between panels
+    makes a run picked in one the run of all. Raises `WorkbenchError` where a folder is no run. `monitor.run` is the run shown now, None
+    before the start.
     """
 
     title = "Run monitor"
     question = "is this run learning, and what did each change do?"
     help_text: ClassVar[str] = (
-        "Loss is the mean negative log-likelihood of a trained token, in nats. The pale line is each step's, the strong one their exponential average; rings are "
-        "held-out rows that the run never trains on. A dotted vertical is something you changed: compare the slope on either side of it. The gradient norm is "
-        "measured before clipping. A change made here is applied between two steps and written into the run's journal, so it can be replayed.")
+        "Loss is the mean negative log-likelihood of a trained token, in nats. The pale line is each step's, the strong one their "
+        "exponential average; rings are held-out rows that the run never trains on. A dotted vertical is something you changed: compare "
+        "the slope on either side of it. The gradient norm is measured before clipping. A change made here is applied between two steps "
+        "and written into the run's journal, so it can be replayed."
+    )
     State = State
 
-    def __init__(self, recipe_or_run: Any = None, runs: str | Path | None = None, *, overlays: tuple[str, ...] = (), smoothing: int = 0, prompt: str = "",
-                 state: State | None = None, selection: Selection | None = None, engine: Any = None, pump: Pump | None = None):
-        super().__init__(state or State(runs=str(runs or "runs"), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt), selection)
+    def __init__(
+        self,
+        recipe_or_run: Any = None,
+        runs: str | Path | None = None,
+        *,
+        overlays: tuple[str, ...] = (),
+        smoothing: int = 0,
+        prompt: str = "",
+        state: State | None = None,
+        selection: Selection | None = None,
+        engine: Any = None,
+        pump: Pump | None = None,
+    ):
+        super().__init__(
+            state
+            or State(runs=str(runs or "runs"), overlays=tuple(str(folder) for folder in overlays), smoothing=smoothing, prompt=prompt),
+            selection,
+        )
         if engine is None:
             import workbench as engine
         self.engine, self._pump = engine, pump
@@ -115,19 +100,25 @@ class RunMonitor(Panel):
 
     def figure(self, width: str = "wide") -> dict:
         taken = self._take()
-        return figure(taken.curves, taken.overlays, width, taken.span, self._empty(taken))
+        empty = run_words.empty_words(taken.status, taken.run is not None, self.recipe)
+        return figure(taken.curves, taken.overlays, width, taken.span, empty)
 
     def summary(self) -> Sentence:
         taken = self._take()
         if taken.run is None:
-            return Sentence("idle", "Nothing has run yet: " + self._empty(taken)[1] if self.recipe else "Nothing to show yet: no run picked.")
+            nothing = run_words.empty_words("", False, self.recipe)[1]
+            return Sentence("idle", f"Nothing has run yet: {nothing}" if self.recipe else "Nothing to show yet: no run picked.")
         return run_words.summary(taken.status, taken.run.history, taken.curves, taken.span, taken.parent)
 
     def code(self) -> str:
         if self.run is None:
             return run_words.recipe_code(self.recipe or Recipe(), Recipe(), self.state.runs)
-        return run_words.run_code(self.state.run, self.state.runs, self.run.history,
-                                  dict(overlays=self.state.overlays, smoothing=self.state.smoothing, prompt=self.state.prompt, pending=self.state.pending))
+        return run_words.run_code(
+            self.state.run,
+            self.state.runs,
+            self.run.history,
+            dict(overlays=self.state.overlays, smoothing=self.state.smoothing, prompt=self.state.prompt, pending=self.state.pending),
+        )
 
     def extra_html(self) -> str:
         view = self._view(self._take())
@@ -150,7 +141,11 @@ class RunMonitor(Panel):
         curves = curves_for(run, parent)
         if status in DONE:  # nothing more will come: the axis ends where the run did
             curves.steps, curves.rest_step, curves.rest_rate = None, np.empty(0), np.empty(0)
-        chosen = [other for other in map(self._other, self.state.overlays) if other is not None and other.folder not in (run.folder, parent and parent.folder)]
+        chosen = [
+            other
+            for other in map(self._other, self.state.overlays)
+            if other is not None and other.folder not in (run.folder, parent and parent.folder)
+        ]
         overlays = [Overlay(label=short_name(parent.name), runs=[curves_for(parent)], parent=True)] if parent else []
         for alike in by_recipe(chosen):
             overlays.append(Overlay(label=short_name(alike[0].name), runs=[curves_for(other) for other in alike]))
@@ -170,45 +165,46 @@ class RunMonitor(Panel):
             other.history.refresh()
         return other
 
-    def _empty(self, taken: Taken) -> tuple[str, str]:
-        if taken.run is None and self.recipe is None:
-            return "No run picked", "Give a recipe or a run, or pick one from the list."
-        if taken.run is None:
-            recipe = self.recipe
-            length = f"{number(recipe.steps)} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
-            rows = recipe.data if isinstance(recipe.data, str) else "the rows given"
-            method = type(recipe.method).__name__ + (f" of rank {recipe.method.rank}" if hasattr(recipe.method, "rank") else "")
-            return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length} with {method}."
-        headline = {"queued": "Waiting for the device", "starting": "Starting", "failed": "Failed", "died": "Died"}.get(taken.status, "No step yet")
-        return headline, "The first points appear with the first steps."
-
     def _view(self, taken: Taken) -> View:
         run = taken.run
         if run is None:
             recipe = self.recipe
-            return View(has_recipe=recipe is not None, steps=recipe.steps if recipe else None, learning_rate=recipe.learning_rate if recipe else None,
-                        evaluate_every=recipe.evaluate_every if recipe else None, overlays=list(self.state.overlays), smoothing=taken.span,
-                        progress=("not started", "", "", 0.0))
+            return View(
+                has_recipe=recipe is not None,
+                steps=recipe.steps if recipe else None,
+                learning_rate=recipe.learning_rate if recipe else None,
+                evaluate_every=recipe.evaluate_every if recipe else None,
+                overlays=list(self.state.overlays),
+                smoothing=taken.span,
+                progress=("not started", "", "", 0.0),
+            )
         history, recipe = run.history, recipe_of(run)
         prompts = list(dict.fromkeys(sample.prompt for sample in history.samples))
         prompt = self.state.prompt if self.state.prompt in prompts else prompts[0] if prompts else ""
-        against = next(iter(taken.overlays), None)
-        other = self._against(taken)
-        rows = [(field_words(name), value_words(there), value_words(here)) for name, there, here in differences(other, run)] if other else []
-        kind = "its parent " if against and against.parent else ""
-        title = f"Recipe, against {kind}{against.label}" if other and against else ""
-        if title and not rows:
-            rows = [("the same in everything", "", "")]
-        return View(status=str(taken.status), read_only=run.read_only, has_recipe=recipe is not None, step=history.step, steps=history.steps,
-                    checkpoint=history.checkpoints[-1].step if history.checkpoints else 0, progress=run_words.progress(taken.status, history),
-                    learning_rate=rate_now(run), evaluate_every=interval_now(run), pending=self.state.pending, difference_title=title, difference=rows,
-                    prompts=prompts, prompt=prompt, samples=[sample for sample in history.samples if sample.prompt == prompt], note=run.note,
-                    run=str(run.folder), overlays=list(self.state.overlays), log_tail=getattr(taken.status, "log_tail", ""), smoothing=taken.span)
-
-    def _against(self, taken: Taken) -> Any:
-        """The run whose recipe this one is compared with: its parent, or the first laid over it."""
-        folders = ([taken.run.parent] if taken.run.parent else []) + list(self.state.overlays)
-        return next((other for other in map(self._other, folders) if other is not None and recipe_of(other) is not None and recipe_of(taken.run) is not None), None)
+        others = [self._other(folder) for folder in (run.parent, *self.state.overlays) if folder]
+        title, rows = compared(run, [other for other in others if other is not None])
+        return View(
+            status=str(taken.status),
+            read_only=run.read_only,
+            has_recipe=recipe is not None,
+            step=history.step,
+            steps=history.steps,
+            checkpoint=history.checkpoints[-1].step if history.checkpoints else 0,
+            progress=run_words.progress(taken.status, history),
+            learning_rate=rate_now(run),
+            evaluate_every=interval_now(run),
+            pending=self.state.pending,
+            difference_title=title,
+            difference=rows,
+            prompts=prompts,
+            prompt=prompt,
+            samples=[sample for sample in history.samples if sample.prompt == prompt],
+            note=run.note,
+            run=str(run.folder),
+            overlays=list(self.state.overlays),
+            log_tail=getattr(taken.status, "log_tail", ""),
+            smoothing=taken.span,
+        )
 
     # ---- the live widget
 
@@ -275,8 +271,19 @@ class RunMonitor(Panel):
     def _shape_of(self, run: Any, status: str) -> tuple:
         history = run.history
         others = tuple(len(other.history.columns["step"]) for other in self._others.values() if other is not None)
-        return (str(run.folder), history.generation, history.steps, str(status), len(history.changes), len(history.evaluations), len(history.samples),
-                len(history.resumptions), len(history.refusals), history.queued, others)
+        return (
+            str(run.folder),
+            history.generation,
+            history.steps,
+            str(status),
+            len(history.changes),
+            len(history.evaluations),
+            len(history.samples),
+            len(history.resumptions),
+            len(history.refusals),
+            history.queued,
+            others,
+        )
 
     def _tick(self) -> None:
         """Called by the pump: read what is new and show it, points at once, the rest when it is due."""
@@ -306,8 +313,14 @@ class RunMonitor(Panel):
         columns, start = run.history.metrics(), self._sent
         step, loss = columns["step"][start:], columns["loss"][start:]
         self._sent += len(step)
-        values = {"raw": loss, "train": self._average.extend(loss), "rate": [value * self._scale for value in columns["learning_rate"][start:]],
-                  "grad": columns["grad_norm"][start:], "speed": columns["tokens_per_s"][start:], "memory": columns["memory_gib"][start:]}
+        values = {
+            "raw": loss,
+            "train": self._average.extend(loss),
+            "rate": [value * self._scale for value in columns["learning_rate"][start:]],
+            "grad": columns["grad_norm"][start:],
+            "speed": columns["tokens_per_s"][start:],
+            "memory": columns["memory_gib"][start:],
+        }
         self._live.extend({uid: (step, y) for uid, y in values.items()})
         self.made.progress.show(*run_words.progress(self.status, run.history))
 

@@ -1,7 +1,8 @@
-"""The run monitor's widgets: control bar, the column beside the figure, the samples below it. They show a `View` and report what a person did.
+"""The run monitor's widgets: control bar, the column beside the figure, the samples below it. They show a `View` and report what a person
+did.
 
-A `View` is everything they show, as plain values; `show` sends what differs. Handlers here only call the functions they were given, which enqueue.
-Everything a run or a model wrote is shown as text.
+A `View` is everything they show, as plain values; `show` sends what differs. Handlers here only call the functions they were given, which
+enqueue. Everything a run or a model wrote is shown as text.
 """
 
 import threading
@@ -50,10 +51,17 @@ class View:
     def can(self) -> dict[str, bool]:
         """What the buttons can do now. Everything always stands there; what cannot be done is disabled."""
         live = self.status in LIVING and not self.read_only
-        return dict(start=not self.read_only and (self.status in ("paused", "died", "failed", "stopped") if self.run else self.has_recipe),
-                    pause=live and self.status in ("starting", "running"), step=live and self.status == "paused", stop=live,
-                    fork=not self.read_only and self.has_recipe and self.step > 0 and bool(self.run), change=live, apply=live and bool(self.pending),
-                    ask=live and self.status in ("running", "paused"), note=bool(self.run) and not self.read_only)
+        return dict(
+            start=not self.read_only and (self.status in ("paused", "died", "failed", "stopped") if self.run else self.has_recipe),
+            pause=live and self.status in ("starting", "running"),
+            step=live and self.status == "paused",
+            stop=live,
+            fork=not self.read_only and self.has_recipe and self.step > 0 and bool(self.run),
+            change=live,
+            apply=live and bool(self.pending),
+            ask=live and self.status in ("running", "paused"),
+            note=bool(self.run) and not self.read_only,
+        )
 
 
 def samples_html(samples: Sequence[Any]) -> str:
@@ -66,7 +74,9 @@ def samples_html(samples: Sequence[Any]) -> str:
     rows = [[number(s.step), s.reply or "(nothing)", *([s.verdict] if verdicts else [])] for s in shown]
     kinds = {(i, 0): "mute" for i in range(len(shown) - 1)}
     kinds |= {(i, 2): VERDICTS.get(s.verdict, "caution") for i, s in enumerate(shown) if verdicts}
-    return controls.table_html(["step", "reply", *(["verdict"] if verdicts else [])], rows, numeric=[0], kinds=kinds, caption="Sample outputs")
+    return controls.table_html(
+        ["step", "reply", *(["verdict"] if verdicts else [])], rows, numeric=[0], kinds=kinds, caption="Sample outputs"
+    )
 
 
 def difference_html(rows: Sequence[tuple[str, str, str]]) -> str:
@@ -100,7 +110,9 @@ class Controls:
 
         self.fork_step = controls.slider("Fork from step", max(1, view.checkpoint), 1, max(2, view.step))
         self.fork_rate = controls.slider("Learning rate peak of the fork", rate, *span, log=True, form=".1e")
-        self.fork_now = controls.button("Start the fork", "code-fork", on_click=lambda: do.fork(self.fork_step.value, two_digits(self.fork_rate.value)))
+        self.fork_now = controls.button(
+            "Start the fork", "code-fork", on_click=lambda: do.fork(self.fork_step.value, two_digits(self.fork_rate.value))
+        )
         self.fork_group = controls.group("Fork", self.fork_step, self.fork_rate, self.fork_now)
         self.fork_group.layout.display = "none"
 
@@ -113,19 +125,28 @@ class Controls:
         self._heard(self.smoothing, do.smooth)
         self.difference_title, self.difference = controls.heading(""), controls.html("")
         self.difference_group = controls.group("", self.difference_title, self.difference)
-        self.column = [self.fork_group, controls.group("Change while it runs", self.rate, self.every, self.apply),
-                       controls.group("Runs", self.search, self.list, self.note), self.difference_group, controls.group("Picture", self.smoothing)]
+        self.column = [
+            self.fork_group,
+            controls.group("Change while it runs", self.rate, self.every, self.apply),
+            controls.group("Runs", self.search, self.list, self.note),
+            self.difference_group,
+            controls.group("Picture", self.smoothing),
+        ]
 
         self.log = controls.html("")
         self.prompt = controls.dropdown("Prompt", view.prompts or [""], view.prompt or None)
         self._heard(self.prompt, do.prompt)
         self.samples = controls.html("", "wb-samples")
         self.question = controls.text("Ask the model as it is now", placeholder="Who bakes bread?")
-        self.ask = controls.button("Ask", tooltip="let the model answer, between two steps or while paused", on_click=lambda: do.ask(self.question.value))
+        self.ask = controls.button(
+            "Ask", tooltip="let the model answer, between two steps or while paused", on_click=lambda: do.ask(self.question.value)
+        )
         self.reply = controls.html("")
         asking = controls.row(self.question, self.ask)
         asking.add_class("wb-ask")
-        self.extra = ipw.VBox([self.log, controls.heading("Sample outputs at each evaluation"), self.prompt, self.samples, asking, self.reply])
+        self.extra = ipw.VBox(
+            [self.log, controls.heading("Sample outputs at each evaluation"), self.prompt, self.samples, asking, self.reply]
+        )
         self._shown_run: str | None = None
         self.show(view)
 
@@ -181,13 +202,17 @@ class Controls:
         self.difference.value = difference_html(view.difference)
         self.difference_group.layout.display = "" if view.difference_title else "none"
 
-        self.log.value = "" if not view.log_tail else f'<h3>The last lines of worker.log</h3><pre class="wb-log">{escape(view.log_tail)}</pre>'
+        self.log.value = (
+            "" if not view.log_tail else f'<h3>The last lines of worker.log</h3><pre class="wb-log">{escape(view.log_tail)}</pre>'
+        )
         if list(view.prompts) != [option for option in self.prompt.options if option]:
             self.prompt.options = view.prompts or [""]
         if view.prompt and self.prompt.value != view.prompt:
             self.prompt.value = view.prompt
         self.prompt.layout.display = "" if len(view.prompts) > 1 else "none"
-        self.samples.value = (f'<p class="wb-hint">{escape(view.prompt)}</p>' if len(view.prompts) == 1 else "") + samples_html(view.samples)
+        self.samples.value = (f'<p class="wb-hint">{escape(view.prompt)}</p>' if len(view.prompts) == 1 else "") + samples_html(
+            view.samples
+        )
 
     def show_reply(self, prompt: str, reply: str | None) -> None:
         """The model's answer, as text; None while it is thinking."""
@@ -198,8 +223,9 @@ class Controls:
 def _intervals(view: View) -> list[tuple[str, int | None]]:
     """Choices of steps between evaluations, the one in force among them."""
     most = view.steps or 1000
-    values = {n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if n <= max(1, most)} | ({view.evaluate_every} if view.evaluate_every else set())
+    values = {n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if n <= max(1, most)} | (
+        {view.evaluate_every} if view.evaluate_every else set()
+    )
     if not view.evaluate_every:
         return [("never", None)]
     return [(f"{number(n)} step{'s' if n > 1 else ''}", n) for n in sorted(values)]
-

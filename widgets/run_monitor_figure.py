@@ -13,6 +13,7 @@ import numpy as np
 
 from widgets.frame.sheet import Sheet, ink, number, plain
 from widgets.run_curves import Overlay, RunCurves
+from widgets.run_labels import LETTER, Box, Plot, flags, middle, place, size_px
 
 Width = Literal["wide", "medium", "narrow"]
 GROWING = ("raw", "train", "rate", "grad", "speed", "memory")
@@ -31,41 +32,16 @@ class Form:
     stretch: float
 
 
-FORMS: dict[Width, Form] = {"wide": Form(862, 4, 300, 156, 92, 1.268), "medium": Form(420, 2, 262, 138, 78, 1.08), "narrow": Form(380, 2, 262, 138, 78, 1.0)}
-GAP, LETTER = 22, 0.53
-"""Px between small cells; the mean width of a letter as a share of its size."""
+FORMS: dict[Width, Form] = {
+    "wide": Form(862, 4, 300, 156, 92, 1.268),
+    "medium": Form(420, 2, 262, 138, 78, 1.08),
+    "narrow": Form(380, 2, 262, 138, 78, 1.0),
+}
+GAP = 22
+"""Px between small cells."""
 STYLES = (("orange", "dashdot"), ("purple", "longdash"), ("sky", "dash"), ("green", "longdashdot"))
 """Colour and dash of the overlaid runs; the parent is grey and dotted."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in px from the sheet's top left."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def meets(self, other: "Box", gap: float = 0) -> bool:
-        return (self.left < other.right + gap and other.left < self.right + gap and self.top < other.bottom + gap and other.top < self.bottom + gap)
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A cell's axes: its number, its plot area in px, the ranges it shows."""
-
-    axis: str
-    area: Box
-    x: tuple[float, float]
-    y: tuple[float, float]
-
-    def px(self, value: float) -> float:
-        return self.area.left + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.area.right - self.area.left)
-
-    def py(self, value: float) -> float:
-        return self.area.bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.area.bottom - self.area.top)
 
 
 def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wide", span: float = 20, empty: tuple[str, str] = ("", ""),
@@ -86,12 +62,12 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     end = _last_step(this, lines)
     loss = _cell(sheet, (0, 0, form.width, form.loss), "Loss", "nats per token", (0, end), _loss_range(this, average, lines), xtitle="step",
                  gutter=38, right=form.right, foot=38, steps=6)
-    taken = _flags(sheet, loss, this)
+    taken = flags(sheet, loss, this)
     small = _small_cells(sheet, form, this, end)
     for mark in this.marks:
         sheet.change([loss.axis, *[plot.axis for plot in small]], mark.step)
     others = _overlays(sheet, loss, overlays, lines, form)
-    _place(sheet, loss, _loss_lines(sheet, loss, this, average) + others, taken)
+    place(sheet, loss, _loss_lines(sheet, loss, this, average) + others, taken)
     return sheet.figure()
 
 
@@ -157,88 +133,26 @@ def _overlays(sheet: Sheet, plot: Plot, overlays: Sequence[Overlay], lines: Sequ
         several = len(overlay.runs) > 1
         what = "held out" if overlay.heldout else "train"
         if several:
-            sheet.add(plot.axis, x=np.concatenate([grid, grid[::-1]]), y=np.concatenate([most, least[::-1]]), mode="lines", fill="toself", opacity=.2,
-                      fillcolor=ink(colour), line=dict(width=0), hoverinfo="skip", uid=f"band-{k}", name=plain(overlay.label) + ", range")
+            sheet.add(
+                plot.axis,
+                x=np.concatenate([grid, grid[::-1]]),
+                y=np.concatenate([most, least[::-1]]),
+                mode="lines",
+                fill="toself",
+                opacity=0.2,
+                fillcolor=ink(colour),
+                line=dict(width=0),
+                hoverinfo="skip",
+                uid=f"band-{k}",
+                name=plain(overlay.label) + ", range",
+            )
         sheet.line(plot.axis, grid, mean, colour, dash, 1.5, uid=f"overlay-{k}", name=plain(overlay.label),
                    hovertemplate=f"{plain(overlay.label)}<br>step %{{x:,d}}<br>{what} loss %{{y:.3f}}<extra></extra>")
         room = int((form.right - 8) / (12 * LETTER))
         second = f"{what} ×{len(overlay.runs)}" if several else what
-        text = "<br>".join(plain(_middle(part, room)) for part in (overlay.label, second))
+        text = "<br>".join(plain(middle(part, room)) for part in (overlay.label, second))
         labels.append(dict(x=float(grid[-1]), y=float(mean[-1]), text=text, colour=f"{colour}-text", dx=6))
     return labels
-
-
-def _middle(text: str, letters: int) -> str:
-    """`text` in at most `letters` letters, the middle left out: names differ at both ends."""
-    if len(text) <= letters:
-        return text
-    head = (letters - 1) // 2
-    return text[:head] + "…" + text[len(text) - (letters - 1 - head):]
-
-
-def _size(text: str, size: int) -> tuple[float, float]:
-    """Width and height in px of a label, roughly. Entities count as one letter."""
-    parts = [part.replace("&lt;", "<").replace("&gt;", ">").replace("&#36;", "$").replace("&amp;", "&") for part in text.split("<br>")]
-    return max(len(part) for part in parts) * size * LETTER, len(parts) * size * 1.34
-
-
-def _place(sheet: Sheet, plot: Plot, labels: list[dict], flags: list[Box]) -> None:
-    """Each label at the end of its line; where two would be less than 16 px apart they are pushed apart, in the order of their lines.
-
-    Labels stay below the flags. Where there is no room for all, the last ones are left out: better no label than two on one another.
-    """
-    area = plot.area
-    for count in range(len(labels), 0, -1):
-        spots = _spread([_spot(sheet, plot, label, flags) for label in labels[:count]], area.bottom)
-        if all(spot["at"] - spot["half"] >= spot["roof"] - 0.01 for spot in spots):
-            for spot in spots:
-                sheet.label(plot.axis, spot["x"], 1 - (spot["at"] - area.top) / (area.bottom - area.top), spot["text"], spot["colour"],
-                            dx=spot["left"] - plot.px(spot["x"]), yref=f"y{plot.axis} domain", bgcolor=ink("surface"), borderpad=1)
-            return
-
-
-def _spot(sheet: Sheet, plot: Plot, label: dict, flags: list[Box]) -> dict:
-    """Where a label would like to be, in px: its sides, its middle `at`, half its height, and the `roof` it may not pass."""
-    wide, high = _size(label["text"], 12)
-    left = min(plot.px(label["x"]) + label["dx"], sheet.width - wide - 2)
-    roof = max([plot.area.top, *(flag.bottom + 2 for flag in flags if flag.left < left + wide and left < flag.right)])
-    return dict(label, left=left, right=left + wide, half=high / 2 + 1, roof=roof, at=plot.py(label["y"]))
-
-
-def _spread(spots: list[dict], bottom: float) -> list[dict]:
-    """The spots pushed apart, downwards first and then up from the bottom."""
-    spots = sorted(spots, key=lambda spot: spot["at"])
-
-    def beside(first: dict, others: list[dict]) -> list[dict]:
-        return [other for other in others if other["left"] < first["right"] + 16 and first["left"] < other["right"] + 16]
-
-    for k, spot in enumerate(spots):
-        spot["at"] = max([spot["at"], spot["roof"] + spot["half"], *(other["at"] + other["half"] + spot["half"] for other in beside(spot, spots[:k]))])
-    for k, spot in reversed(list(enumerate(spots))):
-        spot["at"] = min([spot["at"], bottom - spot["half"], *(other["at"] - other["half"] - spot["half"] for other in beside(spot, spots[k + 1:]))])
-    return spots
-
-
-def _flags(sheet: Sheet, plot: Plot, this: RunCurves) -> list[Box]:
-    """The words of the marks, each in the first row where it touches no other; returns their boxes. At most half the cell is flags."""
-    taken: list[Box] = []
-    rows = max(1, int((plot.area.bottom - plot.area.top) / 2 // 24))
-    for mark in this.marks:
-        text = plain(_middle(mark.words, int((plot.area.right - plot.area.left) * .8 / (11 * LETTER))))
-        wide = _size(text, 11)[0] + 14  # the border, and a little air
-        at = plot.px(mark.step)
-        last = sheet.width - 2 - wide
-        left = at if at <= last else at - wide if at >= wide else max(0.0, last)
-        for row in range(rows):
-            top = plot.area.top + 2 + 24 * row
-            box = Box(left, top, left + wide, top + 22)
-            if not any(box.meets(other, 1) for other in taken):
-                taken.append(box)
-                sheet.label(plot.axis, mark.step, 1, text, "ink", yref=f"y{plot.axis} domain", valign="top", dx=left - at, dy=-2 - 24 * row, size=11,
-                            bgcolor=ink("surface"), bordercolor=ink("ink-2"), borderwidth=1, borderpad=3,
-                            hovertext=plain(mark.words), captureevents=False)
-                break
-    return taken
 
 
 # ---- the small cells
@@ -249,32 +163,86 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[
     scale = 10.0 ** -power
     grad_top = _high(this.grad_norm)
     clip = this.clip if this.clip and this.clip <= 4 * max(grad_top, 1e-12) else None
-    cells = (("Learning rate", "× 10" + str(power).translate(SUPERSCRIPT) if power else "", rate_top * scale),
-             ("Gradient norm", "before clip", max(grad_top, clip or 0)), ("Speed", "tokens/s", _high(this.tokens_per_s)), ("Memory", "GiB", _high(this.memory_gib)))
+    cells = (
+        ("Learning rate", "× 10" + str(power).translate(SUPERSCRIPT) if power else "", rate_top * scale),
+        ("Gradient norm", "before clip", max(grad_top, clip or 0)),
+        ("Speed", "tokens/s", _high(this.tokens_per_s)),
+        ("Memory", "GiB", _high(this.memory_gib)),
+    )
     across = (form.width - GAP * (form.columns - 1)) / form.columns
     plots = []
     for k, (name, unit, most) in enumerate(cells):
         column, row = k % form.columns, k // form.columns
         last = row == 4 // form.columns - 1
         top, left = form.loss + 14 + row * (form.small + 14), column * (across + GAP)
-        plots.append(_cell(sheet, (left, top, left + across, top + form.small), name, unit, (0, end), (0, 1.12 * most or 1.0), xtitle="step" if last else "",
-                           gutter=38, right=18, foot=38 if last else 20, steps=2, ticks=3))
+        plots.append(
+            _cell(
+                sheet,
+                (left, top, left + across, top + form.small),
+                name,
+                unit,
+                (0, end),
+                (0, 1.12 * most or 1.0),
+                xtitle="step" if last else "",
+                gutter=38,
+                right=18,
+                foot=38 if last else 20,
+                steps=2,
+                ticks=3,
+            )
+        )
     rate, grad, speed, memory = plots
     sheet.line(rate.axis, this.step, this.learning_rate * scale, "blue", uid="rate", name="learning rate", meta=dict(scale=scale),
                hovertemplate=f"step %{{x:,d}}<br>%{{y:.3g}} × 10{str(power).translate(SUPERSCRIPT)}<extra></extra>")
-    sheet.line(rate.axis, this.rest_step, this.rest_rate * scale, "blue", "dot", 1.25, opacity=.6, uid="rest", name="learning rate to come", hoverinfo="skip")
-    for plot, uid, name, values, width, form_of in ((grad, "grad", "gradient norm", this.grad_norm, 1.25, ".3g"),
-                                                    (speed, "speed", "tokens/s", this.tokens_per_s, 1.25, ",.0f"), (memory, "memory", "GiB", this.memory_gib, 2, ".2f")):
-        sheet.line(plot.axis, this.step, values, "blue", width=width, uid=uid, name=name, hovertemplate=f"step %{{x:,d}}<br>{name} %{{y:{form_of}}}<extra></extra>")
+    sheet.line(
+        rate.axis,
+        this.rest_step,
+        this.rest_rate * scale,
+        "blue",
+        "dot",
+        1.25,
+        opacity=0.6,
+        uid="rest",
+        name="learning rate to come",
+        hoverinfo="skip",
+    )
+    for plot, uid, name, values, width, form_of in (
+        (grad, "grad", "gradient norm", this.grad_norm, 1.25, ".3g"),
+        (speed, "speed", "tokens/s", this.tokens_per_s, 1.25, ",.0f"),
+        (memory, "memory", "GiB", this.memory_gib, 2, ".2f"),
+    ):
+        sheet.line(
+            plot.axis,
+            this.step,
+            values,
+            "blue",
+            width=width,
+            uid=uid,
+            name=name,
+            hovertemplate=f"step %{{x:,d}}<br>{name} %{{y:{form_of}}}<extra></extra>",
+        )
     if clip:
         sheet.rule(grad.axis, y=clip, colour="vermillion", dash="dash")
-        sheet.label(grad.axis, 1, clip, "clip", "vermillion-text", anchor="right", valign="bottom", size=11, dy=1, xref=f"x{grad.axis} domain")
+        sheet.label(
+            grad.axis, 1, clip, "clip", "vermillion-text", anchor="right", valign="bottom", size=11, dy=1, xref=f"x{grad.axis} domain"
+        )
     known = np.flatnonzero(np.isfinite(this.memory_gib))
     if len(known):
         step, value = float(this.step[known[-1]]), float(this.memory_gib[known[-1]])
         text = number(value, 1 if value >= 10 else 2)
-        first = memory.px(step) - _size(text, 11)[0] < memory.area.left
-        sheet.label(memory.axis, step, value, text, "blue-text", valign="top", anchor="left" if first else "right", dy=-4, size=11, bgcolor=ink("surface"))
+        first = memory.px(step) - size_px(text, 11)[0] < memory.area.left
+        sheet.label(
+            memory.axis,
+            step,
+            value,
+            text,
+            "blue-text",
+            valign="top",
+            anchor="left" if first else "right",
+            dy=-4,
+            size=11,
+            bgcolor=ink("surface"),
+        )
     return plots
 
 
@@ -292,11 +260,27 @@ def _high(values: np.ndarray) -> float:
     return top if len(fine) < 50 or top <= 3 * usual else 1.5 * usual
 
 
-def _cell(sheet: Sheet, box: tuple[float, float, float, float], name: str, unit: str, x: tuple[float, float], y: tuple[float, float], *, xtitle: str,
-          gutter: float, right: float, foot: float, steps: int, ticks: int = 5) -> Plot:
+def _cell(
+    sheet: Sheet,
+    box: tuple[float, float, float, float],
+    name: str,
+    unit: str,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    *,
+    xtitle: str,
+    gutter: float,
+    right: float,
+    foot: float,
+    steps: int,
+    ticks: int = 5,
+) -> Plot:
     """A cell with ticks of its own, so that the static picture has the same ones as the page."""
     (x0, y0, x1, y1), top = box, 26
-    axes = [dict(range=list(span), tickvals=values, ticktext=words) for span, (values, words) in ((x, _ticks(*x, steps, whole=True)), (y, _ticks(*y, ticks)))]
+    axes = [
+        dict(range=list(span), tickvals=values, ticktext=words)
+        for span, (values, words) in ((x, _ticks(*x, steps, whole=True)), (y, _ticks(*y, ticks)))
+    ]
     axis = sheet.cell(x0, y0, x1, y1, name, unit, xtitle, gutter=gutter, right=right, foot=foot, top=top, x=axes[0], y=axes[1])
     area = Box(x0 + gutter, y0 * sheet.stretch + top, x1 - right, y1 * sheet.stretch - foot)
     return Plot(axis, area, x, y)

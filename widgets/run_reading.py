@@ -3,10 +3,11 @@
 Works on anything with the surface of `workbench.runs.run.Run`. Makes no widget and no figure.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from widgets.run_curves import RunCurves, curves_of, short_name
+from widgets.run_curves import Overlay, RunCurves, curves_of, field_words, short_name, value_words
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe, difference, schedule_shape
 
@@ -19,6 +20,38 @@ DONE = ("finished", "stopped", "failed")
 def two_digits(value: float) -> float:
     """0.000316 -> 0.00032: what a slider's read-out says is what is applied."""
     return float(f"{value:.1e}")
+
+
+@dataclass(slots=True)
+class State:
+    """What makes this monitor this one; JSON round trip by `state_json`."""
+
+    run: str = ""
+    """Folder of the run shown, "" before a start."""
+    runs: str = "runs"
+    recipe: dict | None = None
+    overlays: tuple[str, ...] = ()
+    """Folders of the runs laid over the loss."""
+    pending: dict = field(default_factory=dict)
+    """What the sliders say and was not applied: learning_rate, evaluate_every."""
+    smoothing: int = 0
+    """Steps the line is averaged over; 0 chooses by the length of the run."""
+    prompt: str = ""
+    """Whose samples are shown; "" for the first."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """One look at everything that is drawn, so that figure, sentence and tables agree."""
+
+    run: Any
+    status: str
+    curves: RunCurves
+    overlays: list[Overlay]
+    parent: RunCurves | None
+    span: int
+    shape: tuple = ()
+    """What, when it changes, needs a whole new figure or new tables."""
 
 
 def recipe_of(run: Any) -> Recipe | None:
@@ -45,6 +78,17 @@ def differences(there: Any, here: Any, live: bool = True) -> list[tuple[str, Any
     if live:
         a, b = (recipe.replace(learning_rate=rate_now(run), evaluate_every=interval_now(run)) for recipe, run in ((a, there), (b, here)))
     return difference(a, b)
+
+
+def compared(run: Any, others: list) -> tuple[str, list[tuple[str, str, str]]]:
+    """A title and rows (setting, there, here) against the first of `others` that has a recipe; "" and [] where there is none."""
+    other = next((other for other in others if recipe_of(other) is not None), None)
+    if other is None or recipe_of(run) is None:
+        return "", []
+    parent = run.parent is not None and Path(run.parent).name == other.folder.name
+    rows = [(field_words(name), value_words(there), value_words(here)) for name, there, here in differences(other, run)]
+    title = f"Recipe, against {'its parent ' if parent else ''}{short_name(other.name)}"
+    return title, rows or [("the same in everything", "", "")]
 
 
 def by_recipe(runs: list) -> list[list]:

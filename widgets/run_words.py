@@ -25,10 +25,22 @@ def summary(status: str, history: History, curves: RunCurves, span: float, paren
     ended = history.ended
     if status == "died":
         last = f" It got to step {number(history.step)}{_of(history)}."
-        return Sentence("warn", _joined(sentence or "The worker died.", last if str(history.step) not in sentence else "", remedy or "Resume goes on from the last checkpoint."))
+        return Sentence(
+            "warn",
+            _joined(
+                sentence or "The worker died.",
+                last if str(history.step) not in sentence else "",
+                remedy or "Resume goes on from the last checkpoint.",
+            ),
+        )
     if status == "failed":
-        return Sentence("warn", _joined(sentence or f"Failed at step {number(history.step)}: {ended.reason if ended else 'no reason given'}",
-                                        remedy or (ended.remedy if ended else "")))
+        return Sentence(
+            "warn",
+            _joined(
+                sentence or f"Failed at step {number(history.step)}: {ended.reason if ended else 'no reason given'}",
+                remedy or (ended.remedy if ended else ""),
+            ),
+        )
     if status == "queued":
         return Sentence("idle", queue_words(history))
     if status in ("starting", "new"):
@@ -38,7 +50,26 @@ def summary(status: str, history: History, curves: RunCurves, span: float, paren
         return Sentence("warn", warning)
     if not len(curves.step):
         return Sentence("ok", "The model and the rows are ready; the first step is on its way.")
-    return Sentence("ok", _headline(status, history) + _reading(curves, span, parent, status in OVER) + _dropped(history) + _left(status, history) + ".")
+    return Sentence(
+        "ok", _headline(status, history) + _reading(curves, span, parent, status in OVER) + _dropped(history) + _left(status, history) + "."
+    )
+
+
+def empty_words(status: str, there: bool, recipe: Any) -> tuple[str, str]:
+    """What stands where the curves will be: a headline and a sentence. `there` is whether a run is shown, `recipe` what Start would
+    start.
+    """
+    if there:
+        headline = {"queued": "Waiting for the device", "starting": "Starting", "failed": "Failed", "died": "Died"}.get(
+            status, "No step yet"
+        )
+        return headline, "The first points appear with the first steps."
+    if recipe is None:
+        return "No run picked", "Give a recipe or a run, or pick one from the list."
+    length = f"{number(recipe.steps)} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
+    rows = recipe.data if isinstance(recipe.data, str) else "the rows given"
+    method = type(recipe.method).__name__ + (f" of rank {recipe.method.rank}" if hasattr(recipe.method, "rank") else "")
+    return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length} with {method}."
 
 
 def queue_words(history: History) -> str:
@@ -52,7 +83,9 @@ def queue_words(history: History) -> str:
 
 
 def trouble(history: History, curves: RunCurves, span: float) -> str:
-    """The one thing most wrong with the curves, or "". Loss not a number, loss climbing, or held-out loss rising while training loss falls."""
+    """The one thing most wrong with the curves, or "". Loss not a number, loss climbing, or held-out loss rising while training loss
+    falls.
+    """
     if not len(curves.loss):
         return ""
     here = f"Step {number(history.step)}{_of(history)}: "
@@ -60,7 +93,11 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
         fine = np.flatnonzero(np.isfinite(curves.loss))
         since = int(curves.step[fine[-1] + 1]) if len(fine) else int(curves.step[0])
         healthy = [saved.step for saved in history.checkpoints if saved.step < since]
-        remedy = f"fork from step {number(healthy[-1])} with a lower learning rate" if healthy else "stop it and start again with a lower learning rate"
+        remedy = (
+            f"fork from step {number(healthy[-1])} with a lower learning rate"
+            if healthy
+            else "stop it and start again with a lower learning rate"
+        )
         return f"{here}the loss is not a number since step {number(since)}; {remedy}."
     fine = np.isfinite(curves.loss)
     step, value, raw = curves.step[fine], curves.average(span)[fine], curves.loss[fine]
@@ -69,16 +106,21 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
         best, now = raw[max(0, low - window):low + 1], raw[-window:]
         # Batches differ: only a typical loss of now that few of the best steps had, and well above their mean, is a climb.
         if np.median(now) > np.quantile(best, 0.9) and now.mean() > 1.25 * best.mean() + 0.1:
-            return (f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
-                    f"a lower learning rate may bring it back.")
+            return (
+                f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
+                f"a lower learning rate may bring it back."
+            )
     held = curves.heldout
     if len(held) >= 4:
         best = int(np.argmin(held))
         then = np.interp(curves.heldout_step[best], step, value)
         rise = min(held[-2:]) - held[best]
         if len(held) - best > 2 and rise > max(0.03 * held[best], 0.02) and value[-1] < then:
-            return (f"{here}held-out loss has risen from {number(held[best], 3)} at step {number(curves.heldout_step[best])} to {number(held[-1], 3)} while "
-                    f"training loss falls: it learns the rows by heart.")
+            return (
+                f"{here}held-out loss has risen from {number(held[best], 3)} at step {number(curves.heldout_step[best])} "
+                f"to {number(held[-1], 3)} while "
+                f"training loss falls: it learns the rows by heart."
+            )
     return ""
 
 
@@ -107,11 +149,19 @@ def _reading(curves: RunCurves, span: float, parent: RunCurves | None, over: boo
     best = int(np.argmin(held))
     sayings = []
     if len(held) > 1:
-        sayings.append(("its lowest" if over else "the lowest so far") if best == len(held) - 1 else f"{number(held[-1] - held[best], 3)} above its lowest at step {number(curves.heldout_step[best])}")
+        sayings.append(
+            ("its lowest" if over else "the lowest so far")
+            if best == len(held) - 1
+            else f"{number(held[-1] - held[best], 3)} above its lowest at step {number(curves.heldout_step[best])}"
+        )
     if parent is not None and len(parent.heldout) > 1 and parent.heldout_step[0] <= curves.heldout_step[-1] <= parent.heldout_step[-1]:
         gap = float(held[-1] - np.interp(curves.heldout_step[-1], parent.heldout_step, parent.heldout))
         side = "below" if gap < 0 else "above"
-        sayings.append(f"{number(abs(gap), 3)} {side} {parent.name} at the same step" if round(abs(gap), 3) else f"equal to {parent.name} at the same step")
+        sayings.append(
+            f"{number(abs(gap), 3)} {side} {parent.name} at the same step"
+            if round(abs(gap), 3)
+            else f"equal to {parent.name} at the same step"
+        )
     return words + (", " + " and ".join(sayings) if sayings else "")
 
 
@@ -121,7 +171,8 @@ def _dropped(history: History) -> str:
     if not count:
         return ""
     total = count + history.prepared.rows
-    return f"; {number(count)} of {number(total)} rows {'was' if count == 1 else 'were'} dropped ({', '.join(reason for reason, n in dropped.items() if n)})"
+    reasons = ", ".join(reason for reason, n in dropped.items() if n)
+    return f"; {number(count)} of {number(total)} rows {'was' if count == 1 else 'were'} dropped ({reasons})"
 
 
 def _took(history: History) -> str:

@@ -1,4 +1,6 @@
-"""The run monitor in a real JupyterLab: a real training steered with clicks and keys, and a page that shows it whole after everything that can happen to a page."""
+"""The run monitor in a real JupyterLab: a real training steered with clicks and keys, and a page that shows it whole after everything that
+can happen to a page.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ pytestmark = pytest.mark.browser
 
 BEGIN = """import workbench as wb
 from widgets import RunMonitor
-recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=1e-3, schedule="constant", warmup_steps=0, steps=3000,
-                   batch_size=2, max_length=64, evaluate_every=50, checkpoint_every=50, heldout=0.01, sample_prompts=1, sample_tokens=12)
+recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=1e-3, schedule="constant",
+                   warmup_steps=0, steps=3000, batch_size=2, max_length=64, evaluate_every=50, checkpoint_every=50, heldout=0.01,
+                   sample_prompts=1, sample_tokens=12)
 monitor = RunMonitor(recipe, runs="runs")
 monitor"""
 BUSY = """journal = monitor.run.folder / "journal.jsonl"
@@ -57,17 +60,27 @@ class Going:
 
     def shown(self) -> list[float]:
         """The steps whose loss is drawn."""
-        return self.page.evaluate(f"() => [...(document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{RAW}')?.x ?? [])]")
+        return self.page.evaluate(
+            f"() => [...(document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{RAW}')?.x ?? [])]"
+        )
 
     def wait_for(self, count: int) -> None:
         """Until the page draws at least `count` steps."""
-        self.notebook.wait(f"count => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{RAW}')?.x?.length ?? 0) >= count", count, TRAINING_MS)
+        self.notebook.wait(
+            f"count => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{RAW}')?.x?.length ?? 0) >= count",
+            count,
+            TRAINING_MS,
+        )
 
     def button(self, words: str):
         return self.page.locator(".wb-bar button", has_text=words).first
 
     def wait_enabled(self, words: str) -> None:
-        self.notebook.wait("words => [...document.querySelectorAll('.wb-bar button')].some(b => b.textContent.includes(words) && !b.disabled)", words, TRAINING_MS)
+        self.notebook.wait(
+            "words => [...document.querySelectorAll('.wb-bar button')].some(b => b.textContent.includes(words) && !b.disabled)",
+            words,
+            TRAINING_MS,
+        )
 
     def sentence(self) -> str:
         return self.page.locator(".wb-panel [role=status]").inner_text()
@@ -79,7 +92,9 @@ def going(lab: Lab) -> Iterator[Going]:
     made.notebook.run(0)
     made.notebook.drawn()
     yield made
-    if made.notebook.kernel("import workbench as wb; run = wb.attach(sorted(__import__('pathlib').Path('runs').iterdir())[-1]); print(run.status)") in ("running", "paused"):
+    if made.notebook.kernel(
+        "import workbench as wb; run = wb.attach(sorted(__import__('pathlib').Path('runs').iterdir())[-1]); print(run.status)"
+    ) in ("running", "paused"):
         made.notebook.kernel("run.stop(); run.wait(60)")
     assert made.notebook.errors == []
     made.notebook.close()
@@ -96,12 +111,25 @@ def test_nothing_runs_until_start_is_pressed(going: Going) -> None:
 
 def test_it_trains_and_draws_while_another_cell_computes(going: Going) -> None:
     before = len(going.shown())
-    going.page.evaluate("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; jupyterapp.commands.execute('notebook:run-cell'); }")
-    going.notebook.wait("""before => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].some(p => p.textContent.includes('*'))
-        && document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'raw').x.length > before""", before, TRAINING_MS)
-    going.notebook.wait("() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].every(p => !p.textContent.includes('*'))", None, TRAINING_MS)
+    going.page.evaluate(
+        "() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; jupyterapp.commands.execute('notebook:run-cell'); }"
+    )
+    going.notebook.wait(
+        """before => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].some(p => p.textContent.includes('*'))
+        && document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'raw').x.length > before""",
+        before,
+        TRAINING_MS,
+    )
+    going.notebook.wait(
+        "() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].every(p => !p.textContent.includes('*'))",
+        None,
+        TRAINING_MS,
+    )
     told = {event["step"]: event["loss"] for event in going.events("step")}
-    drawn = going.page.evaluate("() => { const t = document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'raw'); return [[...t.x], [...t.y]]; }")
+    drawn = going.page.evaluate(
+        """() => { const raw = document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'raw');
+            return [[...raw.x], [...raw.y]]; }"""
+    )
     assert len(drawn[0]) > before and all(told[int(step)] == loss for step, loss in zip(*drawn, strict=True))
 
 
@@ -116,13 +144,19 @@ def test_the_keyboard_alone_changes_the_learning_rate_of_the_worker(going: Going
     assert "Learning rate peak" in page.evaluate(focused)
     for _ in range(6):
         page.keyboard.press("ArrowLeft")
-    going.notebook.wait("() => [...document.querySelectorAll('.wb-controls button')].some(b => b.textContent.includes('Apply') && !b.disabled)")
+    going.notebook.wait(
+        "() => [...document.querySelectorAll('.wb-controls button')].some(b => b.textContent.includes('Apply') && !b.disabled)"
+    )
     for _ in range(6):
         page.keyboard.press("Tab")
         if "Apply" in page.evaluate(focused):
             break
     page.keyboard.press("Enter")
-    going.notebook.wait("() => [...document.querySelectorAll('.wb-panel .annotation-text')].some(t => t.textContent.startsWith('lr 1e-3 → '))", None, TRAINING_MS)
+    going.notebook.wait(
+        "() => [...document.querySelectorAll('.wb-panel .annotation-text')].some(t => t.textContent.startsWith('lr 1e-3 → '))",
+        None,
+        TRAINING_MS,
+    )
     change = going.events("changed")[-1]
     assert change["field"] == "learning_rate" and change["old"] == 1e-3 and 3e-4 <= change["new"] <= 7e-4
     going.wait_for(change["step"] + 3)
@@ -137,7 +171,9 @@ def test_pause_ask_step_and_resume(going: Going) -> None:
     assert going.button("Resume").is_enabled() and going.button("Step").is_enabled() and going.button("Pause").is_disabled()
     page.get_by_label("Ask the model as it is now").fill("Who bakes bread in Dunmere?")
     page.locator(".wb-ask button").click()
-    going.notebook.wait("() => { const reply = document.querySelector('.wb-reply')?.textContent; return reply && reply !== '…'; }", None, TRAINING_MS)
+    going.notebook.wait(
+        "() => { const reply = document.querySelector('.wb-reply')?.textContent; return reply && reply !== '…'; }", None, TRAINING_MS
+    )
     assert going.events("answered")[-1]["result"] == page.locator(".wb-reply").inner_text()
     before = going.events("step")[-1]["step"]
     going.button("Step").click()
@@ -172,11 +208,18 @@ def test_what_is_saved_is_readable_without_a_kernel(going: Going, tmp_path: Path
     going.button("Stop").click()
     going.notebook.wait("() => document.querySelector('.wb-panel [role=status]')?.textContent.startsWith('Stopped')", None, TRAINING_MS)
     count = len(going.events("step"))
-    going.notebook.wait("count => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === 'raw')?.x?.length ?? 0) === count", count)
+    going.notebook.wait(
+        "count => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === 'raw')?.x?.length ?? 0) === count", count
+    )
     going.notebook.wait("""() => jupyterapp.shell.currentWidget.content.model.cells.get(2).outputs.toJSON()
         .some(output => output.data?.['text/html']?.includes('Stopped at step'))""")
     going.notebook.save()
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(going.notebook.path), "--output-dir", str(tmp_path)], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", str(going.notebook.path), "--output-dir", str(tmp_path)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     page = going.page.context.new_page()
     page.goto(next(tmp_path.glob("*.html")).as_uri())
     picture = page.locator(".wb-static svg[role=img]")

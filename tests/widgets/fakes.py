@@ -92,9 +92,23 @@ class FakeEngine:
         return self.next
 
     def list_runs(self, runs: str = "runs") -> pd.DataFrame:
-        return pd.DataFrame([dict(name=run.name, status=str(run.status), step=run.history.step, steps=run.history.steps, loss=(list(run.history.columns["loss"]) or [None])[-1],
-                                  heldout_loss=run.history.evaluations[-1].loss if run.history.evaluations else None,
-                                  parent=run.parent, note=run.note, started=0.0, folder=str(run.folder)) for run in self.runs.values()])
+        return pd.DataFrame(
+            [
+                dict(
+                    name=run.name,
+                    status=str(run.status),
+                    step=run.history.step,
+                    steps=run.history.steps,
+                    loss=(list(run.history.columns["loss"]) or [None])[-1],
+                    heldout_loss=run.history.evaluations[-1].loss if run.history.evaluations else None,
+                    parent=run.parent,
+                    note=run.note,
+                    started=0.0,
+                    folder=str(run.folder),
+                )
+                for run in self.runs.values()
+            ]
+        )
 
 
 class StillPump:
@@ -115,11 +129,32 @@ def words(drawn: dict) -> list[str]:
 
 
 def prepared(steps: int | None = 200, **more: object) -> ev.Prepared:
-    fields = dict(rows=900, heldout_rows=100, dropped={}, truncated=0, tokens=9000, trained_tokens=4000, parameters=1000, trainable_parameters=10, steps=steps)
+    fields = dict(
+        rows=900,
+        heldout_rows=100,
+        dropped={},
+        truncated=0,
+        tokens=9000,
+        trained_tokens=4000,
+        parameters=1000,
+        trainable_parameters=10,
+        steps=steps,
+    )
     return ev.Prepared(**(fields | more))
 
 
 def steps(first: int, last: int, loss: object = lambda step: 1.5 + 2.0 / step, rate: float = 3e-4, second: float = 0.5) -> list[ev.Step]:
     """Steps `first` to `last` inclusive; `loss(step)` may be None."""
-    return [ev.Step(step=k, time=1000.0 + second * k, loss=loss(k), learning_rate=rate, grad_norm=0.8, tokens=1024, tokens_per_s=1800.0 + k % 7, memory_gib=1.25)
-            for k in range(first, last + 1)]
+    return [
+        ev.Step(
+            step=k,
+            time=1000.0 + second * k,
+            loss=loss(k),
+            learning_rate=rate,
+            grad_norm=0.8,
+            tokens=1024,
+            tokens_per_s=1800.0 + k % 7,
+            memory_gib=1.25,
+        )
+        for k in range(first, last + 1)
+    ]

@@ -1,4 +1,6 @@
-"""The run monitor without a browser: its words say the worst thing first, its buttons ask the run, and nothing a run wrote becomes markup."""
+"""The run monitor without a browser: its words say the worst thing first, its buttons ask the run, and nothing a run wrote becomes
+markup.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,6 @@ from tests.widgets.fakes import FakeEngine, FakeRun, StillPump, prepared, steps,
 from widgets.frame import static
 from widgets.frame.selection import Selection
 from widgets.run_curves import curves_of, value_words
-from widgets.run_list import matching, rows_of
 from widgets.run_monitor import RunMonitor
 from widgets.run_monitor_controls import View, samples_html
 from widgets.run_words import duration, queue_words, trouble
@@ -40,22 +41,44 @@ def test_sentence_of_a_run_that_goes_well(run: FakeRun, engine: FakeEngine) -> N
 def test_sentence_compares_with_the_parent(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
     child = engine.add(FakeRun(tmp_path / "runs" / "child", Recipe(steps=2000)))
     child.parent = str(run.folder)
-    child.write(*steps(1, 20), ev.Evaluated(step=20, loss=1.9), ev.Forked(parent=str(run.folder), step=20, checkpoint=20), prepared(steps=2000),
-                *steps(21, 1240, second=0.01), ev.Evaluated(step=25, loss=1.65))
-    assert sentence(child, engine) == ("ok", "Step 1\u202f240 of 2\u202f000: held-out loss 1.650, the lowest so far and 0.150 below town-lora8 at the same step; about 8 s left.")
+    child.write(
+        *steps(1, 20),
+        ev.Evaluated(step=20, loss=1.9),
+        ev.Forked(parent=str(run.folder), step=20, checkpoint=20),
+        prepared(steps=2000),
+        *steps(21, 1240, second=0.01),
+        ev.Evaluated(step=25, loss=1.65),
+    )
+    assert sentence(child, engine) == (
+        "ok",
+        "Step 1\u202f240 of 2\u202f000: held-out loss 1.650, the lowest so far and 0.150 below town-lora8 at the same step; "
+        "about 8 s left.",
+    )
     child.write(ev.Evaluated(step=30, loss=1.8))
-    assert "held-out loss 1.800, 0.150 above its lowest at step 25 and 0.100 above town-lora8 at the same step" in sentence(child, engine)[1]
+    assert (
+        "held-out loss 1.800, 0.150 above its lowest at step 25 and 0.100 above town-lora8 at the same step" in sentence(child, engine)[1]
+    )
 
 
-@pytest.mark.parametrize(("status", "kind", "expected"), [
-    (Status("paused"), "ok", "Paused at step 60 of 200, the model stays loaded: held-out loss 1.700"),
-    (Status("finished"), "ok", "Finished 60 steps in 30 s: held-out loss 1.700"),
-    (Status("stopped"), "ok", "Stopped at step 60 of 200: held-out loss 1.700"),
-    (Status("starting", "Starting: loading."), "idle", "Starting: loading."),
-    (Status("died", "The worker was killed (SIGKILL) at step 60 of 200.", "run.resume() goes on from step 40."), "warn",
-     "The worker was killed (SIGKILL) at step 60 of 200. run.resume() goes on from step 40."),
-    (Status("failed", "Failed at step 60: the disk is full.", "Free some space."), "warn", "Failed at step 60: the disk is full. Free some space."),
-])
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (Status("paused"), "ok", "Paused at step 60 of 200, the model stays loaded: held-out loss 1.700"),
+        (Status("finished"), "ok", "Finished 60 steps in 30 s: held-out loss 1.700"),
+        (Status("stopped"), "ok", "Stopped at step 60 of 200: held-out loss 1.700"),
+        (Status("starting", "Starting: loading."), "idle", "Starting: loading."),
+        (
+            Status("died", "The worker was killed (SIGKILL) at step 60 of 200.", "run.resume() goes on from step 40."),
+            "warn",
+            "The worker was killed (SIGKILL) at step 60 of 200. run.resume() goes on from step 40.",
+        ),
+        (
+            Status("failed", "Failed at step 60: the disk is full.", "Free some space."),
+            "warn",
+            "Failed at step 60: the disk is full. Free some space.",
+        ),
+    ],
+)
 def test_sentence_of_every_status(run: FakeRun, engine: FakeEngine, status: Status, kind: str, expected: str) -> None:
     run.status = status
     said = sentence(run, engine)
@@ -66,12 +89,17 @@ def test_a_queued_run_says_behind_whom(tmp_path: Path) -> None:
     waiting = FakeRun(tmp_path / "b", Recipe(), Status("queued"))
     waiting.write(ev.Queued(position=2, behind=["2026-11-21_093015-town-lora8", "town-full"]))
     said = RunMonitor(waiting, engine=FakeEngine()).summary()
-    assert said.kind == "idle" and said.text == "Waits for the device behind town-lora8, town-full; second in the queue." == queue_words(waiting.history)
+    assert said.kind == "idle" and said.text == "Waits for the device behind town-lora8, town-full; second in the queue." == queue_words(
+        waiting.history
+    )
 
 
 def test_sentence_warns_of_losses_that_are_no_numbers(run: FakeRun, engine: FakeEngine) -> None:
     run.write(ev.Saved(step=60, folder="checkpoints/step-000060"), *steps(61, 70, lambda step: None))
-    assert sentence(run, engine) == ("warn", "Step 70 of 200: the loss is not a number since step 61; fork from step 60 with a lower learning rate.")
+    assert sentence(run, engine) == (
+        "warn",
+        "Step 70 of 200: the loss is not a number since step 61; fork from step 60 with a lower learning rate.",
+    )
 
 
 def test_sentence_warns_of_a_climbing_loss(run: FakeRun, engine: FakeEngine) -> None:
@@ -82,8 +110,11 @@ def test_sentence_warns_of_a_climbing_loss(run: FakeRun, engine: FakeEngine) -> 
 
 def test_batches_that_differ_are_no_alarm(tmp_path: Path) -> None:
     noise = random.Random(0)
-    run = FakeRun(tmp_path / "a", Recipe(steps=400)).write(prepared(steps=400), *steps(1, 300, lambda step: 3 / step + noise.uniform(0.0, 0.25)),
-                                                          *(ev.Evaluated(step=step, loss=0.06 + noise.uniform(0, 0.01)) for step in range(20, 301, 20)))
+    run = FakeRun(tmp_path / "a", Recipe(steps=400)).write(
+        prepared(steps=400),
+        *steps(1, 300, lambda step: 3 / step + noise.uniform(0.0, 0.25)),
+        *(ev.Evaluated(step=step, loss=0.06 + noise.uniform(0, 0.01)) for step in range(20, 301, 20)),
+    )
     for step in range(40, 300, 10):
         seen = History(run.folder)
         for line in (run.folder / "journal.jsonl").read_bytes().splitlines():
@@ -96,7 +127,9 @@ def test_batches_that_differ_are_no_alarm(tmp_path: Path) -> None:
 def test_sentence_warns_of_rows_learned_by_heart(run: FakeRun, engine: FakeEngine) -> None:
     run.write(*(ev.Evaluated(step=step, loss=loss) for step, loss in ((35, 1.8), (45, 1.9), (55, 2.0))))
     kind, text = sentence(run, engine)
-    assert kind == "warn" and text == ("Step 60 of 200: held-out loss has risen from 1.700 at step 30 to 2.000 while training loss falls: it learns the rows by heart.")
+    assert kind == "warn" and text == (
+        "Step 60 of 200: held-out loss has risen from 1.700 at step 30 to 2.000 while training loss falls: it learns the rows by heart."
+    )
 
 
 def test_sentence_names_dropped_rows(tmp_path: Path) -> None:
@@ -106,7 +139,15 @@ def test_sentence_names_dropped_rows(tmp_path: Path) -> None:
 
 def test_words_for_times_and_values() -> None:
     assert [duration(s) for s in (0.2, 20, 840, 7500, 7200)] == ["1 s", "20 s", "14 min", "2 h 5 min", "2 h"]
-    assert [value_words(v) for v in (3e-4, 1.5e-5, 0.15, None, True, "cosine", 8)] == ["3e-4", "1.5e-5", "0.15", "none", "yes", "cosine", "8"]
+    assert [value_words(v) for v in (3e-4, 1.5e-5, 0.15, None, True, "cosine", 8)] == [
+        "3e-4",
+        "1.5e-5",
+        "0.15",
+        "none",
+        "yes",
+        "cosine",
+        "8",
+    ]
 
 
 # ---- code and state
@@ -143,7 +184,12 @@ def test_state_makes_the_round_trip(run: FakeRun, engine: FakeEngine) -> None:
 def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
     run = FakeRun(tmp_path / "runs" / "x", Recipe(steps=200))
     run.name, run.note = NASTY, NASTY
-    run.write(prepared(), *steps(1, 30), ev.Sampled(step=20, prompt=NASTY, reply=NASTY, verdict=NASTY), ev.Changed(step=9, field=NASTY, old=NASTY, new=NASTY))
+    run.write(
+        prepared(),
+        *steps(1, 30),
+        ev.Sampled(step=20, prompt=NASTY, reply=NASTY, verdict=NASTY),
+        ev.Changed(step=9, field=NASTY, old=NASTY, new=NASTY),
+    )
     child = FakeRun(tmp_path / "runs" / "y", Recipe(steps=200), Status("died", NASTY, NASTY, NASTY))
     child.parent = str(run.folder)
     child.write(prepared(), *steps(1, 30), ev.Sampled(step=20, prompt=NASTY, reply=NASTY, verdict=NASTY))
@@ -152,7 +198,12 @@ def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
     drawn = monitor.figure()
     shown = [text for text in words(drawn)] + [str(found.get(key, "")) for found in drawn["data"] for key in ("name", "hovertemplate")]
     assert any("&lt;" in text for text in shown) and not any("<script" in text or "$" in text for text in shown)
-    for text in (static.svg(drawn, summary=monitor.summary().text), monitor.static_html(), monitor.extra_html(), samples_html(run.history.samples)):
+    for text in (
+        static.svg(drawn, summary=monitor.summary().text),
+        monitor.static_html(),
+        monitor.extra_html(),
+        samples_html(run.history.samples),
+    ):
         assert "<script" not in text and "&lt;script&gt;" in text
     widgets = [monitor.widget]
     html = []
@@ -164,24 +215,7 @@ def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
     assert any("&lt;script&gt;" in text for text in html) and not any("<script" in text for text in html)
 
 
-# ---- the list
-
-def record(name: str, parent: str = "", **more: object) -> dict:
-    return dict(name=name, folder=f"/runs/{name}", status="finished", step=2000, steps=2000, loss=1.6, heldout_loss=math.nan, parent=parent, note="") | more
-
-
-def test_forks_stand_below_their_parents() -> None:
-    rows = rows_of([record("c", "b"), record("2026-11-21_093015-b", heldout_loss=1.519), record("2026-11-21_080000-d", "2026-11-21_093015-b", status="paused"), record("a")])
-    assert [(row["name"], row["depth"]) for row in rows] == [("c", 0), ("b", 0), ("d", 1), ("a", 0)]
-    assert rows[1]["loss"] == "1.519" and rows[3]["loss"] == "1.600" and rows[2]["step"] == "2\u202f000" and "paused" in rows[2]["title"]
-
-
-def test_search_looks_through_names_notes_and_recipes() -> None:
-    rows = rows_of([record("town-full", note="best SO far"), record("town-lora8", "town-full")], {"/runs/town-lora8": '{"learning_rate": 0.0003}'})
-    assert [row["name"] for row in matching(rows, "so best")] == ["town-full"]
-    assert [(row["name"], row["depth"]) for row in matching(rows, "0.0003")] == [("town-lora8", 0)]
-    assert matching(rows, "") == rows and matching(rows, "nothing of it") == []
-
+# ---- other folders and the list
 
 def test_a_queued_run_says_in_the_list_behind_whom_it_waits(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
     waiting = engine.add(FakeRun(tmp_path / "runs" / "later", Recipe(), Status("queued")))
@@ -195,24 +229,42 @@ def test_a_queued_run_says_in_the_list_behind_whom_it_waits(run: FakeRun, engine
 
 
 def test_a_plain_trainers_folder_is_shown_and_not_touched(tmp_path: Path) -> None:
-    log = [dict(step=k, loss=3 - k / 10, learning_rate=1e-4, grad_norm=0.5) for k in range(1, 11)] + [dict(step=10, eval_loss=2.1, eval_runtime=1.0)]
+    log = [dict(step=k, loss=3 - k / 10, learning_rate=1e-4, grad_norm=0.5) for k in range(1, 11)] + [
+        dict(step=10, eval_loss=2.1, eval_runtime=1.0)
+    ]
     (tmp_path / "trainer_state.json").write_text(json.dumps(dict(log_history=log, max_steps=10, global_step=10)))
     monitor = RunMonitor(tmp_path, runs=str(tmp_path), pump=StillPump())
     assert monitor.summary().text == "Finished 10 steps: held-out loss 2.100."
     assert list(trace(monitor.figure(), "raw")["y"]) == pytest.approx([3 - k / 10 for k in range(1, 11)])
-    assert monitor.widget and all(getattr(monitor.made, name).disabled for name in ("start", "pause", "step", "stop", "fork", "apply", "ask", "note"))
+    assert monitor.widget and all(
+        getattr(monitor.made, name).disabled for name in ("start", "pause", "step", "stop", "fork", "apply", "ask", "note")
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["trainer_state.json"]
 
 
 # ---- the widget
 
-@pytest.mark.parametrize(("status", "enabled"), [
-    ("running", {"pause", "stop", "fork", "ask"}), ("paused", {"start", "step", "stop", "fork", "ask"}), ("queued", {"stop", "fork"}), ("finished", {"fork"}),
-    ("died", {"start", "fork"}), ("stopped", {"start", "fork"}), ("failed", {"start", "fork"})])
+
+@pytest.mark.parametrize(
+    ("status", "enabled"),
+    [
+        ("running", {"pause", "stop", "fork", "ask"}),
+        ("paused", {"start", "step", "stop", "fork", "ask"}),
+        ("queued", {"stop", "fork"}),
+        ("finished", {"fork"}),
+        ("died", {"start", "fork"}),
+        ("stopped", {"start", "fork"}),
+        ("failed", {"start", "fork"}),
+    ],
+)
 def test_what_cannot_be_done_is_disabled(run: FakeRun, engine: FakeEngine, status: str, enabled: set[str]) -> None:
     run.status = Status(status)
     monitor = RunMonitor(run, engine=engine, pump=StillPump())
-    assert monitor.widget and {name for name in ("start", "pause", "step", "stop", "fork", "apply", "ask") if not getattr(monitor.made, name).disabled} == enabled
+    assert (
+        monitor.widget
+        and {name for name in ("start", "pause", "step", "stop", "fork", "apply", "ask") if not getattr(monitor.made, name).disabled}
+        == enabled
+    )
     assert monitor.made.start.description == ("Resume" if "start" in enabled else "Start")
     primary = [name for name in ("start", "pause") if getattr(monitor.made, name).button_style == "primary"]
     assert primary == [name for name in ("start", "pause") if name in enabled]
@@ -246,7 +298,11 @@ def test_clicks_ask_the_run(run: FakeRun, engine: FakeEngine) -> None:
     for name in ("step", "start", "stop"):
         doer.click(name)
     monitor.made.rate.value = 5e-5
-    assert monitor.state.pending == {"learning_rate": 5e-5} and not monitor.made.apply.disabled and "# not applied yet: run.set(learning_rate=5e-05)" in monitor.code()
+    assert (
+        monitor.state.pending == {"learning_rate": 5e-5}
+        and not monitor.made.apply.disabled
+        and "# not applied yet: run.set(learning_rate=5e-05)" in monitor.code()
+    )
     monitor.made.rate.value = 1e-4
     assert monitor.state.pending == {} and monitor.made.apply.disabled
     monitor.made.rate.value, monitor.made.every.value = 2.04e-5, 50

@@ -43,16 +43,26 @@ def test_points_are_the_journals(run: FakeRun, engine: FakeEngine, width: str) -
     assert list(trace(drawn, "memory")["y"]) == [line["memory_gib"] for line in told]
     assert trace(drawn, "rate")["y"] == pytest.approx([line["learning_rate"] * 1e4 for line in told])
     held = [line for line in lines if line["event"] == "evaluated"]
-    assert list(trace(drawn, "heldout")["x"]) == [line["step"] for line in held] and list(trace(drawn, "heldout")["y"]) == [line["loss"] for line in held]
+    assert list(trace(drawn, "heldout")["x"]) == [line["step"] for line in held] and list(trace(drawn, "heldout")["y"]) == [
+        line["loss"] for line in held
+    ]
     units = {unit["name"]: unit["unit"] for unit in drawn["layout"]["meta"]["units"].values()}
-    assert units == {"Loss": "nats per token", "Learning rate": "× 10⁻⁴", "Gradient norm": "before clip", "Speed": "tokens/s", "Memory": "GiB"}
+    assert units == {
+        "Loss": "nats per token",
+        "Learning rate": "× 10⁻⁴",
+        "Gradient norm": "before clip",
+        "Speed": "tokens/s",
+        "Memory": "GiB",
+    }
 
 
 def test_the_rest_of_the_schedule_goes_on_from_the_peak_in_force(run: FakeRun, engine: FakeEngine) -> None:
     rest = trace(RunMonitor(run, engine=engine).figure(), "rest")
     at = dict(zip(rest["x"], rest["y"], strict=True))
     assert rest["line"]["dash"] == "dot" and min(at) == 60 and max(at) == 200
-    assert at[60] == pytest.approx(1e-4 * 1e4 * 0.5 * (1 + math.cos(math.pi * (60 - 6) / (200 - 6)))) and at[200] == pytest.approx(0, abs=1e-12)
+    assert at[60] == pytest.approx(1e-4 * 1e4 * 0.5 * (1 + math.cos(math.pi * (60 - 6) / (200 - 6)))) and at[200] == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_a_run_that_is_over_ends_its_axis_there(run: FakeRun, engine: FakeEngine) -> None:
@@ -89,8 +99,17 @@ def test_marks_stand_at_their_steps_in_every_cell(run: FakeRun, engine: FakeEngi
 def test_forks_and_resumptions_are_marked(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
     child = engine.add(FakeRun(tmp_path / "runs" / "2026-11-21_100000-town-lora8-lr1e-3", Recipe(steps=200)))
     child.parent = str(run.folder)
-    child.write(*steps(1, 40), ev.Forked(parent=str(run.folder), step=40, checkpoint=40), ev.Started(pid=2), prepared(start_step=40),
-                ev.Changed(step=40, field="learning_rate", old=1e-4, new=1e-3), *steps(41, 50), ev.Started(pid=3, attempt=2, resumed_from=44), prepared(), *steps(45, 60))
+    child.write(
+        *steps(1, 40),
+        ev.Forked(parent=str(run.folder), step=40, checkpoint=40),
+        ev.Started(pid=2),
+        prepared(start_step=40),
+        ev.Changed(step=40, field="learning_rate", old=1e-4, new=1e-3),
+        *steps(41, 50),
+        ev.Started(pid=3, attempt=2, resumed_from=44),
+        prepared(),
+        *steps(45, 60),
+    )
     drawn = RunMonitor(child, engine=engine).figure()
     flags = {note["x"]: note["text"] for note in drawn["layout"]["annotations"] if note.get("borderwidth")}
     assert flags == {40: "fork · lr 1e-4 → 1e-3", 44: "resumed from 44"}
@@ -170,7 +189,9 @@ def boxes(drawn: dict) -> list[tuple[str, float, float, float, float]]:
             else:
                 axis = layout[(ref.split()[0][0] + "axis" + ref.split()[0][1:])]
                 low, top = axis["domain"]
-                share = low + (top - low) * (value if ref.endswith("domain") else (value - axis["range"][0]) / (axis["range"][1] - axis["range"][0]))
+                share = low + (top - low) * (
+                    value if ref.endswith("domain") else (value - axis["range"][0]) / (axis["range"][1] - axis["range"][0])
+                )
             return (1 - share) * full if upwards else share * full
 
         text = note["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace("<b>", "").replace("</b>", "")
@@ -190,13 +211,23 @@ def boxes(drawn: dict) -> list[tuple[str, float, float, float, float]]:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("at", [2, 20, 120, 197, 200])
 def test_labels_never_touch(width: str, at: int) -> None:
-    marks = [Mark(1, "lr 3e-4 → 1e-4"), Mark(max(2, at // 2), "fork · lr 2e-4 → 1e-4 · evaluate every 20 → 10", True), Mark(max(3, at // 2 + 4), "resumed from 100"),
-             Mark(at, "lr 1e-4 → 3e-5")]
+    marks = [
+        Mark(1, "lr 3e-4 → 1e-4"),
+        Mark(max(2, at // 2), "fork · lr 2e-4 → 1e-4 · evaluate every 20 → 10", True),
+        Mark(max(3, at // 2 + 4), "resumed from 100"),
+        Mark(at, "lr 1e-4 → 3e-5"),
+    ]
     held = np.arange(1.0, at + 1, max(1, at // 8))
     this = curves(at, heldout_step=held, heldout=1.51 + 2 / held, marks=marks, clip=1.0)
     far = np.arange(1.0, 201)
-    others = [Overlay(label=f"town-lora{k}-with-a-long-name", runs=[curves(200, lambda step, k=k: 1.5 + k / 200 + 2 / step, heldout_step=far, heldout=1.5 + k / 200 + 2 / far)],
-                      parent=k == 0) for k in range(4)]
+    others = [
+        Overlay(
+            label=f"town-lora{k}-with-a-long-name",
+            runs=[curves(200, lambda step, k=k: 1.5 + k / 200 + 2 / step, heldout_step=far, heldout=1.5 + k / 200 + 2 / far)],
+            parent=k == 0,
+        )
+        for k in range(4)
+    ]
     found = boxes(figure(this, others, width, 10))
     sheet = FORMS[width].width
     for i, (text, left, top, right, bottom) in enumerate(found):
