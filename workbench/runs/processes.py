@@ -64,8 +64,8 @@ def created(pid: int) -> float:
 def alive(pid: int, created_at: float) -> bool:
     """Whether that very process still runs (a zombie does not)."""
     child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        return False
+    if child is not None:  # a killed process is a zombie some moments before its exit status can be had: until then it counts
+        return child.poll() is None
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - created_at) < 2
