@@ -198,6 +198,19 @@ def test_points_arrive_and_a_reload_shows_them_all(shown: Notebook) -> None:
     shown.wait(figure_has(before + 49))
 
 
+def test_a_stream_is_drawn_at_most_ten_times_a_second(shown: Notebook) -> None:
+    shown.page.evaluate("""() => { globalThis.drawnAt = [];
+        document.querySelector('.wb-panel .js-plotly-plot').on('plotly_afterplot', () => globalThis.drawnAt.push(performance.now())); }""")
+    before = shown.points()
+    shown.kernel("""import time
+for k in range(60):
+    panel.live.extend({'loss': ([2000.0 + k], [1.5])})
+    time.sleep(0.02)""")
+    shown.wait(figure_has(before + 60))
+    times = shown.page.evaluate("() => globalThis.drawnAt")
+    assert 3 <= len(times) <= 2 + (times[-1] - times[0]) / 100
+
+
 def test_a_restarted_kernel_draws_again_with_the_plotly_the_page_has(shown: Notebook) -> None:
     shown.restart_kernel()
     shown.run(0)
