@@ -25,6 +25,7 @@ PACKAGES = ("workbench", "widgets")
 # where no other table forbids it. The package's own __init__ stands on top.
 FLOORS = {
     "workbench.errors": 0,
+    "workbench.device_queue": 1,
     "workbench.journal": 1,
     "workbench.templates": 1,
     "workbench.models": 1,
@@ -53,9 +54,6 @@ STRANGERS = (("workbench.runs", "workbench.training"),)
 
 NOT_IN_THE_ENGINE = ("plotly", "ipywidgets", "IPython", "anywidget", "widgets")
 """Top-level names that nothing below workbench/ imports."""
-
-PARTS_OF_A_PANEL = {"widgets.run_": "widgets.run_monitor"}
-"""A panel in several files: what their names begin with → the panel. They are one unit, and no other panel imports any of them."""
 
 PANELS_JOINED_BY = "widgets.workbench_app"
 """The only module of widgets/ that may import more than the frame and the engine's public names."""
@@ -108,9 +106,8 @@ def imports_of(module: str, source: str, is_package: bool, modules: Mapping[str,
 
 
 def unit_of(module: str) -> str:
-    """`workbench.runs.start` → `workbench.runs`, `workbench` → `workbench`, `widgets.run_list` → its panel `widgets.run_monitor`."""
-    unit = ".".join(module.split(".")[:2])
-    return next((panel for beginning, panel in PARTS_OF_A_PANEL.items() if unit.startswith(beginning)), unit)
+    """`workbench.runs.start` → `workbench.runs`, `workbench` → `workbench`, `widgets.run_monitor.figure` → its panel `widgets.run_monitor`."""
+    return ".".join(module.split(".")[:2])
 
 
 def is_ours(module: str) -> bool:
@@ -174,7 +171,7 @@ def test_no_circle_of_folders() -> None:
 
 
 MODULES = ("workbench", "workbench.recipes", "workbench.runs", "workbench.training", "workbench.journal", "workbench.town",
-           "widgets.frame", "widgets.run_monitor", "widgets.run_list", "widgets.rank_explorer")
+           "widgets.frame", "widgets.run_monitor", "widgets.run_monitor.run_list", "widgets.rank_explorer")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +186,7 @@ MODULES = ("workbench", "workbench.recipes", "workbench.runs", "workbench.traini
         ("workbench.runs.report", "def f():\n    import plotly.graph_objects as go\n", "knows nothing of widgets"),
         ("workbench.runs.report", "from widgets import RunMonitor\n", "knows nothing of widgets"),
         ("widgets.rank_explorer", "from widgets.run_monitor import RunMonitor\n", "panels never import each other"),
-        ("widgets.rank_explorer", "from widgets import run_list\n", "panels never import each other"),
+        ("widgets.rank_explorer", "from widgets.run_monitor import run_list\n", "panels never import each other"),
         ("widgets.frame.panel", "from ..run_monitor import RunMonitor\n", "up from floor 6 to 7"),
         ("workbench.novelty.thing", "import json\n", "stands on no floor"),
     ],
@@ -205,7 +202,7 @@ def test_the_checker_sees_a_violation(module: str, source: str, expected: str) -
     [
         ("workbench.runs.start", "from workbench import recipes\nfrom ..journal import log\nfrom .queue import Queue\n"),
         ("workbench.training.worker", "import torch\nfrom ..models import loading\n"),
-        ("widgets.run_monitor", "import plotly\nimport workbench as wb\nfrom . import run_list\nfrom .frame import panel\n"),
+        ("widgets.run_monitor.panel", "import plotly\nimport workbench as wb\nfrom . import run_list\nfrom ..frame import panel\n"),
     ],
 )
 def test_the_checker_lets_a_right_import_pass(module: str, source: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 
 import pytest
 import torch
@@ -284,28 +283,6 @@ def test_runs_started_together_take_turns_and_say_behind_whom(real_data, tmp_pat
     assert first.wait(60) == "finished" and third.wait(60) == "finished"
     assert first.history.last_time <= third.history.started.time, "never two on the device"
     assert "was killed (SIGKILL)" in second.status.sentence and second.history.step == 0
-
-
-def test_many_draw_tickets_at_once_and_each_turn_is_alone(tmp_path):
-    from workbench.training.queue import Ticket
-
-    turns, inside, most = [], [], []
-
-    def work(name: str) -> None:
-        ticket = Ticket(name, tmp_path)
-        assert ticket.wait(lambda ahead: None, lambda: False)
-        inside.append(name)
-        most.append(len(inside))
-        turns.append(ticket.path.name)
-        inside.remove(name)
-        ticket.release()
-
-    threads = [threading.Thread(target=work, args=(f"run{n}",)) for n in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert turns == sorted(turns) and len(turns) == 12 and set(most) == {1} and not list(tmp_path.iterdir())
 
 
 def test_a_relative_model_folder_is_found_by_the_worker(real_data, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from widgets.run_list import matching, rows_of
+from widgets.run_monitor.run_list import matching, rows_of
 
 
 def record(name: str, parent: str = "", **more: object) -> dict:

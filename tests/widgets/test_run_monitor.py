@@ -15,10 +15,10 @@ import pytest
 from tests.widgets.fakes import FakeEngine, FakeRun, StillPump, prepared, steps, trace, words
 from widgets.frame import static
 from widgets.frame.selection import Selection
-from widgets.run_curves import curves_of, value_words
+from widgets.run_monitor.curves import curves_of, value_words
 from widgets.run_monitor import RunMonitor
-from widgets.run_monitor_controls import View, samples_html
-from widgets.run_words import duration, queue_words, trouble
+from widgets.run_monitor.controls import View, samples_html
+from widgets.run_monitor.words import duration, queue_words, trouble
 from workbench.journal import events as ev
 from workbench.journal.history import History
 from workbench.recipes import Recipe

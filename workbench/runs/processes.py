@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from workbench import device_queue
 from workbench.errors import RunError
 from workbench.runs import standby
 
@@ -31,6 +32,7 @@ def spawn(folder: Path, asked: float | None = None) -> int:
 
     def note(pid: int) -> None:
         write_json(folder / "worker.json", {"pid": pid, "created": created(pid), "asked": asked})
+        device_queue.draw(folder.name, pid)
 
     child = standby.take(folder, note)  # it reads the note at once, so the note comes first
     if child is None:
@@ -44,7 +46,7 @@ def spawn(folder: Path, asked: float | None = None) -> int:
 
 def environment() -> dict[str, str]:
     """This process's environment, with its import path: a worker imports the same packages wherever it runs."""
-    # threads that spin while they wait took a step from 60 to over 200 ms as soon as another job wanted the same cores
+    # threads that spin while they wait slowed a step three times as soon as another job wanted the same cores
     return {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUNBUFFERED": "1"}
 
 

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from workbench import town
+from workbench import device_queue, town
 from workbench.data import sources
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
@@ -18,7 +18,6 @@ from workbench.journal.history import History
 from workbench.recipes import Recipe
 from workbench.training.checkpoints import Checkpoints, publish
 from workbench.training.control import Inbox
-from workbench.training.queue import Ticket
 from workbench.training.writer import Journal, started
 
 
@@ -77,8 +76,8 @@ class Session:
             inbox.look()
             return self._stop or inbox.stops(0)
 
-        self._ticket = Ticket(self.folder.name)  # kept while the process lives
-        return self._ticket.wait(lambda ahead: self.journal.write(ev.Queued(position=len(ahead), behind=ahead)), given_up)
+        self._place = device_queue.Place(self.folder.name)  # kept while the process lives
+        return self._place.wait(lambda ahead: self.journal.write(ev.Queued(position=len(ahead), behind=ahead)), given_up)
 
     def _start_point(self, checkpoints: Checkpoints) -> tuple[int, Path | None]:
         """The step and folder of the checkpoint to go on from: the run's own last one, or the one it was forked with."""

@@ -12,7 +12,7 @@ import anywidget
 import traitlets
 
 from widgets.frame.sheet import number
-from widgets.run_curves import short_name
+from widgets.run_monitor.curves import short_name
 
 
 def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = None) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ All in pixels of the sheet the figure is composed on, with letters of a mean wid
 from dataclasses import dataclass
 
 from widgets.frame.sheet import Sheet, ink, plain
-from widgets.run_curves import RunCurves
+from widgets.run_monitor.curves import RunCurves
 
 LETTER = 0.53
 """The mean width of a letter as a share of its size."""

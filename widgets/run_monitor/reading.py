@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from widgets.run_curves import Overlay, RunCurves, curves_of, field_words, short_name, value_words
+from widgets.run_monitor.curves import Overlay, RunCurves, curves_of, field_words, short_name, value_words
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe, difference, schedule_shape
 

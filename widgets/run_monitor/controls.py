@@ -14,8 +14,8 @@ from typing import Any
 
 from widgets.frame import controls
 from widgets.frame.sheet import number
-from widgets.run_list import RunList
-from widgets.run_reading import LIVING, two_digits
+from widgets.run_monitor.run_list import RunList
+from widgets.run_monitor.reading import LIVING, two_digits
 
 VERDICTS = {"right": "good", "wrong": "bad"}
 SAMPLES = 6

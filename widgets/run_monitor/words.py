@@ -12,7 +12,7 @@ import numpy as np
 
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
-from widgets.run_curves import RunCurves, short_name
+from widgets.run_monitor.curves import RunCurves, short_name
 from workbench.journal.history import History
 
 OVER = ("finished", "stopped", "failed", "died")

@@ -1,6 +1,6 @@
 """The run monitor's figure: loss over learning rate, gradient norm, speed and memory, as one plotly dict.
 
-`figure(this, overlays, width)` is a pure function of curves that were read elsewhere (`run_curves.py`). It places every word itself, in
+`figure(this, overlays, width)` is a pure function of curves that were read elsewhere (`curves.py`). It places every word itself, in
 pixels of the sheet it composes, so that no two touch. It neither thins out points (the live figure does, for the screen) nor draws.
 """
 
@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from widgets.frame.sheet import Sheet, ink, number, plain
-from widgets.run_curves import Overlay, RunCurves
-from widgets.run_labels import LETTER, Box, Plot, flags, middle, place, size_px
+from widgets.run_monitor.curves import Overlay, RunCurves
+from widgets.run_monitor.labels import LETTER, Box, Plot, flags, middle, place, size_px
 
 Width = Literal["wide", "medium", "narrow"]
 GROWING = ("raw", "train", "rate", "grad", "speed", "memory")

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from widgets.run_reading import LIVING, interval_now, near, rate_now, two_digits
+from widgets.run_monitor.reading import LIVING, interval_now, near, rate_now, two_digits
 from workbench.errors import WorkbenchError
 
 

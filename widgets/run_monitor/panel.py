@@ -1,7 +1,7 @@
 """Panel 7, the run monitor: is this run learning, and what did each change do?
 
 `RunMonitor(recipe)` shows a run before it starts, `RunMonitor(run)` one that goes or went: its curves, its control, the runs beside it.
-Figures are computed in `run_monitor_figure.py`, words in `run_words.py`, widgets made in `run_monitor_controls.py`; here they are joined
+Figures are computed in `figure.py`, words in `words.py`, widgets made in `controls.py`; here they are joined
 and kept up to date. What a person does is only noted down and done by a thread, so no cell and no click waits for a disk or a model.
 """
 
@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from widgets import run_words
+from widgets.run_monitor import words
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
 from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
-from widgets.run_actions import Actions
-from widgets.run_curves import Average, Overlay, RunCurves, automatic_span, short_name
-from widgets.run_list import matching, rows_of
-from widgets.run_monitor_controls import Controls, View, samples_html
-from widgets.run_monitor_figure import figure
-from widgets.run_reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, interval_now, near, rate_now, recipe_of,
+from widgets.run_monitor.actions import Actions
+from widgets.run_monitor.curves import Average, Overlay, RunCurves, automatic_span, short_name
+from widgets.run_monitor.run_list import matching, rows_of
+from widgets.run_monitor.controls import Controls, View, samples_html
+from widgets.run_monitor.figure import figure
+from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, interval_now, near, rate_now, recipe_of,
                                  text_of)
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
@@ -100,20 +100,20 @@ class RunMonitor(Panel):
 
     def figure(self, width: str = "wide") -> dict:
         taken = self._take()
-        empty = run_words.empty_words(taken.status, taken.run is not None, self.recipe)
+        empty = words.empty_words(taken.status, taken.run is not None, self.recipe)
         return figure(taken.curves, taken.overlays, width, taken.span, empty)
 
     def summary(self) -> Sentence:
         taken = self._take()
         if taken.run is None:
-            nothing = run_words.empty_words("", False, self.recipe)[1]
+            nothing = words.empty_words("", False, self.recipe)[1]
             return Sentence("idle", f"Nothing has run yet: {nothing}" if self.recipe else "Nothing to show yet: no run picked.")
-        return run_words.summary(taken.status, taken.run.history, taken.curves, taken.span, taken.parent)
+        return words.summary(taken.status, taken.run.history, taken.curves, taken.span, taken.parent)
 
     def code(self) -> str:
         if self.run is None:
-            return run_words.recipe_code(self.recipe or Recipe(), Recipe(), self.state.runs)
-        return run_words.run_code(
+            return words.recipe_code(self.recipe or Recipe(), Recipe(), self.state.runs)
+        return words.run_code(
             self.state.run,
             self.state.runs,
             self.run.history,
@@ -190,7 +190,7 @@ class RunMonitor(Panel):
             step=history.step,
             steps=history.steps,
             checkpoint=history.checkpoints[-1].step if history.checkpoints else 0,
-            progress=run_words.progress(taken.status, history),
+            progress=words.progress(taken.status, history),
             learning_rate=rate_now(run),
             evaluate_every=interval_now(run),
             pending=self.state.pending,
@@ -322,7 +322,7 @@ class RunMonitor(Panel):
             "memory": columns["memory_gib"][start:],
         }
         self._live.extend({uid: (step, y) for uid, y in values.items()})
-        self.made.progress.show(*run_words.progress(self.status, run.history))
+        self.made.progress.show(*words.progress(self.status, run.history))
 
     def _refused(self, run: Any) -> None:
         """A command that the worker could not carry out is said where it was asked for."""
@@ -347,7 +347,7 @@ class RunMonitor(Panel):
         records = table.to_dict("records")
         for record in records:
             if record["status"] == "queued" and (waiting := self._other(record["folder"])) is not None:
-                record["sentence"] = run_words.queue_words(waiting.history)
+                record["sentence"] = words.queue_words(waiting.history)
         self._rows = rows_of(records, {str(record["folder"]): text_of(Path(record["folder"]) / "recipe.json") for record in records})
         self.show_list()
         self._list_cost_s = time.perf_counter() - begun

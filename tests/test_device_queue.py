@@ -1,0 +1,80 @@
+"""The queue for the device, with real processes: in the order asked for, one at a time, never blocked by the dead."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from workbench import device_queue
+from workbench.runs.processes import environment
+
+WAITER = """
+import sys
+from workbench import device_queue
+from pathlib import Path
+place = device_queue.Place(sys.argv[1], Path(sys.argv[2]))
+print("placed", flush=True)
+place.wait(lambda ahead: print("behind", *ahead, flush=True), lambda: False)
+print("turn", flush=True)
+sys.stdin.readline()
+"""
+
+
+def waiter(name: str, folder) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", WAITER, name, str(folder)], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_turns_come_in_the_order_of_the_tickets_not_of_readiness(tmp_path):
+    slow = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.readline()"], stdin=subprocess.PIPE)  # was asked for first, is not ready yet
+    device_queue.draw("slow", slow.pid, tmp_path)
+    quick = waiter("quick", tmp_path)
+    assert [quick.stdout.readline() for _ in range(2)] == ["placed\n", "behind slow\n"]
+    slow.communicate()
+    assert quick.stdout.readline() == "turn\n"
+    quick.communicate("\n")
+
+
+def test_a_killed_holder_frees_the_queue_and_leaves_nothing(tmp_path):
+    first = waiter("first", tmp_path)
+    assert [first.stdout.readline() for _ in range(2)] == ["placed\n", "turn\n"]
+    second, third = waiter("second", tmp_path), None
+    assert [second.stdout.readline() for _ in range(2)] == ["placed\n", "behind first\n"]
+    third = waiter("third", tmp_path)
+    assert [third.stdout.readline() for _ in range(2)] == ["placed\n", "behind first second\n"]
+    os.kill(second.pid, signal.SIGKILL)
+    second.communicate()
+    assert third.stdout.readline() == "behind first\n"
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert third.stdout.readline() == "turn\n"
+    assert [path.name for path in tmp_path.glob("[0-9]*")] == [path.name for path in tmp_path.glob(f"*-{third.pid}")]
+    third.communicate("\n")
+
+
+def test_a_clock_set_back_does_not_give_the_device_twice(tmp_path):
+    first = waiter("first", tmp_path)
+    assert [first.stdout.readline() for _ in range(2)] == ["placed\n", "turn\n"]
+    late = device_queue.draw("late", os.getpid(), tmp_path)
+    place = device_queue.Place("late", tmp_path)
+    assert place.ticket == late
+    late.rename(tmp_path / f"{1:020d}-{os.getpid()}")  # as if drawn long before
+    place.ticket = tmp_path / f"{1:020d}-{os.getpid()}"
+    told = []
+    assert place.ahead() == []
+    assert not place.wait(told.append, lambda: bool(told)), "given up, for the device is taken"
+    assert told == [["another run"]]
+    first.communicate("\n")
+
+
+def test_slots_let_so_many_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_SLOTS", "2")
+    first, second, third = (waiter(name, tmp_path) for name in ("a", "b", "c"))
+    said = {}
+    for process in (first, second, third):
+        assert process.stdout.readline() == "placed\n"
+        said[process] = process.stdout.readline()
+    assert sorted(line.split()[0] for line in said.values()) == ["behind", "turn", "turn"]
+    for process in (first, second, third):
+        process.stdin.write("\n")
+        process.stdin.close()
+    assert [process.wait(timeout=30) for process in (first, second, third)] == [0, 0, 0]
