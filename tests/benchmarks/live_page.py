@@ -1,6 +1,7 @@
 """What the benchmarks of the living page share: a made run folder with its writer, frames and bytes counted in the page.
 
-A frame is counted when the path of the raw loss line has changed and the browser has come to the next animation frame, so it is on the screen.
+A frame is counted when the path of the raw loss line has changed and the browser has come to the next animation frame, so it is
+on the screen.
 Times are `Date.now()`, the same clock as `time.time()` in a worker on this machine. Nothing here judges the figures.
 """
 
@@ -71,7 +72,8 @@ def wait_shown(notebook: Notebook, step: int) -> None:
 
 def wait_drawn(notebook: Notebook, points: int) -> None:
     """Until the monitor draws its loss with at least so many points on the screen."""
-    notebook.wait("points => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === 'raw')?.x?.length ?? 0) >= points", points, PATIENCE_MS)
+    notebook.wait("""points => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === 'raw')?.x?.length ?? 0)
+        >= points""", points, PATIENCE_MS)
 
 
 class Wire:
@@ -86,7 +88,8 @@ class Wire:
     def _heard(self, event: dict) -> None:
         frame = event["response"]
         payload = frame["payloadData"]
-        self.bytes += len(payload.encode()) if frame["opcode"] == 1 else len(payload) * 3 // 4 - payload[-2:].count("=")  # binary frames come as base64
+        text = frame["opcode"] == 1  # binary frames come as base64
+        self.bytes += len(payload.encode()) if text else len(payload) * 3 // 4 - payload[-2:].count("=")
         self.messages += 1
 
 
@@ -94,8 +97,9 @@ class Wire:
 
 def step_event(step: int, noise: random.Random) -> ev.Step:
     """A step as a worker writes it, of a loss that falls."""
-    return ev.Step(time=time.time(), step=step, loss=1.5 + 3 / math.sqrt(step) + 0.2 * noise.gauss(0, 1), learning_rate=3e-4 * (1 - step / 200_000),
-                   grad_norm=1 + 0.2 * noise.gauss(0, 1), epoch=step / 1000, tokens=1024, tokens_per_s=4000 + 100 * noise.gauss(0, 1), memory_gib=1.25)
+    return ev.Step(time=time.time(), step=step, loss=1.5 + 3 / math.sqrt(step) + 0.2 * noise.gauss(0, 1),
+                   learning_rate=3e-4 * (1 - step / 200_000), grad_norm=1 + 0.2 * noise.gauss(0, 1), epoch=step / 1000, tokens=1024,
+                   tokens_per_s=4000 + 100 * noise.gauss(0, 1), memory_gib=1.25)
 
 
 def made_run(folder: Path, steps: int, pid: int) -> Path:
@@ -104,10 +108,11 @@ def made_run(folder: Path, steps: int, pid: int) -> Path:
     recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=3e-4, steps=100_000)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
     opening = [ev.Started(time=time.time(), pid=pid, created=psutil.Process(pid).create_time()),
-               ev.Prepared(time=time.time(), rows=1000, heldout_rows=0, dropped={}, truncated=0, tokens=10**6, trained_tokens=10**5, parameters=10**6,
-                           trainable_parameters=10**4, steps=100_000)]
+               ev.Prepared(time=time.time(), rows=1000, heldout_rows=0, dropped={}, truncated=0, tokens=10**6, trained_tokens=10**5,
+                           parameters=10**6, trainable_parameters=10**4, steps=100_000)]
     noise = random.Random(0)
-    (folder / "journal.jsonl").write_bytes(b"".join(map(ev.encode, opening + [step_event(step, noise) for step in range(1, steps + 1)])))
+    done = [step_event(step, noise) for step in range(1, steps + 1)]
+    (folder / "journal.jsonl").write_bytes(b"".join(map(ev.encode, opening + done)))
     return folder
 
 
@@ -118,8 +123,8 @@ class Writer:
         self.rate = rate
 
     def __enter__(self) -> Writer:
-        self.process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.live_page", str(self.rate)], cwd=ROOT, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.live_page", str(self.rate)], cwd=ROOT,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.pid = self.process.pid
         return self
 
