@@ -15,7 +15,7 @@ import pytest
 from tests.widgets.fakes import FakeEngine, FakeRun, StillPump, prepared, steps, trace, words
 from widgets.frame import static
 from widgets.frame.selection import Selection
-from widgets.run_monitor.curves import curves_of, value_words
+from widgets.run_monitor.curves import Average, curves_of, value_words
 from widgets.run_monitor import RunMonitor
 from widgets.run_monitor.controls import View, samples_html
 from widgets.run_monitor.words import duration, queue_words, trouble
@@ -177,6 +177,28 @@ def test_state_makes_the_round_trip(run: FakeRun, engine: FakeEngine) -> None:
     monitor.state.pending = {"learning_rate": 1e-5}
     again = RunMonitor.from_json(monitor.state_json(), engine=engine)
     assert again.state == monitor.state and again.run is run and again.state.overlays == ("runs/a", "runs/b")
+
+
+def test_the_averaged_line_goes_on_and_begins_anew_after_a_resume(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+
+    def drawn_is_average() -> bool:
+        live = trace(monitor.live.figures["wide"], "train")
+        return live["y"].tolist() == Average(monitor.span).extend(run.history.columns["loss"]).tolist()
+
+    run.write(*steps(61, 70, rate=1e-4))
+    monitor._tick()
+    assert len(trace(monitor.live.figures["wide"], "train")["y"]) == 70 and drawn_is_average()
+    run.write(*steps(71, 75, rate=1e-4))
+    monitor.refresh()
+    assert drawn_is_average()
+    run.write(ev.Started(pid=1, attempt=2, resumed_from=50), prepared(), *steps(51, 90, loss=lambda step: 9.0))
+    monitor.refresh()
+    assert len(trace(monitor.live.figures["wide"], "train")["y"]) == 90 and drawn_is_average()
+    monitor.state.smoothing = 3
+    monitor.refresh()
+    assert drawn_is_average()
 
 
 # ---- text, never markup

@@ -64,18 +64,20 @@ class Average:
     def __init__(self, span: float):
         if span < 1:
             raise ValueError("span is a number of steps, 1 or more")
-        self.keep = 1 - 2 / (span + 1)
+        self.span, self.keep = span, 1 - 2 / (span + 1)
         self.total = self.weight = 0.0
+        self.values = np.empty(0)
+        """The averages given so far."""
 
     def extend(self, values: Sequence[float]) -> np.ndarray:
         """The average after each of `values`; NaN until the first finite value."""
-        out = np.empty(len(values))
-        for i, value in enumerate(values):
+        keep, total, weight, out = self.keep, self.total, self.weight, []
+        for value in np.asarray(values, float).tolist():  # plain floats are four times as fast as numpy's
             if math.isfinite(value):
-                self.total = self.keep * self.total + value
-                self.weight = self.keep * self.weight + 1
-            out[i] = self.total / self.weight if self.weight else math.nan
-        return out
+                total, weight = keep * total + value, keep * weight + 1
+            out.append(total / weight if weight else math.nan)
+        self.total, self.weight, self.values = total, weight, np.concatenate([self.values, out])
+        return np.array(out)
 
 
 def automatic_span(steps: int | None) -> int:
@@ -113,8 +115,13 @@ class RunCurves:
     rest_rate: np.ndarray = field(default_factory=lambda: np.empty(0))
     """The schedule still to come: steps and the learning rate there."""
 
+    averages: dict[float, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """Averages known already, by span: one look at a run asks for the same several times."""
+
     def average(self, span: float) -> np.ndarray:
-        return Average(span).extend(self.loss)
+        if span not in self.averages:
+            self.averages[span] = Average(span).extend(self.loss)
+        return self.averages[span]
 
 
 def curves_of(history: History, name: str, *, clip: float | None = None, shape: Callable[[int], float] | None = None,

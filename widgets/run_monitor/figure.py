@@ -158,7 +158,8 @@ def _overlays(sheet: Sheet, plot: Plot, overlays: Sequence[Overlay], lines: Sequ
 # ---- the small cells
 
 def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[Plot]:
-    rate_top = max([*_finite(this.learning_rate), *_finite(this.rest_rate)], default=0.0)
+    rates = np.concatenate([this.learning_rate, this.rest_rate])
+    rate_top = float(rates[np.isfinite(rates)].max(initial=0.0))
     power = math.floor(math.log10(rate_top)) if rate_top > 0 else 0
     scale = 10.0 ** -power
     grad_top = _high(this.grad_norm)
@@ -244,10 +245,6 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[
             bgcolor=ink("surface"),
         )
     return plots
-
-
-def _finite(values: np.ndarray) -> list[float]:
-    return [float(v) for v in values[np.isfinite(values)]]
 
 
 def _high(values: np.ndarray) -> float:

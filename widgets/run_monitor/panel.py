@@ -27,7 +27,8 @@ from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, 
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
 
-TICK_S, LIST_S = 0.1, 2.0
+LOOK_S, FRAME_S, LIST_S = 0.025, 0.1, 2.0
+"""The journal is looked at so often that a slow run's step is seen at once; a fast run's are read and shown together each `FRAME_S`."""
 SOON_S, LATER_S = 0.4, 1.0
 """Whole figures are computed again at most so often: after something structural (a mark, an evaluation), and for more points."""
 
@@ -81,7 +82,7 @@ class RunMonitor(Panel):
         self._sent, self._composed, self._average, self._scale, self._shape = 0, 0, Average(1), 1.0, ()
         self.status, self._seen_at, self._refreshed_at, self._listed_at, self._cost_s, self._list_cost_s = "", 0.0, 0.0, 0.0, 0.0, 0.0
         self._rows: list[dict] = []
-        self.query, self._refusals, self._lived = "", 0, False
+        self.query, self._refusals, self._lived, self._appended_at = "", 0, False, 0.0
         if isinstance(recipe_or_run, Recipe):
             self.recipe = recipe_or_run
             self.state.recipe = recipe_or_run.to_json() if isinstance(recipe_or_run.data, str) else None
@@ -222,7 +223,7 @@ class RunMonitor(Panel):
         return self.made.extra
 
     def _build(self) -> None:
-        self._taken = self._take()
+        self._taken = self._go_on(self._take())
         try:
             super()._build()
             self._drawn_now(self._taken)
@@ -232,7 +233,7 @@ class RunMonitor(Panel):
         self.selection.observe(self._selected, "run")
         if self.run is None and self.recipe is not None:
             self.actions.errands.add(self.engine.standby)  # so that Start has a worker waiting
-        (self._pump.add if self._pump else self.every)(self._tick, TICK_S)
+        (self._pump.add if self._pump else self.every)(self._look, LOOK_S)
 
     @property
     def span(self) -> int:
@@ -249,22 +250,28 @@ class RunMonitor(Panel):
         with self._lock:
             if self._root is None:
                 return
-            begun = time.perf_counter()
-            self._taken = self._take()
+            begun = time.thread_time()
+            self._taken = self._go_on(self._take())
             try:
                 super().refresh()
                 self.made.show(self._view(self._taken))
                 self._drawn_now(self._taken)
             finally:
                 self._taken = None
-            self._cost_s, self._refreshed_at = time.perf_counter() - begun, time.monotonic()
+            self._cost_s, self._refreshed_at = time.thread_time() - begun, time.monotonic()
+
+    def _go_on(self, taken: Taken) -> Taken:
+        """Carries the averaged line on from the point the page has: the steps before it are not averaged again."""
+        if taken.shape[:2] != self._shape[:2] or taken.span != self._average.span or len(taken.curves.loss) < len(self._average.values):
+            self._average = Average(taken.span)
+        self._average.extend(taken.curves.loss[len(self._average.values):])
+        taken.curves.averages[taken.span] = self._average.values
+        return taken
 
     def _drawn_now(self, taken: Taken) -> None:
         """Remember what the page has, so that later points can be appended."""
         self.status, self._shape, self._sent = taken.status, taken.shape, len(taken.curves.step)
         self._composed = self._sent
-        self._average = Average(taken.span)
-        self._average.extend(taken.curves.loss)
         trace = next((trace for trace in self._live.figures["wide"]["data"] if trace.get("uid") == "rate"), None)
         self._scale = trace["meta"]["scale"] if trace else 0.0
 
@@ -285,8 +292,13 @@ class RunMonitor(Panel):
             others,
         )
 
+    def _look(self) -> None:
+        """Called by the pump."""
+        if time.monotonic() - max(self._appended_at, self._refreshed_at) >= FRAME_S:
+            self._tick()
+
     def _tick(self) -> None:
-        """Called by the pump: read what is new and show it, points at once, the rest when it is due."""
+        """Read what is new and show it, points at once, the rest when it is due."""
         with self._lock:
             now, run = time.monotonic(), self.run
             if now - self._listed_at > max(LIST_S, 20 * self._list_cost_s):
@@ -300,7 +312,7 @@ class RunMonitor(Panel):
                     other.history.refresh()
             shape, count = self._shape_of(run, self.status), len(run.history.columns["step"])
             changed, since = shape != self._shape, now - self._refreshed_at
-            if since >= max(SOON_S if changed else LATER_S, 8 * self._cost_s) and (changed or count != self._composed):
+            if since >= max(SOON_S if changed else LATER_S, 33 * self._cost_s) and (changed or count != self._composed):
                 self._refused(run)
                 self.refresh()
             elif count > self._sent and shape[:3] == self._shape[:3] and self._scale:
@@ -310,6 +322,7 @@ class RunMonitor(Panel):
 
     def _append(self, run: Any) -> None:
         """Send the new points alone."""
+        self._appended_at = time.monotonic()
         columns, start = run.history.metrics(), self._sent
         step, loss = columns["step"][start:], columns["loss"][start:]
         self._sent += len(step)
