@@ -1,5 +1,6 @@
 """The runs of a folder as a table."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from workbench.runs.run import Run
 if TYPE_CHECKING:
     import pandas as pd
 
+_seen: dict[Path, tuple[int, int, Run]] = {}
+"""Journal's inode, its size and the run, by folder: a panel lists runs every two seconds, and a long journal takes a while to read."""
 COLUMNS = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note", "started", "folder")
 
 
@@ -19,6 +22,20 @@ def run_folders(runs: str | Path = "runs") -> list[Path]:
         return []
     return sorted((path for path in root.iterdir() if (path / "recipe.json").exists() or (path / "journal.jsonl").exists()),
                   key=lambda path: path.name, reverse=True)
+
+
+def opened(folder: Path) -> Run:
+    """The run in `folder`; at a second look its journal is read on from where it was, unless it is another file or shorter now."""
+    try:
+        found = os.stat(folder / "journal.jsonl")
+    except FileNotFoundError:
+        return attach(folder)
+    folder = folder.resolve()
+    inode, size, run = _seen.get(folder, (None, 0, None))
+    if run is None or inode != found.st_ino or size > found.st_size:
+        run = attach(folder)
+    _seen[folder] = (found.st_ino, found.st_size, run)
+    return run
 
 
 def row_of(run: Run) -> dict[str, object]:
@@ -37,4 +54,4 @@ def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":
     """One row a run, newest first: name, status, step, steps, loss, heldout_loss, parent, note, started, folder. Empty where there are none."""
     import pandas as pd
 
-    return pd.DataFrame([row_of(attach(folder)) for folder in run_folders(runs)], columns=list(COLUMNS))
+    return pd.DataFrame([row_of(opened(folder)) for folder in run_folders(runs)], columns=list(COLUMNS))
