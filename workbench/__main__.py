@@ -5,6 +5,7 @@ The progress bar and plain lines go to standard error; the run folder is the las
 """
 
 import argparse
+import math
 import sys
 from typing import Any, NoReturn
 
@@ -118,15 +119,15 @@ def follow(run: Any) -> None:
                 tqdm.write(f"{count} rows dropped: {reason}.", file=sys.stderr)
         if history.steps:
             bar.total = history.steps
-        loss = history.columns["loss"][-1] if len(history.columns["loss"]) else float("nan")
         bar.n = history.step
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        if losses := history.columns["loss"]:
+            bar.set_postfix(loss=_number(losses[-1], 3), refresh=False)
         bar.refresh()
         if bar.disable and history.step > shown and history.step - shown >= max(1, (history.steps or 20) // 20):
-            print(f"step {history.step} of {history.steps}  loss {loss:.4f}", file=sys.stderr, flush=True)
+            print(f"step {history.step} of {history.steps}  loss {_number(losses[-1])}", file=sys.stderr, flush=True)
             shown = history.step
         for event in history.evaluations[evaluations:]:
-            tqdm.write(f"step {event.step}  held-out loss {event.loss:.4f}", file=sys.stderr)
+            tqdm.write(f"step {event.step}  held-out loss {_number(event.loss)}", file=sys.stderr)
         evaluations = len(history.evaluations)
         if status not in LIVING:
             break
@@ -134,15 +135,23 @@ def follow(run: Any) -> None:
     bar.close()
 
 
-def runs(given: argparse.Namespace) -> int:
-    from workbench.runs.listing import list_runs
+def _number(value: float | None, digits: int = 4) -> str:
+    """A loss as text; the journal keeps one that is not finite as null."""
+    return "not a number" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
-    table = list_runs(given.runs)
-    if table.empty:
+
+def runs(given: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from workbench.runs.listing import opened, row_of, run_folders
+
+    rows = [row_of(opened(folder)) for folder in run_folders(given.runs)]
+    if not rows:
         print(f"No runs in {given.runs}.", file=sys.stderr)
         return 0
-    shown = table[["name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note"]]
-    print(shown.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
+    names = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note")
+    shown = [{name: "" if row[name] is None else _number(row[name]) if name.endswith("loss") else str(row[name]) for name in names} for row in rows]
+    print(pd.DataFrame(shown).to_string(index=False))
     return 0
 
 

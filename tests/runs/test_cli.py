@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -51,6 +52,27 @@ def test_runs_lists_what_is_there(trained):
     assert listed.returncode == 0 and folder.name in listed.stdout and "finished" in listed.stdout and len(listed.stdout.splitlines()) == 2
     empty = command("runs", str(folder / "nothing"))
     assert empty.returncode == 0 and empty.stdout == "" and "No runs" in empty.stderr
+
+
+def test_a_loss_that_is_not_a_number_is_said_in_words(tmp_path, capsys):
+    from workbench.__main__ import follow, main
+    from workbench.journal import events as ev
+    from workbench.journal.log import Log
+
+    (tmp_path / "broken").mkdir()
+    log = Log(tmp_path / "broken" / "journal.jsonl")
+    nothing = dict(rows=4, heldout_rows=1, dropped={}, truncated=0, tokens=9, trained_tokens=9, parameters=1, trainable_parameters=1)
+    for event in (ev.Prepared(steps=2, **nothing), ev.Step(step=1, loss=2.5), ev.Step(step=2, loss=math.nan), ev.Evaluated(step=2, loss=math.nan),
+                  ev.Ended(step=2, status="finished")):
+        log.write(ev.encode(event))
+    log.close()
+    (tmp_path / "unstarted").mkdir()
+    Log(tmp_path / "unstarted" / "journal.jsonl").close()
+    follow(wb.attach(tmp_path / "broken"))
+    assert capsys.readouterr().err.splitlines() == ["step 2 of 2  loss not a number", "step 2  held-out loss not a number"]
+    assert main(["runs", str(tmp_path)]) == 0
+    head, unstarted, broken = capsys.readouterr().out.splitlines()
+    assert broken.split() == ["broken", "finished", "2", "2", *"not a number not a number".split()] and unstarted.split() == ["unstarted", "new", "0"]
 
 
 def test_replay_of_an_honest_run_exits_zero(trained):

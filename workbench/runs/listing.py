@@ -1,5 +1,6 @@
 """The runs of a folder as a table."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,14 +40,15 @@ def opened(folder: Path) -> Run:
 
 
 def row_of(run: Run) -> dict[str, object]:
-    """One run as a row of the table."""
+    """One run as a row of the table. A loss is None where there is none yet, NaN where the last one was not finite."""
     import datetime
 
     status, history = run.status, run.history
     loss = history.columns["loss"][-1] if len(history.columns["loss"]) else None
+    heldout = [math.nan if event.loss is None else event.loss for event in history.evaluations[-1:]]
     forked = history.forked
     return {"name": run.name, "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
-            "heldout_loss": history.evaluations[-1].loss if history.evaluations else None, "parent": Path(forked.parent).name if forked else "",
+            "heldout_loss": heldout[0] if heldout else None, "parent": Path(forked.parent).name if forked else "",
             "note": run.note, "started": datetime.datetime.fromtimestamp(history.began or run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
 
 
