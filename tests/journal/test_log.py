@@ -41,19 +41,22 @@ def test_opening_a_log_closes_the_line_that_a_crash_left_torn(tmp_path):
     assert list(Tail(path).read()) == [b'{"event":"step","st', b"next"]
 
 
-def test_a_blocked_write_leaves_no_part_of_its_line(tmp_path):
+@pytest.mark.parametrize("write", ["log.write", "partial(append, path)"])
+def test_a_blocked_write_leaves_no_part_of_its_line_and_says_so(tmp_path, write):
     """RLIMIT_FSIZE makes the kernel cut a real write short and refuse the rest, as a full disk does."""
     path = tmp_path / "journal.jsonl"
     code = f"""
 import resource, signal
+from functools import partial
 from pathlib import Path
-from workbench.journal.log import Log
+from workbench.journal.log import Log, append
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-log = Log(Path({str(path)!r}))
+path = Path({str(path)!r})
+log = Log(path)
 log.write(b"a" * 99 + bytes([10]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))
 try:
-    log.write(b"b" * 99 + bytes([10]))
+    {write}(b"b" * 99 + bytes([10]))
 except OSError as error:
     print("refused", error.errno)
 """
@@ -84,23 +87,28 @@ def test_lines_appended_by_eight_threads_at_once_stay_whole(tmp_path):
         assert [c.id for c in got if c.id in set(part)] == part
 
 
-def test_one_read_takes_at_most_what_is_asked_and_the_next_goes_on(tmp_path):
+@pytest.mark.parametrize("ending", [b"", b"torn"])
+def test_one_read_goes_through_the_whole_file_block_by_block(tmp_path, ending):
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(b"".join(b"%06d\n" % n for n in range(1000)))
-    tail, out, reads = Tail(path), [], 0
-    while chunk := list(tail.read(at_most=100)):
-        out += chunk
-        reads += 1
-    assert out == [b"%06d" % n for n in range(1000)] and reads == 72  # 14 whole lines in 100 bytes
+    path.write_bytes(b"".join(b"%06d\n" % n for n in range(1000)) + ending)
+    tail = Tail(path)
+    assert list(tail.read(block_size=100)) == [b"%06d" % n for n in range(1000)]  # 14 whole lines in 100 bytes
+    assert tail.offset == 7000 and list(tail.read(block_size=100)) == []
+
+
+def test_a_file_larger_than_one_block_is_read_whole_as_it_is_called(tmp_path):
+    """History, forks and the worker's list of commands call it once."""
+    path = tmp_path / "journal.jsonl"
+    with open(path, "wb") as file:
+        for number in range(70):
+            file.write(b"%02d" % number + b"x" * (1 << 20) + b"\n")
+    assert [int(line[:2]) for line in Tail(path).read()] == list(range(70))
 
 
 def test_an_endless_line_is_stepped_over(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"x" * 250 + b"\nafter\n")
-    tail, out = Tail(path), []
-    for _ in range(5):
-        out += list(tail.read(at_most=100))
-    assert out[-1] == b"after"
+    assert list(Tail(path).read(block_size=100))[-1] == b"after"
 
 
 @pytest.mark.parametrize("seed", range(3))

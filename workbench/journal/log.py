@@ -4,6 +4,7 @@
 what a line means.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,19 @@ from pathlib import Path
 def _ends_with_newline(fd: int) -> bool:
     size = os.fstat(fd).st_size
     return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
+
+
+def _write_whole(fd: int, line: bytes) -> None:
+    """Raises `OSError` where the disk is full or a limit is reached, with the part that was written cut off again."""
+    before = os.fstat(fd).st_size
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(fd, line[written:])
+    except OSError:
+        if written:
+            os.ftruncate(fd, before)
+        raise
 
 
 class Log:
@@ -27,14 +41,7 @@ class Log:
             os.write(self.fd, b"\n")
 
     def write(self, line: bytes) -> None:
-        before = os.fstat(self.fd).st_size
-        try:
-            written = os.write(self.fd, line)
-            while written < len(line):
-                written += os.write(self.fd, line[written:])
-        except OSError:
-            os.ftruncate(self.fd, before)
-            raise
+        _write_whole(self.fd, line)
 
     def sync(self) -> None:
         os.fsync(self.fd)
@@ -44,12 +51,17 @@ class Log:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Append one line to a file that others append to as well (a single `O_APPEND` write)."""
+    """Append one line to a file that others append to as well, one at a time. Raises `OSError` where it did not fit; nothing of it is left then."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        os.write(fd, line if _ends_with_newline(fd) else b"\n" + line)
+        fcntl.flock(fd, fcntl.LOCK_EX)  # what is cut off after a short write must be our own
+        _write_whole(fd, line if _ends_with_newline(fd) else b"\n" + line)
     finally:
         os.close(fd)
+
+
+BLOCK = 1 << 26
+"""Bytes of a file held in memory at once."""
 
 
 class Tail:
@@ -58,19 +70,23 @@ class Tail:
     def __init__(self, path: Path, offset: int = 0):
         self.path, self.offset = Path(path), offset
 
-    def read(self, at_most: int = 1 << 26) -> Iterator[bytes]:
-        """Yields lines without their newline; reads at most `at_most` bytes. A missing file has no lines yet."""
+    def read(self, block_size: int = BLOCK) -> Iterator[bytes]:
+        """Yields lines without their newline, all that are there now, `block_size` bytes in memory at once. A missing file has no lines yet.
+
+        A line longer than a block is damage: it is stepped over, in pieces that are no events.
+        """
         try:
-            size = os.stat(self.path).st_size
+            file = open(self.path, "rb")
         except FileNotFoundError:
             return
-        if size <= self.offset:
-            return
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            block = file.read(min(at_most, size - self.offset))
-        end = block.rfind(b"\n") + 1
-        if end == 0 and len(block) >= at_most:  # one endless line: damage, step over it
-            end = len(block)
-        self.offset += end
-        yield from block[:end].splitlines()
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            while self.offset < size:
+                file.seek(self.offset)
+                block = file.read(min(block_size, size - self.offset))
+                end = block.rfind(b"\n") + 1
+                if end == 0 and len(block) < block_size:  # a line that is still being written
+                    return
+                end = end or len(block)
+                self.offset += end
+                yield from block[:end].splitlines()
