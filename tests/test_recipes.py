@@ -43,7 +43,9 @@ def test_a_recipe_comes_back_from_json_the_same():
     (dict(steps=True), "steps"), (dict(steps=5, epochs=1), "one of the two"), (dict(epochs=0), "epochs"), (dict(batch_size=0), "batch_size"),
     (dict(gradient_accumulation=-1), "gradient_accumulation"), (dict(max_length=4), "max_length"), (dict(heldout=1.0), "heldout"), (dict(heldout=-0.1), "heldout"),
     (dict(early_stopping=2, heldout=0), "held-out"), (dict(keep_best=True, heldout=0), "held-out"), (dict(optimizer_arguments={"gamma": 1}), "beta1"),
-    (dict(training_arguments={"max_steps": 3}), "max_steps"), (dict(seed=-1), "seed"), (dict(warmup_steps=-1), "warmup_steps"), (dict(model=""), "model"),
+    (dict(training_arguments={"max_steps": 3}), "max_steps"), (dict(training_arguments={"optim_target_modules": {"q_proj"}}), "optim_target_modules"),
+    (dict(optimizer_arguments={"beta1": object()}), "beta1"), (dict(method=wb.LoRA(options={"lora_bias": object()})), "JSON"), (dict(warmup_steps=1.7), "whole number"),
+    (dict(seed=-1), "seed"), (dict(warmup_steps=-1), "warmup_steps"), (dict(model=""), "model"),
     (dict(model=None), "model"), (dict(method="lora"), "wb.LoRA"), (dict(method={"name": "dora"}), "lora"), (dict(method={"name": "lora", "rnak": 2}), "rank"),
     (dict(keep_checkpoints=0), "keep_checkpoints"), (dict(weight_decay=-1), "weight_decay"), (dict(max_grad_norm=math.inf), "max_grad_norm")])
 def test_what_cannot_work_is_refused_with_what_to_do(fields, word):
@@ -83,6 +85,23 @@ def test_replace_checks_again_and_reaches_into_the_method():
             recipe.replace(**changes)
     with pytest.raises(wb.RecipeError):
         wb.Recipe(method=wb.Full()).replace(**{"method.rank": 2})
+
+
+def test_steps_and_epochs_take_each_others_place():
+    assert (wb.Recipe().replace(epochs=1).steps, wb.Recipe().replace(epochs=1).epochs) == (None, 1)
+    assert (wb.Recipe(epochs=2).replace(steps=5).steps, wb.Recipe(epochs=2).replace(steps=5).epochs) == (5, None)
+    assert wb.Recipe(epochs=2).replace(seed=1).epochs == 2 and wb.Recipe(epochs=2).replace(epochs=None).steps == 200
+    with pytest.raises(wb.RecipeError, match="one of the two"):
+        wb.Recipe().replace(steps=3, epochs=1)
+
+
+def test_a_path_is_kept_as_text(tmp_path):
+    recipe = wb.Recipe(model=tmp_path, data=tmp_path / "rows.jsonl", heldout=tmp_path / "more.jsonl")
+    assert wb.Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe and recipe.model == str(tmp_path)
+
+
+def test_whole_warm_up_steps_may_be_written_with_a_point():
+    assert warmup_count(wb.Recipe(warmup_steps=3.0), 20) == 3 and warmup_count(wb.Recipe(warmup_steps=0.5), 20) == 10
 
 
 def test_a_mistyped_field_in_json_is_named_with_the_nearest_one():
@@ -130,10 +149,10 @@ def test_what_a_recipe_decides_itself_are_training_arguments_that_exist():
 
 def test_models_that_are_not_there_say_so_before_anything_starts(tmp_path):
     (tmp_path / "file").write_text("")
-    for source, word in ((str(tmp_path), "config.json"), (str(tmp_path / "nowhere"), "no folder"), (str(tmp_path / "file"), "is a file")):
+    for source, word in ((str(tmp_path), "config.json"), (str(tmp_path / "nowhere"), "no folder"), (str(tmp_path / "file"), "is a file"),
+                         ("somebody/some-model", "not on this machine")):
         with pytest.raises(wb.WorkbenchError, match=word):
             resolve_model(source)
-    assert resolve_model("somebody/some-model") == "somebody/some-model"
 
 
 def test_errors_read_as_one_sentence_and_a_remedy():

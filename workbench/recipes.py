@@ -5,6 +5,7 @@ starts. It holds what was *asked*; what was changed while the run went is in the
 """
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,9 @@ class Recipe:
     """SHA-256 of the rows, filled in when the run starts."""
 
     def __post_init__(self):
+        for name in ("model", "data", "heldout"):
+            if isinstance(getattr(self, name), Path):
+                setattr(self, name, str(getattr(self, name)))
         if self.steps is None and self.epochs is None:
             self.steps = 200
         if isinstance(self.method, dict):
@@ -103,7 +107,8 @@ class Recipe:
         return cls(**body)
 
     def replace(self, **changes: Any) -> "Recipe":
-        """A copy with some fields changed, checked again. `method.rank` and the like reach into the method."""
+        """A copy with some fields changed, checked again. `method.rank` and the like reach into the method, and of `steps` and `epochs`
+        the one that is named takes the place of the other."""
         own = {k: v for k, v in changes.items() if "." not in k}
         inner = {k.split(".", 1)[1]: v for k, v in changes.items() if k.startswith("method.")}
         names = [f.name for f in dataclasses.fields(self)]
@@ -116,6 +121,9 @@ class Recipe:
         if inner:
             method = own.get("method", self.method)
             own["method"] = methods.from_json(method.to_json() | inner)
+        for name, other in (("steps", "epochs"), ("epochs", "steps")):
+            if own.get(name) is not None:
+                own.setdefault(other, None)
         return dataclasses.replace(self, **own)
 
 
@@ -141,6 +149,14 @@ def check(recipe: Recipe) -> None:
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
         need(good, f"{name} is {value!r}; it must be a number from {least:g} to {most:g}.", f"Use {name}={example:g}.")
 
+    def plain(name: str, body: dict[str, Any]) -> None:
+        for key, value in body.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise RecipeError(f"{name}'s {key} cannot be written as JSON, so the run could not keep it: {error}.",
+                                  "Use text, numbers, lists and dicts.") from error
+
     need(isinstance(recipe.model, str) and bool(recipe.model), f"model is {recipe.model!r}, not a name or folder.", 'Use model="town".')
     need(isinstance(recipe.method, methods.Method), f"method is {recipe.method!r}, not a method.", "Use method=wb.LoRA(rank=8) or wb.Full().")
     one_of("objective", OBJECTIVES)
@@ -158,6 +174,8 @@ def check(recipe: Recipe) -> None:
     for name, example in (("evaluate_every", 20), ("checkpoint_every", 20), ("early_stopping", 3)):
         whole(name, 1, example, optional=True)
     number("warmup_steps", 0, 10**9, 0.03)
+    need(recipe.warmup_steps < 1 or float(recipe.warmup_steps).is_integer(),
+         f"warmup_steps is {recipe.warmup_steps!r}; it must be a whole number of steps, or a share of them below 1.", "Use warmup_steps=0.03.")
     number("weight_decay", 0, 10, 0.01)
     number("max_grad_norm", 0, 1e9, 1.0)
     whole("seed", 0, 0)
@@ -170,6 +188,8 @@ def check(recipe: Recipe) -> None:
     for name in ("optimizer_arguments", "training_arguments"):
         value = getattr(recipe, name)
         need(isinstance(value, dict) and all(isinstance(key, str) for key in value), f"{name} is {value!r}, not a dict of names.", f"Use {name}={{}}.")
+        plain(name, value)
+    plain("method", recipe.method.to_json())
     for name in ("optimizer", "data_hash"):
         need(isinstance(getattr(recipe, name), str), f"{name} is {getattr(recipe, name)!r}, not a name.", "Leave it out.")
     need(recipe.data is not None, "data is None, so there is nothing to train on.", 'Use data="town:instructions".')
