@@ -13,6 +13,7 @@ import torch
 
 import workbench as wb
 from tests.runs import tools
+from workbench.data.sources import content_hash, load_rows
 from workbench.journal import commands as cmd
 from workbench.recipes import schedule_shape
 from workbench.training.rows import Collator
@@ -67,7 +68,8 @@ def test_a_run_goes_from_starting_to_finished(steered):
     for column in ("learning_rate", "grad_norm", "epoch", "tokens", "tokens_per_s", "memory_gib", "time"):
         assert frame[column].notna().all() and (frame[column] >= 0).all(), column
     assert 0.1 < frame["memory_gib"].iloc[-1] < 8 and frame["time"].is_monotonic_increasing and (frame["tokens_per_s"] > 10).all()
-    assert run.recipe.data.startswith("memory:") and len(run.recipe.data_hash) == 64
+    assert run.recipe.data == str(run.folder / "data" / "rows.arrow") and len(run.recipe.data_hash) == 64
+    assert content_hash(load_rows(run.recipe.data)) == run.recipe.data_hash, "the recipe can be started again"
 
 
 def test_losses_are_the_same_as_without_pause_probes_steps_or_sampling_until_the_change(plain, steered):

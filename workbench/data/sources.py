@@ -182,12 +182,17 @@ def _hub(name: str) -> "pa.Table":
                         'Check the name and the network, or use a local file or "town:instructions".') from error
 
 
-def content_hash(table: "pa.Table") -> str:
-    """SHA-256 of the rows in order, column names sorted: the same rows give the same hash from a file, a DataFrame or memory."""
+def content_hash(*tables: "pa.Table") -> str:
+    """SHA-256 of the rows in order, column names sorted: the same rows give the same hash from a file, a DataFrame or memory.
+
+    What is empty (null or "") is left out, since a CSV file cannot tell the two apart and pandas reads them as one.
+    """
     digest = hashlib.sha256()
-    for batch in table.to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
-            digest.update(orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+    for table in tables:
+        for batch in table.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                told = {name: value for name, value in row.items() if value not in (None, "")}
+                digest.update(orjson.dumps(told, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
     return digest.hexdigest()
 
 

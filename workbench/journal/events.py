@@ -7,6 +7,8 @@
 """
 
 import dataclasses
+import types
+import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -217,6 +219,22 @@ class Unknown(Event):
 
 
 _FIELDS = {kind: frozenset(f.name for f in dataclasses.fields(cls)) for kind, cls in KINDS.items()}
+_NUMBER = (int, float)
+
+
+def _accepted(annotation: Any) -> tuple[type, ...] | None:
+    """The types a field's value may have on the line; None where any may."""
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if Any in parts:
+        return None
+    out: list[type] = []
+    for part in parts:
+        part = typing.get_origin(part) or part
+        out += _NUMBER if part is float else [part]
+    return tuple(out)
+
+
+_TYPES = {kind: [(f.name, _accepted(f.type)) for f in dataclasses.fields(cls) if _accepted(f.type)] for kind, cls in KINDS.items()}
 
 
 def encode(event: Event) -> bytes:
@@ -239,6 +257,12 @@ def decode(line: bytes) -> Event:
         return Unknown(time=body.pop("time", 0.0), event=str(kind), fields=body)
     known = _FIELDS[kind]
     try:
-        return cls(**(body if body.keys() <= known else {k: v for k, v in body.items() if k in known}))
+        event = cls(**(body if body.keys() <= known else {k: v for k, v in body.items() if k in known}))
     except TypeError as error:
         raise ValueError(f"not a {kind} event: {error}") from error
+    for name, accepted in _TYPES[kind]:
+        if not isinstance(getattr(event, name), accepted):
+            raise ValueError(f"not a {kind} event: {name} is {getattr(event, name)!r}")
+    if getattr(event, "extra", None) and not all(value is None or isinstance(value, _NUMBER) for value in event.extra.values()):
+        raise ValueError(f"not a {kind} event: extra holds what is no number")
+    return event

@@ -40,6 +40,8 @@ class History:
         self.refusals: list[ev.Refused] = []
         self.undone: list[ev.Changed] = []
         self.answers: dict[str, ev.Answered | ev.Refused] = {}
+        self.obeyed: set[str] = set()
+        """Ids of the pauses and resumptions that took place."""
         self.forked: ev.Forked | None = None
         self.prepared: ev.Prepared | None = None
         self.started: ev.Started | None = None
@@ -126,9 +128,11 @@ class History:
 
     def _on_paused(self, event: ev.Paused) -> None:
         self.phase = "paused"
+        self.obeyed.add(event.command)
 
     def _on_resumed(self, event: ev.Resumed) -> None:
         self.phase = "running"
+        self.obeyed.add(event.command)
 
     def _on_answered(self, event: ev.Answered) -> None:
         self.answers[event.command] = event

@@ -40,13 +40,16 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     step = done if step is None else step
     if not 0 <= step <= done:
         raise RunError(f"{parent.name} cannot be forked at step {step}: it has done {done}.", f"Give a step from 0 to {done}.")
-    checkpoint = nearest_checkpoint(parent.folder, step)
+    if step == parent.history.steps:
+        raise RunError(f"{parent.name} has done all of its {step} steps, so a fork from there has none left.", "Give an earlier step, such as "
+                       f"step={step // 2}; to train for longer use wb.start(run.recipe.replace(steps=...)).")
     child = new_folder(parent.folder.parent, name or _fork_name(parent, changes))
     _share(parent.folder / "data", child / "data")
     shutil.copy2(parent.folder / "recipe.json", child / "recipe.json")
-    if checkpoint is not None:
-        _share(checkpoint[1], child / "start" / checkpoint[1].name)
-    start = checkpoint[0] if checkpoint else 0
+    start = _share_checkpoint(parent.folder, step, child / "start")
+    best = min((e for e in parent.history.evaluations if e.step <= start and e.loss is not None), key=lambda e: e.loss, default=None)
+    if parent.recipe.keep_best and best is not None:  # it may stay the best
+        _share_checkpoint(parent.folder, best.step, child / "checkpoints", exactly=True)
     _copy_events(parent, child, start, ev.Forked(parent=str(parent.folder), step=step, checkpoint=start))
     again = [(c.step, {c.field: c.new}) for c in parent.history.changes if start <= c.step < step]
     _ask(child, again + ([(step, changes)] if changes else []))
@@ -58,6 +61,21 @@ def nearest_checkpoint(folder: Path, step: int) -> tuple[int, Path] | None:
     """`(step, folder)` of the last whole checkpoint at or before `step`; None where training starts from the beginning."""
     found = [(int(path.name.removeprefix("step-")), path) for part in ("checkpoints", "start") for path in (folder / part).glob("step-*")]
     return max((item for item in found if item[0] <= step), default=None)
+
+
+def _share_checkpoint(folder: Path, step: int, target: Path, exactly: bool = False) -> int:
+    """Link the nearest checkpoint at or before `step` (or only that very one) into `target`; returns its step, 0 where there is none.
+
+    A running worker removes old checkpoints: one that goes while it is linked is given up for the next older one.
+    """
+    while (found := nearest_checkpoint(folder, step)) is not None and (found[0] == step or not exactly):
+        try:
+            _share(found[1], target / found[1].name)
+            return found[0]
+        except (FileNotFoundError, shutil.Error):
+            shutil.rmtree(target / found[1].name, ignore_errors=True)
+            step = found[0] - 1 if found[1].exists() else step
+    return 0
 
 
 def _fork_name(parent: Run, changes: dict[str, Any]) -> str:
@@ -116,7 +134,11 @@ class Replay:
 
 
 def replay(original: Run, timeout: float | None = None) -> Replay:
-    """Run it again with its live changes, in a folder beside it, and compare every loss bit for bit (CPU, fp32)."""
+    """Run it again with its live changes, in a folder beside it, and compare every loss bit for bit (CPU, fp32).
+
+    Also compared: learning rates, gradient norms and held-out losses. Of a fork only the steps past its starting checkpoint are run again; those before it are
+    compared with its parent's journal, where that is still there.
+    """
     if original.read_only:
         raise RunError(f"{original.name} is only read, so it cannot be run again.", "Replay a run that workbench started.")
     original.recipe  # says so where there is none
@@ -129,7 +151,7 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
     if again.status not in ("finished", "stopped"):
         raise RunError(f"The replay did not finish: {again.status.sentence}", again.status.remedy)
     again.history.refresh()
-    return compare(history, again)
+    return compare(history, again, _start_of(original))
 
 
 def _start_again(original: Run, history: History) -> Run:
@@ -139,7 +161,7 @@ def _start_again(original: Run, history: History) -> Run:
     start = 0
     if (original.folder / "start").exists():
         _share(original.folder / "start", folder / "start")
-        start = max(int(path.name.removeprefix("step-")) for path in (folder / "start").glob("step-*"))
+        start = _start_of(original)
         _copy_events(original, folder, start, ev.Forked(parent=history.forked.parent if history.forked else "", step=start, checkpoint=start))
     _ask(folder, [(c.step, {c.field: c.new}) for c in history.changes if c.step >= start])
     # where the run says it ended, not the last step it has a loss of: a journal whose last lines were taken out is not the same
@@ -150,18 +172,54 @@ def _start_again(original: Run, history: History) -> Run:
     return Run(folder)
 
 
-def compare(history: History, again: Run) -> Replay:
-    """Every loss of `history` against `again`'s; what the journal should hold and does not counts as a difference."""
-    first, second = ({int(s): loss for s, loss in zip(h.columns["step"], h.columns["loss"], strict=True)} for h in (history, again.history))
-    for step in range(1, max(max(first, default=0), max(second, default=0)) + 1):
-        a, b = first.get(step), second.get(step)
-        if a is None and b is None:
-            continue
-        if a is None or b is None:
-            where = "journal" if a is None else "replay"
-            return Replay(again, False, step, f"Step {step} is missing in the {where}.")
-        if a != b and not (math.isnan(a) and math.isnan(b)):
-            return Replay(again, False, step, f"Losses differ from step {step} on: {a!r} in the journal, {b!r} in the replay.")
+def _start_of(run: Run) -> int:
+    """The step of the checkpoint a run was forked with; 0 where it began at the beginning."""
+    return max((int(path.name.removeprefix("step-")) for path in (run.folder / "start").glob("step-*")), default=0)
+
+
+COMPARED = ("loss", "learning_rate", "grad_norm")
+
+
+def compare(history: History, again: Run, start: int = 0) -> Replay:
+    """`history` against what `again` made of it; what the journal should hold and does not counts as a difference."""
+    sentence = ""
+    if start and history.forked and (Path(history.forked.parent) / "journal.jsonl").exists():
+        parent = History(history.forked.parent)
+        parent.refresh()
+        found = _first_difference(history, parent, 0, start, "parent's journal")
+        if found:
+            return Replay(again, False, *found)
+        sentence = f" The {start} before them are the parent's."
+    elif start:
+        sentence = f" The {start} before them were not run again, and the parent is gone."
+    found = _first_difference(history, again.history, start, None, "replay")
+    if found:
+        return Replay(again, False, *found)
     if history.damaged:
         return Replay(again, False, None, f"{history.damaged} lines of the journal are damaged, though every loss that can be read is the same.")
-    return Replay(again, True, None, f"All {len(first)} losses are the same.")
+    count = len(history.columns["step"]) - start
+    return Replay(again, True, None, f"All {count} losses are the same.{sentence}")
+
+
+def _first_difference(history: History, other: History, after: int, upto: int | None, name: str) -> tuple[int, str] | None:
+    """The first step in (after, upto] at which the two differ, and a sentence."""
+    first, second = (_values(h, after, upto) for h in (history, other))
+    for step in sorted(first.keys() | second.keys()):
+        if step not in first or step not in second:
+            return step, f"Step {step} is missing in the {'journal' if step not in first else name}."
+        for what, a in first[step].items():
+            b = second[step].get(what, math.nan)
+            if a != b and not (math.isnan(a) and math.isnan(b)):
+                words = {"loss": "Losses differ"}.get(what, f"The {what.replace('_', ' ')} differs")
+                return step, f"{words} from step {step} on: {a!r} in the journal, {b!r} in the {name}."
+        if second[step].keys() - first[step].keys():
+            return step, f"An evaluation at step {step} is missing in the journal."
+    return None
+
+
+def _values(history: History, after: int, upto: int | None) -> dict[int, dict[str, float]]:
+    """step -> what is compared there."""
+    out = {int(step): {name: history.columns[name][row] for name in COMPARED} for row, step in enumerate(history.columns["step"])}
+    for event in history.evaluations:
+        out.setdefault(event.step, {})["held-out_loss"] = math.nan if event.loss is None else event.loss
+    return {step: values for step, values in out.items() if after < step <= (math.inf if upto is None else upto)}

@@ -36,10 +36,18 @@ def spawn(folder: Path, asked: float | None = None) -> int:
 
     child = standby.take(folder, note)  # it reads the note at once, so the note comes first
     if child is None:
-        with open(folder / "worker.log", "ab") as log:
-            child = subprocess.Popen([sys.executable, "-m", MODULE, str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                     start_new_session=True, env=environment(), cwd=folder)
-        note(child.pid)
+        try:
+            with open(folder / "worker.log", "ab") as log:
+                child = subprocess.Popen([sys.executable, "-m", MODULE, str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                         start_new_session=True, env=environment(), cwd=folder)
+        except OSError as error:
+            raise RunError(f"No worker can be started on {folder}: {error.strerror}.", "Give the folder write permission, or free some space.") from error
+        try:
+            note(child.pid)
+        except (RunError, OSError):
+            child.kill()  # one that nobody knows of must not train
+            child.wait()
+            raise
     _children[child.pid] = child
     return child.pid
 

@@ -128,7 +128,8 @@ class Run:
         if status in LIVING:
             self._send(cmd.Resume(), "resumed")
         elif status == "finished":
-            raise RunError(f"{self.name} has finished all of its {self.history.step} steps.", "Fork it to train on with other settings.")
+            raise RunError(f"{self.name} has finished at step {self.history.step}.",
+                           "Fork it from an earlier step, or start its recipe again with more steps.")
         else:
             self._refuse_read_only("resumed")
             if not (self.folder / "recipe.json").exists():
@@ -178,7 +179,7 @@ class Run:
             if time.monotonic() > deadline:
                 raise RunError(f"{self.name} did not answer within {timeout:g} s.", "It answers at a step boundary: wait longer, or pause it first.")
             if self.pid is None and self.history.refresh() == 0:
-                raise RunError(f"{self.name} ended before it answered.", "Ask again: its result answers.")
+                raise RunError(f"{self.name} ended before it answered.", self.status.remedy or "Ask again: its result answers.")
             time.sleep(POLL_S)
             self.history.refresh()
         answer = self.history.answers[ident]
@@ -193,8 +194,13 @@ class Run:
             self._result = self.load()
         from workbench.probes import Probes
 
-        recipe = self.recipe
-        return Probes(*self._result, recipe.completions_only and recipe.objective == "sft", recipe.max_length).answer(probe, arguments)
+        recipe, model = self.recipe, self._result[0]
+        room = getattr(model.config, "max_position_embeddings", None) or recipe.max_length
+        probes = Probes(*self._result, recipe.completions_only and recipe.objective == "sft", min(recipe.max_length, room))
+        try:
+            return probes.answer(probe, arguments)
+        except (ValueError, TypeError, LookupError) as error:  # as a running worker would answer it
+            raise RunError(str(error)) from error
 
     # what comes after --------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """A run as a script that needs only transformers and peft, with its rows beside it.
 
 For a run that was not packed and had no live changes the script's losses are the run's, bit for bit on a CPU: the same rows in the same order, the same seed, the same
-trainer. Rows are tokenized as they were trained (`tokens.parquet`), so the script needs no chat template of ours.
+trainer. Rows are written as the tokens that were trained on, so the script needs no chat template of ours. Live changes are named in it, not made.
 """
 
 import json
@@ -17,7 +17,7 @@ from workbench.runs.run import Run
 TEMPLATE = '''"""{title}
 
 Plain transformers{and_peft}: nothing else is needed. Beside this file: train.parquet and heldout.parquet (input_ids and labels; -100 is
-not trained), and the tokenizer.
+not trained), and the tokenizer.{changes}
 
     python {name}
 """
@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq
 
 here = Path(__file__).parent
 transformers.set_seed({seed})
-model = AutoModelForCausalLM.from_pretrained({model!r}, dtype=torch.float32)
+model = {load}
 model.config.use_cache = False
 {adapt}
 tokenizer = AutoTokenizer.from_pretrained(here / "tokenizer")
@@ -91,6 +91,13 @@ def write_script(run: Run, folder: Path) -> Path:
 def _text(run: Run, exported: dict) -> str:
     recipe = run.recipe
     arguments = exported["arguments"] | {"output_dir": "{here}"}
+    if recipe.keep_best:
+        arguments = {k: v for k, v in arguments.items() if k != "save_steps"} | {"save_strategy": "best", "load_best_model_at_end": True}
+    source = resolve_model(recipe.model)
+    adapter = (Path(source) / "adapter_config.json").exists()
+    load = f"{'peft.AutoPeftModelForCausalLM' if adapter else 'AutoModelForCausalLM'}.from_pretrained({source!r}, dtype=torch.float32)"
+    run.history.refresh()
+    changes = "".join(f"\n    {c.field} {c.old} -> {c.new} after step {c.step}" for c in run.history.changes)
     lines = "".join(f"    {name}={value!r},\n" for name, value in arguments.items() if name != "output_dir")
     lora = recipe.method.name == "lora"
     method = recipe.method
@@ -105,7 +112,8 @@ def _text(run: Run, exported: dict) -> str:
     callbacks = f",\n    callbacks=[transformers.EarlyStoppingCallback({recipe.early_stopping})]" if recipe.early_stopping and exported["heldout"] else ""
     title = f"Tune {recipe.model} on {recipe.data} ({recipe.objective}, {method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
     return TEMPLATE.format(
-        title=title, and_peft=" and peft" if lora else "", name="train.py", imports="import peft\n" if lora else "", seed=recipe.seed,
-        model=resolve_model(recipe.model), adapt=adapt, heldout=heldout, callbacks=callbacks,
+        title=title, and_peft=" and peft" if lora or adapter else "", name="train.py", imports="import peft\n" if lora or adapter else "",
+        seed=recipe.seed, load=load + (".merge_and_unload()" if adapter else ""), adapt=adapt,
+        changes=f"\n\nThe run's live changes are not made here, so its losses differ from these after:{changes}" if changes else "", heldout=heldout, callbacks=callbacks,
         evaluation=EVALUATION if exported["heldout"] else "", trainer="TokenMeanTrainer" if exported["heldout"] else "Trainer",
         arguments='    output_dir=str(here / "checkpoints"),\n' + lines)

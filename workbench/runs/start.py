@@ -34,20 +34,21 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     train, heldout = sources.split(table, recipe.heldout, recipe.seed)
     if heldout.num_rows:
         sources.check_layout(heldout)
-    digest = sources.content_hash(table)
-    data = recipe.data if isinstance(recipe.data, str) else f"memory:{digest[:12]}"
+    digest = sources.content_hash(table, *([heldout] if isinstance(recipe.heldout, str) else []))
     # a worker runs in a folder of its own, so a relative path would mean another place there
-    asked = recipe.replace(model="town" if recipe.model == "town" else model, data=data, data_hash=digest)
+    asked = recipe.replace(model="town" if recipe.model == "town" else model, data_hash=digest)
     folder = new_folder(runs, name or default_name(recipe))
     try:
+        if not isinstance(recipe.data, str):  # rows from memory become a file, so that the recipe can be started again
+            sources.keep(table, folder / "data" / "rows.arrow")
+            asked = asked.replace(data=str(folder / "data" / "rows.arrow"))
         sources.keep(train, folder / "data" / "train.arrow")
         sources.keep(heldout, folder / "data" / "heldout.arrow")
         processes.write_json(folder / "recipe.json", asked.to_json())
-    except OSError as error:
+    except BaseException as error:  # an interruption too: nothing is left behind
         shutil.rmtree(folder, ignore_errors=True)
-        raise RunError(f"The rows cannot be kept in {folder}: {error.strerror or error}.", "Free some space, or choose another runs folder.") from error
-    except RunError:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise RunError(f"The rows cannot be kept in {folder}: {error.strerror or error}.", "Free some space, or choose another runs folder.") from error
         raise
     return folder
 

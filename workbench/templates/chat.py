@@ -10,6 +10,8 @@ Shapes: ids and mask are lists of one length, the mask 1 where the token is trai
 import re
 from typing import Any
 
+import jinja2
+
 from workbench.errors import DataError
 
 PLAIN_TEMPLATE = (
@@ -53,8 +55,18 @@ def encode(tokenizer: Any, example: dict[str, Any], completions_only: bool) -> t
             mask = [1] * len(ids)
     else:
         ids = _closed(tokenizer, list(tokenizer(example["text"]).input_ids))
-        mask = [1] * len(ids)
+        mask = [int(bool(example["text"].strip()))] * len(ids)
     return ids, [0, *mask[1:]]
+
+
+def _rendered(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> Any:
+    """The tokenizer's own rendering (sandboxed by transformers); what its template refuses is said in a sentence."""
+    try:
+        return tokenizer.apply_chat_template(messages, **options)
+    except jinja2.TemplateError as error:
+        roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+        raise DataError(f"The tokenizer's chat template refuses a conversation of the roles {roles}: {error}.".replace("..", "."),
+                        "Leave such turns out, or use a model whose template takes them.") from error
 
 
 def _closed(tokenizer: Any, ids: list[int]) -> list[int]:
@@ -66,20 +78,22 @@ def _continuation(tokenizer: Any, prompt: str, completion: str) -> tuple[list[in
     out = tokenizer(prompt + completion, return_offsets_mapping=True)
     seam = len(prompt)
     ids = list(out.input_ids)
+    if not completion.strip():
+        return ids, [0] * len(ids)
     mask = [int(end > seam and end > start) for start, end in out.offset_mapping]
-    if completion and (not ids or ids[-1] != tokenizer.eos_token_id):
+    if ids[-1] != tokenizer.eos_token_id:
         ids, mask = [*ids, tokenizer.eos_token_id], [*mask, 1]
-    elif completion:
+    else:
         mask[-1] = 1
     return ids, mask
 
 
 def _conversation(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
-    if not any(message["role"] == "assistant" and message["content"] for message in messages):
-        ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+    if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
+        ids = _rendered(tokenizer, messages, tokenize=True, return_dict=True)["input_ids"]
         return list(ids), [0] * len(ids)
     if re.search(r"\{%-?\s*generation\b", tokenizer.chat_template):
-        out = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+        out = _rendered(tokenizer, messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
         return list(out["input_ids"]), list(out["assistant_masks"])
     return _by_turns(tokenizer, messages)
 
@@ -88,7 +102,7 @@ def _by_turns(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int]
     """For templates without marks: a reply is what its turn adds after the generation prompt. Only right if each rendering begins with the one
     before it, which is checked."""
     def render(upto: int, prompt: bool) -> str:
-        return tokenizer.apply_chat_template(messages[:upto], tokenize=False, add_generation_prompt=prompt)
+        return _rendered(tokenizer, messages[:upto], tokenize=False, add_generation_prompt=prompt)
 
     whole = render(len(messages), False)
     spans = []
@@ -115,7 +129,7 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]], raw: bool = F
             ids.pop()
         return ids
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"])
+    return list(_rendered(tokenizer, messages, tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
 def prompt_of(example: dict[str, Any]) -> tuple[str | list[dict[str, str]], str, bool]:

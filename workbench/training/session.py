@@ -4,6 +4,7 @@ What a session starts from is on disk: the recipe, the rows kept beside it, the 
 again at their steps. Torch is imported only once the device is ours.
 """
 
+import dataclasses
 import json
 import math
 import shutil
@@ -47,28 +48,34 @@ class Session:
 
     def train(self) -> str:
         """Returns how it ended: "finished" or "stopped". Raises what went wrong."""
-        inbox = self._inbox()
-        if not self._my_turn(inbox):
-            self.end(ev.Ended(step=self.step, status="stopped", reason="Stopped while it waited for the device."))
-            return "stopped"
         checkpoints = Checkpoints(self.folder, self.recipe.keep_checkpoints)
         checkpoints.clear_partial()
         start, checkpoint = self._start_point(checkpoints)
+        inbox = self._inbox(start)
+        if not self._my_turn(inbox):
+            self.end(ev.Ended(step=self.step, status="stopped", reason="Stopped while it waited for the device."))
+            return "stopped"
         attempt = self.history.started.attempt + 1 if self.history.started else 1
         changes = sorted([*self.history.changes, *self.history.undone], key=lambda change: change.step)
         self.journal.write(started(attempt, start if checkpoint or attempt > 1 else None))
+        best = min((e for e in self.history.evaluations if e.step <= start and e.loss is not None), key=lambda e: e.loss, default=None)
+        checkpoints.best = best.step if best else None
+        if self.history.steps is not None and start >= self.history.steps:
+            # it died after its last step: a trainer would take one more before it looked
+            return self._finish(checkpoints, checkpoint, start, "finished")
         trainer = self._trainer(inbox, checkpoints, start, changes)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        return self._finish(trainer, checkpoints)
+        return self._finish_training(trainer, checkpoints)
 
-    def _inbox(self) -> Inbox:
-        """Commands from now on; of those sent before, only changes that were never made."""
+    def _inbox(self, start: int) -> Inbox:
+        """Commands from now on; of those sent before, the changes that were never made and what is asked for at a step past `start`."""
         inbox = Inbox(self.folder)
         inbox.look()
         path = self.folder / "worker.json"
         since = json.loads(path.read_text()).get("asked", 0.0) if path.exists() else 0.0
-        echoed = {change.command for change in [*self.history.changes, *self.history.undone]} | set(self.history.answers)
-        inbox.waiting = [c for c in inbox.waiting if c.id not in echoed and (c.time >= since or isinstance(c, cmd.Set))]
+        made = {(change.command, change.field) for change in [*self.history.changes, *self.history.undone]}
+        inbox.waiting = [left for c in inbox.waiting if c.id not in self.history.answers and c.id not in self.history.obeyed
+                         and (left := _left_to_do(c, made, start, since)) is not None]
         return inbox
 
     def _my_turn(self, inbox: Inbox) -> bool:
@@ -81,13 +88,9 @@ class Session:
 
     def _start_point(self, checkpoints: Checkpoints) -> tuple[int, Path | None]:
         """The step and folder of the checkpoint to go on from: the run's own last one, or the one it was forked with."""
-        own = checkpoints.steps()
-        if own:
-            return own[-1], checkpoints.path(own[-1])
-        given = sorted((self.folder / "start").glob("step-*"))
-        if given:
-            return int(given[-1].name.removeprefix("step-")), given[-1]
-        return 0, None
+        found = [(step, checkpoints.path(step)) for step in checkpoints.steps()]
+        found += [(int(path.name.removeprefix("step-")), path) for path in (self.folder / "start").glob("step-*")]
+        return max(found, default=(0, None))
 
     def _trainer(self, inbox: Inbox, checkpoints: Checkpoints, start: int, changes: list[ev.Changed]) -> Any:
         # these import torch and transformers: only now that the device is ours
@@ -99,8 +102,6 @@ class Session:
         parts = [sources.kept(self.folder / "data" / f"{name}.arrow").to_pylist() for name in ("train", "heldout")]
         job = supervised.load_job(self.recipe, *parts)
         probes = Probes(job.model, job.tokenizer, self.recipe.completions_only and self.recipe.objective == "sft", job.max_length)
-        best = self.history.best if self.history.best and self.history.best.step <= start else None
-        checkpoints.best = best.step if best else None
 
         def found_best(step: int) -> None:
             checkpoints.best = step
@@ -108,7 +109,7 @@ class Session:
         self.stream = Stream(
             self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(),
             plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=self._sampler(job, probes),
-            best=best.loss if best else None, found_best=found_best, save_best=self.recipe.keep_best)
+            best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best)
         trainer = supervised.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
                                            fruitless([e for e in self.history.evaluations if e.step <= start]))
         everything, trainable = parameter_count(job.model)
@@ -139,24 +140,35 @@ class Session:
 
         return sample
 
-    def _finish(self, trainer: Any, checkpoints: Checkpoints) -> str:
+    def _finish_training(self, trainer: Any, checkpoints: Checkpoints) -> str:
+        scratch = self.folder / "result.scratch"
+        trainer.save_model(str(scratch))
         step, stopped = trainer.state.global_step, self.stream.stopped
-        source, scratch = None, self.folder / "result.scratch"
-        if self.recipe.keep_best and checkpoints.best is not None and checkpoints.path(checkpoints.best).exists():
-            source = checkpoints.path(checkpoints.best)
-        else:
-            trainer.save_model(str(scratch))
-        publish(source or scratch, self.folder / "result")
+        early = not stopped and step < trainer.args.max_steps
+        status = self._finish(checkpoints, scratch, step, "stopped" if stopped else "finished",
+                              f"Stopped early: {self.recipe.early_stopping} evaluations without a lower held-out loss." if early else "")
         shutil.rmtree(scratch, ignore_errors=True)
-        status = "stopped" if stopped else "finished"
-        reason = ""
-        if source:
-            reason = f"The result is the checkpoint of step {checkpoints.best}, the lowest held-out loss."
-        elif not stopped and step < trainer.args.max_steps:
-            reason = f"Stopped early: {self.recipe.early_stopping} evaluations without a lower held-out loss."
+        return status
+
+    def _finish(self, checkpoints: Checkpoints, last: Path, step: int, status: str, reason: str = "") -> str:
+        """Keep the result: the model in the folder `last`, or the best checkpoint's where the recipe asks for it."""
+        best = checkpoints.best
+        if self.recipe.keep_best and best is not None and checkpoints.path(best).exists():
+            last = checkpoints.path(best)
+            reason = f"{reason} The result is the checkpoint of step {best}, the lowest held-out loss.".strip()
+        publish(last, self.folder / "result")
         self.end(ev.Ended(step=step, status=status, reason=reason, result="result"))
         (self.folder / ".reserve").unlink(missing_ok=True)
         return status
+
+
+def _left_to_do(command: cmd.Command, made: set[tuple[str, str]], start: int, since: float) -> cmd.Command | None:
+    """What is still to be done of a command found at the start of an attempt; None where nothing is."""
+    if isinstance(command, cmd.Set):
+        values = {field: value for field, value in command.values.items() if (command.id, field) not in made}
+        return dataclasses.replace(command, values=values) if values else None
+    later = isinstance(command, (cmd.Pause, cmd.Stop)) and command.at_step is not None and command.at_step > start
+    return command if later or command.time >= since else None
 
 
 def fruitless(evaluations: list[ev.Evaluated]) -> int:

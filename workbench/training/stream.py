@@ -60,7 +60,10 @@ class Stream(TrainerCallback):
     # what trainers call ------------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
-        self._settings = Settings(args.learning_rate, int(state.eval_steps) if args.eval_strategy == "steps" else None)
+        peak = args.learning_rate
+        if state.global_step and getattr(kw.get("lr_scheduler"), "base_lrs", None):
+            peak = kw["lr_scheduler"].base_lrs[0]  # a resumed schedule has the peak it was last given
+        self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None)
         if self._own and self._leads(state):
             self.journal = Journal(self.folder)
             from workbench.models.loading import parameter_count
@@ -215,7 +218,7 @@ class Stream(TrainerCallback):
         try:
             result = self.probes.answer(command.probe, command.arguments)
             self._write(state, ev.Answered(step=state.global_step, command=command.id, result=result))
-        except (WorkbenchError, ValueError, TypeError, RuntimeError, IndexError) as error:  # a bad question must not end the run
+        except (WorkbenchError, ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:  # a bad question must not end the run
             self._write(state, ev.Answered(step=state.global_step, command=command.id, error=str(error)))
 
     # small things ------------------------------------------------------------------------------------------------------------------
