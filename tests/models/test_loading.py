@@ -60,6 +60,35 @@ def test_an_adapter_is_loaded_on_its_base_and_an_untrained_one_changes_nothing(t
     assert any("lora_A" in name for name, _ in again.named_parameters())
 
 
+@pytest.fixture(params=["model", "adapter"])
+def pickled(request, tmp_path):
+    """A folder as older libraries wrote it: the weights in a pickle."""
+    model, _ = wb.load("town")
+    if request.param == "adapter":
+        model = wb.LoRA(rank=2).apply(model)
+    model.save_pretrained(tmp_path)
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+        torch.save({}, tmp_path / {"model": "pytorch_model.bin", "adapter": "adapter_model.bin"}[request.param])
+    return tmp_path
+
+
+def test_a_folder_of_pickled_weights_is_refused_in_one_sentence(pickled):
+    for call in (loading.load, wb.load, lambda folder: loading.check_source(str(folder))):
+        with pytest.raises(wb.WorkbenchError, match=r"has no (adapter_)?model\.safetensors, only \w+\.bin, .*save_pretrained") as caught:
+            call(str(pickled))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_adapter_on_a_pickled_base_is_refused(tmp_path):
+    model, _ = wb.load("town")
+    model.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base" / "pytorch_model.bin")
+    wb.LoRA(rank=2).apply(model).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(wb.WorkbenchError, match="base has no model.safetensors, only pytorch_model.bin"):
+        loading.load(tmp_path / "adapter", base=str(tmp_path / "base"))
+
+
 def test_lora_on_modules_the_model_lacks_names_those_it_has():
     model, _ = wb.load("town")
     with pytest.raises(wb.RecipeError, match="q_proj"):

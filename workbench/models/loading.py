@@ -22,6 +22,11 @@ def check_source(source: str) -> None:
         if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
             raise WorkbenchError(f"The folder {path} holds no model: it has neither config.json nor adapter_config.json.",
                                  "Give the folder that save_pretrained wrote.")
+        wanted = _weight_files(path)
+        if not any((path / name).exists() for name in wanted):
+            pickled = next((f", only {found.name}, which could run code when it is opened" for found in sorted(path.glob("*model*.bin"))), "")
+            raise WorkbenchError(f"The folder {path} has no {wanted[0]}{pickled}.",
+                                 "Open it where you trust it and write it again with model.save_pretrained(folder), which makes safetensors.")
     elif path.exists():
         raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
@@ -29,6 +34,13 @@ def check_source(source: str) -> None:
     elif not hub.reachable() and not hub.cached_model(source):
         raise WorkbenchError(f"The model {source!r} is not on this machine, and the hub cannot be reached.",
                              'Check the name and the network, or use "town" or a local folder.')
+
+
+def _weight_files(folder: Path) -> tuple[str, ...]:
+    """Names of which one must be in the folder: weights are read from safetensors alone, which can hold no code."""
+    if (folder / "adapter_config.json").exists():
+        return ("adapter_model.safetensors",)
+    return "model.safetensors", "model.safetensors.index.json"
 
 
 def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu") -> tuple[Any, Any]:
@@ -44,8 +56,9 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
     adapter = folder if (folder / "adapter_config.json").exists() else None
     if adapter is None:
         base = source
-    elif base is None:
-        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    else:
+        base = base or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        check_source(base)
     local = Path(base).expanduser().is_dir() or not hub.reachable()
     try:
         has_own = adapter and (folder / "tokenizer_config.json").exists()
@@ -67,7 +80,7 @@ def _model(source: str, dtype: Any, local: bool) -> "transformers.PreTrainedMode
 
     transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
     return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, trust_remote_code=False,
-                                                                local_files_only=local)
+                                                             use_safetensors=True, local_files_only=local)
 
 
 def _first_line(error: Exception) -> str:
