@@ -105,6 +105,15 @@ def test_a_folder_is_refused_and_a_hub_id_offline_is_one_sentence(tmp_path):
     assert len(str(caught.value).splitlines()) == 1 and caught.value.remedy
 
 
+def test_a_hub_that_cannot_be_reached_once_may_be_asked_again(monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    with pytest.raises(DataError, match="somebody/some-rows"):
+        sources.load_rows("somebody/some-rows")
+    assert datasets.config.HF_HUB_OFFLINE is False
+
+
 def test_held_out_rows_are_drawn_by_the_seed_and_never_trained_on():
     table = sources.load_rows([{"text": str(n)} for n in range(500)])
     train, heldout = sources.split(table, 0.1, seed=4)

@@ -172,14 +172,16 @@ def _arrow_errors(read: Any, path: Path) -> "pa.Table":
 def _hub(name: str) -> "pa.Table":
     import datasets
 
-    if not hub.reachable():  # what is in its cache still loads; without this it tries for half a minute
-        datasets.config.HF_HUB_OFFLINE = True
+    asked = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = asked or not hub.reachable()  # what is in its cache still loads; without this it tries for half a minute
     try:
         return datasets.load_dataset(name, split="train").with_format("arrow")[:]
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"The data set {name!r} cannot be loaded: {first.rstrip('.')}.",
                         'Check the name and the network, or use a local file or "town:instructions".') from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = asked  # the network may be back at the next call
 
 
 def content_hash(*tables: "pa.Table") -> str:
