@@ -27,16 +27,22 @@ RESERVE_BYTES = 1 << 16
 
 
 def main(arguments: list[str]) -> int:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    _take_over({**os.environ})
     if arguments == ["--standby"]:
         folder = standby()
         return 0 if folder is None else run(folder)
     return run(Path(arguments[0]))
 
 
+def _take_over(environment: dict[str, str]) -> None:
+    """Have `environment`, with its import path and our defaults, as a process started with it would."""
+    os.environ.clear()
+    os.environ.update({"TOKENIZERS_PARALLELISM": "false", "TRL_EXPERIMENTAL_SILENCE": "1"} | environment)
+    sys.path[:] = dict.fromkeys([*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path])
+
+
 def standby() -> Path | None:
-    """Import everything, say "ready", wait for a folder. None when whoever started us is gone."""
+    """Import everything, say "ready", wait for a folder and the environment to work in. None when whoever started us is gone."""
     # the parent reads one word from the real stdout; whatever libraries print meanwhile goes nowhere
     out = os.dup(1)
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -52,7 +58,10 @@ def standby() -> Path | None:
     os.close(out)
     if not line:
         return None
-    folder = Path(json.loads(line)["folder"])
+    told = json.loads(line)
+    folder = Path(told["folder"])
+    _take_over(told["environment"])
+    os.chdir(folder)
     log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
