@@ -110,7 +110,7 @@ def _text(run: Run, exported: dict) -> str:
         adapt = adapt.replace(f"target_modules={method.target_modules}", f"target_modules={method.target_modules!r}")
     heldout = 'heldout = Dataset.from_parquet(str(here / "heldout.parquet"), cache_dir=str(here / "cache"))' if exported["heldout"] else "heldout = None"
     callbacks = f",\n    callbacks=[transformers.EarlyStoppingCallback({recipe.early_stopping})]" if recipe.early_stopping and exported["heldout"] else ""
-    title = f"Tune {recipe.model} on {recipe.data} ({recipe.objective}, {method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
+    title = f"Tune {Path(recipe.model).name} on {Path(recipe.data).name} ({recipe.objective}, {method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
     return TEMPLATE.format(
         title=title, and_peft=" and peft" if lora or adapter else "", name="train.py", imports="import peft\n" if lora or adapter else "",
         seed=recipe.seed, load=load + (".merge_and_unload()" if adapter else ""), adapt=adapt,
