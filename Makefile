@@ -1,7 +1,8 @@
 # The commands of the workbench. Everything lives in .venv and build; `make clean` removes the second.
 #   make run             JupyterLab on the tour, on loopback      make run HEADLESS=1   the tour as build/tour.html, no browser
 #   make test            every test except the benchmarks        make lessons          the notebooks in full, as build/lessons/*.html
-#   make bench           the benchmarks, printed                 make install          only the environment
+#   make bench           the benchmarks, printed                 make faults           one run killed ten times, printed
+#   make install         only the environment                    make clean            without build/
 # PYTHON=python3.12 takes another interpreter for a new .venv; PYTEST_ARGS="-k journal" goes to pytest.
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -12,10 +13,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 # Threads of the notebook's own torch sleep while they wait, so that they do not take the cores from the run they watch.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Tests on real data are skipped without it, so they get it wherever it lies beside the repository.
+ifeq ($(origin WORKBENCH_REAL_DATA),undefined)
+ifneq ($(wildcard ../shared/data/.),)
+export WORKBENCH_REAL_DATA := $(abspath ../shared/data)
+endif
+endif
 
-.PHONY: run test lessons bench install install-test chromium clean help
+.PHONY: run test lessons bench faults install install-test chromium clean help
 help:
-	@sed -n '2,6s/^# \{0,1\}//p' Makefile
+	@sed -n '2,7s/^# \{0,1\}//p' Makefile
 
 # JupyterLab refuses root unless told; a container on loopback is no place to stop for that.
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -38,6 +45,9 @@ lessons: install
 
 bench: install-test chromium
 	$(BIN)/python -m pytest tests/benchmarks -s -o timeout=0 $(PYTEST_ARGS)
+
+faults: install-test
+	$(BIN)/python -m pytest tests/faults/long.py -s $(PYTEST_ARGS)
 
 chromium: install-test
 	@$(BIN)/python tools/ensure_chromium.py

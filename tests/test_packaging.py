@@ -149,32 +149,51 @@ def test_every_file_beside_the_code_is_packaged() -> None:
     assert left_out == []
 
 
-def call_ci(tmp_path: Path, real_data: str | None) -> subprocess.CompletedProcess[str]:
-    """.ci/run from another folder, in a clone whose `make test` only prints the folder it was given."""
-    clone = tmp_path / "clone"
-    (clone / ".ci").mkdir(parents=True)
-    (clone / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
-    (clone / "Makefile").write_text('test:\n\t@echo "$$WORKBENCH_REAL_DATA"\n')
-    environment = {name: value for name, value in os.environ.items() if name != "WORKBENCH_REAL_DATA"}
-    if real_data:
+def clone(tmp_path: Path) -> Path:
+    """A folder with our Makefile and .ci/run whose Python only prints which real data it was given."""
+    root = tmp_path / "clone"
+    (root / ".ci").mkdir(parents=True)
+    (root / ".venv" / "bin").mkdir(parents=True)
+    for name in (".ci/run", "Makefile", "constraints.txt", "pyproject.toml"):
+        (root / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("python-ready", "torch-ready", "installed-lab", "installed-test"):
+        (root / ".venv" / name).touch()
+    (root / ".venv" / "bin" / "python").write_text('#!/bin/sh\ncase "$*" in *pytest*) echo "data: $WORKBENCH_REAL_DATA";; esac\n')
+    (root / ".venv" / "bin" / "python").chmod(0o755)
+    return root
+
+
+def call(command: list[str], folder: Path, real_data: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("WORKBENCH_REAL_DATA", "MAKEFLAGS", "MAKELEVEL")}
+    if real_data is not None:
         environment["WORKBENCH_REAL_DATA"] = real_data
-    return subprocess.run(["bash", str(clone / ".ci" / "run")], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("named", [None, "gone"])
+@pytest.mark.parametrize("named", [None, "", "gone"])
 def test_ci_refuses_to_run_without_the_real_data(tmp_path: Path, named: str | None) -> None:
-    done = call_ci(tmp_path, named)
+    done = call(["bash", str(clone(tmp_path) / ".ci" / "run")], tmp_path, named)
     assert done.returncode == 1
     assert f"there is no folder {named or '../shared/data'}" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["test", "faults", "ci"])
 @pytest.mark.parametrize("named", [None, "../elsewhere"])
-def test_ci_hands_an_absolute_folder_to_make(tmp_path: Path, named: str | None) -> None:
-    folder = tmp_path / "shared" / "data" if named is None else tmp_path / "elsewhere"
-    folder.mkdir(parents=True)
-    done = call_ci(tmp_path, named)
+def test_make_and_ci_take_the_real_data_beside_the_repository_or_where_it_is_said_to_be(tmp_path: Path, target: str, named: str | None) -> None:
+    root = clone(tmp_path)
+    for folder in ("shared/data", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    done = call(["bash", ".ci/run"] if target == "ci" else ["make", target], root, named)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(folder)
+    assert f"data: {named or tmp_path / 'shared' / 'data'}" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("named", [None, ""])
+def test_make_goes_without_real_data_where_there_is_none_or_none_is_wanted(tmp_path: Path, named: str | None) -> None:
+    if named is not None:
+        (tmp_path / "shared" / "data").mkdir(parents=True)
+    done = call(["make", "test"], clone(tmp_path), named)
+    assert done.returncode == 0 and "data: " in done.stdout.splitlines(), done.stderr
 
 
 def test_someone_who_is_not_root_gets_one_line_to_type() -> None:

@@ -1,4 +1,4 @@
-"""The long set: one run killed at ten random steps. Named by hand, `python -m pytest tests/faults/long.py`; `make test` takes three kills instead."""
+"""The long set, `make faults`: one run killed at ten random steps. `make test` takes three kills instead."""
 
 from __future__ import annotations
 

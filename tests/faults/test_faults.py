@@ -1,6 +1,6 @@
 """Faults, each really done: kills, a full disk, an unwritable folder, unusable rows, noise, damaged journals. Losses after a resume are compared bit for bit.
 
-The quick set kills one run three times; `python -m pytest tests/faults/long.py` kills ten. Every seed drawn is printed.
+The quick set kills one run three times; `make faults` kills ten. Every seed drawn is printed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from tests.runs import tools
 from workbench.journal import events as ev
 from workbench.journal.history import History
 from workbench.journal.log import Tail
+from workbench.runs.status import LIVING
 
 pytestmark = pytest.mark.faults
 INTERVAL = 5
+STEPS, ROOM = 60, 2
 
 
 def recipe(real_data, **fields):
-    return tools.recipe(real_data, **(dict(steps=60, checkpoint_every=INTERVAL, evaluate_every=20, sample_prompts=0, keep_checkpoints=3) | fields))
+    return tools.recipe(real_data, **(dict(steps=STEPS, checkpoint_every=INTERVAL, evaluate_every=20, sample_prompts=0, keep_checkpoints=3) | fields))
 
 
 CHANGES = ((13, dict(learning_rate=2e-3)), (22, dict(learning_rate=4e-3)), (22, dict(evaluate_every=10)), (41, dict(learning_rate=1e-3)))
@@ -48,27 +50,55 @@ def uninterrupted(real_data, tmp_path_factory):
     return wb.attach(folder)
 
 
+def steps_of_kills(kills: int, seed: int) -> list[int]:
+    """Steps from the first to the last one, each as likely as the others, with `ROOM` steps or more between two of them."""
+    drawn = sorted(random.Random(seed).sample(range(1, STEPS - ROOM * (kills - 1) + 1), kills))
+    return [step + ROOM * number for number, step in enumerate(drawn)]
+
+
+def go_on(run) -> None:
+    run.resume()
+    tools.until(lambda: run.status != "paused", what="the resumption")
+
+
+def reach(run, step: int) -> None:
+    """Wait until so many steps are done, past the holds of earlier attempts."""
+    def there() -> bool:
+        if run.status == "paused" and run.history.step < step:
+            go_on(run)
+        return run.history.step >= step or run.status not in LIVING
+
+    tools.until(there, 90, what=f"step {step}")
+
+
 def killed_and_resumed(run, kills: int, seed: int) -> None:
-    """Kill the worker at random steps, resume each time, check what is said and how much is run again."""
-    draw = random.Random(seed)
+    """Kill the worker soon after random steps, the last one among them, resume each time, check what is said and how much is run again.
+
+    A hold a little further on keeps a fast run from its end, and from the next kill, until it is dead.
+    """
     print(f"kills at random steps, seed {seed}")
-    reached = 0
-    for number, share in enumerate(sorted(draw.sample(range(100), kills))):
-        target = max(reached + 1, 1 + share * 55 // 100)
-        status = run.wait(90, until=target)
-        if status == "finished":
-            raise AssertionError(f"finished before kill {number + 1}")
+    for number, target in enumerate(steps_of_kills(kills, seed)):
+        run.pause(at_step=min(target + ROOM, STEPS))
+        reach(run, target)
         os.kill(run.pid, signal.SIGKILL)
         assert run.wait(30) == "died"
         died_at = run.history.step
         status = run.status
-        assert "SIGKILL" in status.sentence and f"step {died_at} of 60" in status.sentence and "run.resume()" in status.remedy and status.log_tail
+        assert target <= died_at <= target + ROOM
+        assert "SIGKILL" in status.sentence and f"step {died_at} of {STEPS}" in status.sentence and "run.resume()" in status.remedy and status.log_tail
         run.resume()
-        run.wait(90, until=died_at + 1)
-        started = run.history.started
-        assert started.attempt == number + 2 and died_at - INTERVAL <= (started.resumed_from or 0) <= died_at, (died_at, started.resumed_from)
-        reached = died_at
+        started = tools.until(lambda: (run.history.refresh(), run.history.started)[1].attempt == number + 2 and run.history.started, 90, "the new attempt")
+        assert died_at - INTERVAL <= (started.resumed_from or 0) <= died_at, (died_at, started.resumed_from)
         print(f"  killed at step {died_at}, went on from {started.resumed_from}")
+    while run.wait(90, until="paused") == "paused":
+        go_on(run)
+
+
+@pytest.mark.parametrize("kills", [3, 10])
+def test_kills_are_drawn_from_the_first_step_to_the_last(kills):
+    drawn = [steps_of_kills(kills, seed) for seed in range(2000)]
+    assert {step for steps in drawn for step in steps} == set(range(1, STEPS + 1))
+    assert all(later - earlier > ROOM for steps in drawn for earlier, later in zip(steps, steps[1:]))
 
 
 def assert_as_uninterrupted(run, whole) -> None:
