@@ -11,8 +11,8 @@ TOUR := notebooks/00_tour.ipynb
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
-# Threads of the notebook's own torch sleep while they wait, so that they do not take the cores from the run they watch.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads of the notebook's own torch spin only shortly while they wait, so that they do not take the cores from the run they watch.
+export GOMP_SPINCOUNT ?= 1000
 # Tests on real data are skipped without it, so they get it wherever it lies beside the repository.
 ifeq ($(origin WORKBENCH_REAL_DATA),undefined)
 ifneq ($(wildcard ../shared/data/.),)
