@@ -30,6 +30,20 @@ def untouched(model: Any) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
+def questions(rows: list[dict[str, Any]]) -> list[str]:
+    """What each row asks last, as text; in rows of plain text, their first words. Raises `DataError` for rows of no known layout."""
+    return [_last_words(prompt) for prompt, _, _ in _prompts(rows)]
+
+
+def _last_words(prompt: str | list[dict[str, str]]) -> str:
+    return prompt if isinstance(prompt, str) else prompt[-1]["content"]
+
+
+def _prompts(rows: list[dict[str, Any]]) -> list[tuple[Any, str, bool]]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [chat.prompt_of(example) for example in layouts.examples(rows, columns)]
+
+
 class Probes:
     """Answers `generate`, `next_tokens` and `losses` with the weights as they are now. Unknown names or arguments raise `ValueError` or `TypeError`."""
 
@@ -55,6 +69,11 @@ class Probes:
         """A reply to `prompt` (a question, or a list of messages; `raw` continues plain text)."""
         return loading.generate(self.model, self.tokenizer, self._ids(prompt, raw), max_new_tokens=int(max_new_tokens), temperature=float(temperature),
                                 seed=seed)
+
+    def replies(self, rows: list[dict[str, Any]], max_new_tokens: int = 64) -> list[str]:
+        """The greedy reply to each row's last question, whatever the rows' layout; a tokenizer without a chat template is given its bare text."""
+        bare = not self.tokenizer.chat_template
+        return [self.generate(_last_words(prompt) if bare else prompt, max_new_tokens, raw=raw) for prompt, _, raw in _prompts(rows)]
 
     def next_tokens(self, prompt: Any, k: int = 10, raw: bool = False) -> list[list[Any]]:
         """`[[text, probability], ...]` of the k likeliest next tokens."""

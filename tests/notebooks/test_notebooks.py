@@ -1,42 +1,104 @@
-"""Every notebook runs from top to bottom in its quick form, in a fresh kernel and in a folder of its own.
+"""Every notebook runs from top to bottom in its quick form, in a fresh kernel and in a folder of its own, and its page needs no kernel to be read.
 
-WORKBENCH_QUICK=1 asks for the short form; what the full form teaches is checked by `make lessons`.
+WORKBENCH_QUICK=1 asks for the short form; what the full form teaches is checked by `make lessons`. Each notebook runs once for all of these tests.
 """
 
 from __future__ import annotations
 
+import html
+import json
 import os
+import re
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tools.execute_notebook import execute
+from tools.execute_notebook import execute, page
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 QUICK_SECONDS = 20
 LARGEST_KB = 300
+POINTS = 50
+"""A curve of the tour's quick form has 64 steps; a picture of a run that had just begun has fewer points than this."""
+
+
+@dataclass
+class Executed:
+    """A notebook with its outputs, the folder it worked in, and the seconds it took."""
+
+    notebook: nbformat.NotebookNode
+    folder: Path
+    seconds: float
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Executed:
+    """Raises what the first failing cell raised."""
+    folder = tmp_path_factory.mktemp(request.param.stem)
+    copy = Path(shutil.copy(request.param, folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_QUICK", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        begun = time.perf_counter()
+        notebook = execute(copy, cwd=folder, cell_timeout_s=120)
+        return Executed(notebook, folder, time.perf_counter() - begun)
 
 
 def test_there_are_notebooks() -> None:
     assert NOTEBOOKS, "notebooks/ holds no notebook"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_in_its_quick_form(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORKBENCH_QUICK", "1")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    copy = Path(shutil.copy(path, tmp_path))
-    begun = time.perf_counter()
-    notebook = execute(copy, cwd=tmp_path, cell_timeout_s=120)
-    seconds = time.perf_counter() - begun
-    print(f"{path.name}: {seconds:.1f} s in its quick form")
-    errors = [output.evalue for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]
-    assert errors == []
-    assert seconds <= QUICK_SECONDS, f"{path.name} took {seconds:.1f} s in its quick form, {QUICK_SECONDS} s at most"
+def test_it_runs_in_its_quick_form(executed: Executed) -> None:
+    print(f"{executed.folder.name}: {executed.seconds:.1f} s in its quick form")
+    assert executed.seconds <= QUICK_SECONDS, f"it took {executed.seconds:.1f} s in its quick form, {QUICK_SECONDS} s at most"
+
+
+def points_of(path: str) -> int:
+    """How many places the line of an SVG path goes through."""
+    return len(re.findall(r"[ML]", path))
+
+
+def test_its_page_shows_the_runs_without_a_kernel(executed: Executed) -> None:
+    """What `make run HEADLESS=1` leaves."""
+    text = page(executed.notebook, executed.folder.name)
+    runs = [path for path in sorted((executed.folder / "runs").iterdir()) if path.is_dir()]
+    assert runs, "the notebook started no run"
+    pictures = re.findall(r"<svg\b.*?</svg>", text, flags=re.DOTALL)
+    lines = [points_of(path) for picture in pictures for path in re.findall(r'<path d="([^"]+)" fill="none"', picture)]
+    assert max(lines, default=0) >= POINTS, f"no picture has a curve of {POINTS} points: {sorted(lines)[-5:]}"
+    told = html.unescape(re.sub(r"<[^>]+>", " ", text))
+    assert re.search(r"Finished at step (\d+) of \1\b", told), "no sentence says how the run ended"
+    replies = {event["reply"] for path in runs for event in map(json.loads, (path / "journal.jsonl").read_text().splitlines()) if event["event"] == "sampled"}
+    assert any(reply and reply in " ".join(told.split()) for reply in (" ".join(reply.split()) for reply in replies)), "no sampled reply is shown"
+    assert re.findall(r"""<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^"'>]*""", text) == []
+    assert 'type="application/vnd.jupyter.widget-view+json"' not in text, "a widget waits for a kernel"
+
+
+@pytest.mark.parametrize("layout", [{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Orla"}]},
+                                    {"instruction": "Who?", "output": "Orla"}, {"text": "Orla bakes bread in Fenwick."}], ids=lambda row: next(iter(row)))
+def test_the_tours_questions_work_on_data_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: dict) -> None:
+    """The cells that ask before and after, with the settings that the last cell speaks of; the trained model is the base itself."""
+    import workbench as wb
+
+    cells = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks" / "00_tour.ipynb", as_version=4).cells}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text((json.dumps(layout) + "\n") * 20)
+    settings = re.sub(r"(?m)^MODEL, DATA, HELDOUT = .*$", f"MODEL, DATA, HELDOUT = 'town', {str(rows)!r}, 0.1", cells["tour-01"])
+    assert settings != cells["tour-01"]
+    monkeypatch.setattr(wb, "standby", lambda: False, raising=False)
+
+    class Trained:
+        load = staticmethod(lambda: wb.load("town"))
+
+    names: dict = {"run": Trained}
+    for source in (settings, cells["tour-03"], cells["tour-12"]):
+        exec(compile(source, "tour", "exec"), names)
+    assert list(names["answers"].columns) == ["question", "base", "tuned"] and (names["answers"]["base"] == names["answers"]["tuned"]).all()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
