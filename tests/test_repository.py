@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_MB = 10
 PACKAGES = ("workbench", "widgets")
+DESCRIBED = (*PACKAGES, "tests", "tools", "docs", "notebooks")
+"""Folders whose every file has a line in the README's tree, but for `__init__.py` and what lies in a folder of data."""
+DATA_FOLDERS = ("workbench/town/base/",)
 
 # Built from pieces, so that this file does not contain what it looks for.
 HOME_FOLDERS = "|".join(["work", "root", r"home/[a-z][\w-]*", r"Users/[A-Za-z][\w-]*"])
@@ -84,30 +87,36 @@ def tree_paths(lines: list[str]) -> list[str]:
 
 
 def tree_faults(lines: list[str], files: list[Path]) -> list[str]:
-    """What the tree names and is not there, and what lies directly in a package and the tree does not name."""
+    """What the tree names and is not there, what is there and the tree does not name, and what shares a line or has no phrase."""
     named = tree_paths(lines)
     folders = {f"{parent.as_posix()}/" for path in files for parent in path.parents if parent != Path(".")}
     present = {path.as_posix() for path in files} | folders
-    absent = [f"{path} is in the README's tree and not in the repository" for path in named if path not in present]
-    direct = {"/".join(path.parts[:2]) + ("/" if len(path.parts) > 2 else "") for path in files if path.parts[0] in PACKAGES}
-    expected = {path for path in direct if not path.endswith("__init__.py")}
-    return absent + [f"{path} is not in the README's tree" for path in sorted(expected - set(named))]
+    faults = [f"{path} is in the README's tree and not in the repository" for path in named if path not in present]
+    expected = {path for path in present if path.startswith(tuple(f"{folder}/" for folder in DESCRIBED))
+                and not path.endswith("__init__.py") and not any(path.startswith(folder) and path != folder for folder in DATA_FOLDERS)}
+    faults += [f"{path} is not in the README's tree" for path in sorted(expected - set(named))]
+    entries = [line.lstrip(" \t│├└─") for line in lines]
+    return faults + [f"{entry!r} has no line and phrase of its own" for entry in entries
+                     if not re.search(r"\S\s{2,}\S", entry) or ", " in re.split(r"\s{2,}", entry)[0]]
 
 
 def test_the_readme_shows_the_tree_as_it_is() -> None:
-    readme = ROOT / "README.md"
-    if Path("README.md") not in tracked():
-        return
-    lines = tree_block(readme.read_text(encoding="utf-8"))
+    assert Path("README.md") in tracked(), "README.md is not in the repository"
+    lines = tree_block((ROOT / "README.md").read_text(encoding="utf-8"))
     assert lines, "README.md shows no tree of workbench/ and widgets/ in a fenced block"
     assert tree_faults(lines, tracked()) == []
 
 
 def test_a_wrong_tree_is_noticed() -> None:
     files = [Path(name) for name in ("workbench/__init__.py", "workbench/recipes.py", "workbench/runs/start.py", "widgets/frame/panel.py", "LICENSE")]
-    right = ["workbench/          the engine", "├── recipes.py      what to train", "└── runs/           the notebook's side", "widgets/",
-             "    frame/", "        panel.py        the base", "LICENSE"]
+    right = ["workbench/          the engine", "├── recipes.py      what to train", "└── runs/           the notebook's side",
+             "    └── start.py    a recipe becomes a run", "widgets/            panels", "    frame/          their frame", "        panel.py    the base",
+             "LICENSE             whose it is"]
     assert tree_faults(right, files) == []
-    assert tree_faults(["workbench/", "  recipes.py  x", "  runs/  y", "  gone.py  z", "widgets/", "  frame/"], files) == [
-        "workbench/gone.py is in the README's tree and not in the repository"]
-    assert tree_faults(["workbench/", "  recipes.py  x", "widgets/", "  frame/"], files) == ["workbench/runs/ is not in the README's tree"]
+    gone = [line.replace("start.py", "gone.py ") for line in right]
+    assert tree_faults(gone, files) == [
+        "workbench/runs/gone.py is in the README's tree and not in the repository", "workbench/runs/start.py is not in the README's tree"]
+    assert tree_faults([line for line in right if "panel.py" not in line], files) == ["widgets/frame/panel.py is not in the README's tree"]
+    shared = ["workbench/  x", "  recipes.py, runs/  y", "  runs/  z", "    start.py", "widgets/  x", "  frame/  y", "    panel.py  z"]
+    assert tree_faults(shared, files) == [
+        "'recipes.py, runs/  y' has no line and phrase of its own", "'start.py' has no line and phrase of its own"]

@@ -150,7 +150,10 @@ def runs(given: argparse.Namespace) -> int:
         print(f"No runs in {given.runs}.", file=sys.stderr)
         return 0
     names = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note")
-    shown = [{name: "" if row[name] is None else _number(row[name]) if name.endswith("loss") else str(row[name]) for name in names} for row in rows]
+    def cell(name: str, value: Any) -> str:
+        return "" if value is None else _number(value) if name.endswith("loss") else str(value)
+
+    shown = [{name: cell(name, row[name]) for name in names} for row in rows]
     print(pd.DataFrame(shown).to_string(index=False))
     return 0
 

@@ -1,4 +1,7 @@
-"""The long set, `make faults`: one run killed at ten random steps. `make test` takes three kills instead."""
+"""The long set, `make faults`: a run killed at ten random steps, and one with its first and its last step among the ten.
+
+`make test` takes three kills instead.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ from tests.runs import tools
 
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
-def test_killed_ten_times_it_ends_with_the_losses_of_an_uninterrupted_run(real_data, tmp_path, uninterrupted):  # noqa: F811
+@pytest.mark.parametrize("seed", [None, 9], ids=["random", "first and last step"])
+def test_killed_ten_times_it_ends_with_the_losses_of_an_uninterrupted_run(real_data, tmp_path, uninterrupted, seed):  # noqa: F811
+    """Seed 9 draws the first and the last step among its ten."""
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     run = wb.start(recipe(real_data), runs=tmp_path)
     change(run)
-    killed_and_resumed(run, 10, seed=random.SystemRandom().randrange(10**6))
+    killed_and_resumed(run, 10, seed)
     assert_as_uninterrupted(run, uninterrupted)
     assert len(run.history.resumptions) == 10 and len(tools.losses(run)) == 60

@@ -87,7 +87,8 @@ def killed_and_resumed(run, kills: int, seed: int) -> None:
         assert target <= died_at <= target + ROOM
         assert "SIGKILL" in status.sentence and f"step {died_at} of {STEPS}" in status.sentence and "run.resume()" in status.remedy and status.log_tail
         run.resume()
-        started = tools.until(lambda: (run.history.refresh(), run.history.started)[1].attempt == number + 2 and run.history.started, 90, "the new attempt")
+        tools.until(lambda: run.status and run.history.started.attempt == number + 2, 90, "the new attempt")
+        started = run.history.started
         assert died_at - INTERVAL <= (started.resumed_from or 0) <= died_at, (died_at, started.resumed_from)
         print(f"  killed at step {died_at}, went on from {started.resumed_from}")
     while run.wait(90, until="paused") == "paused":

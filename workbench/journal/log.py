@@ -51,7 +51,10 @@ class Log:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Append one line to a file that others append to as well, one at a time. Raises `OSError` where it did not fit; nothing of it is left then."""
+    """Append one line to a file that others append to as well, one at a time.
+
+    Raises `OSError` where it did not fit; nothing of it is left then.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)  # what is cut off after a short write must be our own
@@ -71,9 +74,9 @@ class Tail:
         self.path, self.offset = Path(path), offset
 
     def read(self, block_size: int = BLOCK) -> Iterator[bytes]:
-        """Yields lines without their newline, all that are there now, `block_size` bytes in memory at once. A missing file has no lines yet.
+        """Yields lines without their newline, all that are there now; a missing file has no lines yet.
 
-        A line longer than a block is damage: it is stepped over, in pieces that are no events.
+        `block_size` bytes are in memory at once. A line longer than that is damage: it is stepped over, in pieces that are no events.
         """
         try:
             file = open(self.path, "rb")

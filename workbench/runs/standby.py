@@ -51,7 +51,8 @@ def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
     """Hand `folder` and this process's environment of now to the standby, if there is one; returns its process. `note` hears its pid
     before it hears of the folder.
 
-    None, and the standby is sent away, where variables have changed since that are read once. One that is still importing takes it too: it is ahead of any process started now.
+    One that is still importing takes it too: it is ahead of any process started now. None where there is none, and where variables
+    have changed since it started that are read once: that one is sent away.
     """
     global _waiting
     from workbench.runs.processes import environment
