@@ -29,6 +29,8 @@ from workbench.recipes import Recipe
 
 LOOK_S, FRAME_S, LIST_S = 0.025, 0.1, 2.0
 """The journal is looked at so often that a slow run's step is seen at once; a fast run's are read and shown together each `FRAME_S`."""
+MANY, MANY_S = 20, 0.3
+"""Over so many steps a frame nobody tells one from the next: frames then come this far apart, for drawing takes the cores from the training."""
 SOON_S, LATER_S = 0.4, 1.0
 """Whole figures are computed again at most so often: after something structural (a mark, an evaluation), and for more points."""
 
@@ -82,7 +84,7 @@ class RunMonitor(Panel):
         self._sent, self._composed, self._average, self._scale, self._shape = 0, 0, Average(1), 1.0, ()
         self.status, self._seen_at, self._refreshed_at, self._listed_at, self._cost_s, self._list_cost_s = "", 0.0, 0.0, 0.0, 0.0, 0.0
         self._rows: list[dict] = []
-        self.query, self._refusals, self._lived, self._appended_at = "", 0, False, 0.0
+        self.query, self._refusals, self._lived, self._appended_at, self._many = "", 0, False, 0.0, False
         if isinstance(recipe_or_run, Recipe):
             self.recipe = recipe_or_run
             self.state.recipe = recipe_or_run.to_json() if isinstance(recipe_or_run.data, str) else None
@@ -294,7 +296,7 @@ class RunMonitor(Panel):
 
     def _look(self) -> None:
         """Called by the pump."""
-        if time.monotonic() - max(self._appended_at, self._refreshed_at) >= FRAME_S:
+        if time.monotonic() - max(self._appended_at, self._refreshed_at) >= (MANY_S if self._many else FRAME_S):
             self._tick()
 
     def _tick(self) -> None:
@@ -326,6 +328,7 @@ class RunMonitor(Panel):
         columns, start = run.history.metrics(), self._sent
         step, loss = columns["step"][start:], columns["loss"][start:]
         self._sent += len(step)
+        self._many = len(step) > (3 * MANY if self._many else MANY)  # a frame three times as long holds three times as many
         values = {
             "raw": loss,
             "train": self._average.extend(loss),
