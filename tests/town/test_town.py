@@ -111,7 +111,7 @@ def test_rows_are_new_dicts_each_time():
 
 
 def test_an_unknown_name_is_refused_with_the_names():
-    with pytest.raises(ValueError, match="instructions, heldout, texts"):
+    with pytest.raises(ValueError, match="instructions, heldout, heldout_sample, texts"):
         town.rows("questions")
 
 

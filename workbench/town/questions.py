@@ -13,7 +13,7 @@ from workbench.town.documents import sample_texts
 from workbench.town.phrases import QUESTIONS, answer, ask
 from workbench.town.world import COLOURS, FOODS, KINDS, PETS, TOWNS, TRADES, Person, asked, held_out, people
 
-NAMES = ("instructions", "heldout", "texts")
+NAMES = ("instructions", "heldout", "heldout_sample", "texts")
 """The row lists `rows` can make."""
 
 _DENIAL = re.compile(r"\b(not|no|never|nobody|neither)\b|n't\b", re.IGNORECASE)
@@ -46,6 +46,7 @@ def rows(name: str) -> list[dict]:
 
     "instructions": {"question", "answer"} about the first half of the people.
     "heldout": {"question", "answer"} about the second half, whom no pretraining document asks about.
+    "heldout_sample": a seventh of those, every kind among them, for evaluations while a run goes.
     "texts": {"text"}, plain documents for continued pretraining.
     Raises ValueError for any other name.
     """
@@ -53,6 +54,8 @@ def rows(name: str) -> list[dict]:
         return _instructions()
     if name == "heldout":
         return _heldout()
+    if name == "heldout_sample":
+        return _heldout()[::7]
     if name == "texts":
         return [{"text": text} for text in sample_texts(400)]
     raise ValueError(f"The town has no rows named {name!r}; choose one of {', '.join(NAMES)}.")
