@@ -193,6 +193,8 @@ class Notebook:
         theme = "JupyterLab Dark" if on else "JupyterLab Light"
         self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
         self.wait("light => document.body.dataset.jpThemeLight === light", "false" if on else "true")
+        # until the choice is saved, settings that arrive late can take it back
+        self.wait("async theme => (await jupyterapp.serviceManager.settings.fetch('@jupyterlab/apputils-extension:themes')).raw.includes(theme)", theme)
 
     def set_width(self, width_px: int, selector: str = ".wb-panel") -> None:
         """Makes the window so wide that the first element of `selector` is `width_px` wide, and waits until its figures follow."""

@@ -39,11 +39,12 @@ class Executed:
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
 def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Executed:
     """Raises what the first failing cell raised."""
-    first = once(request.param, tmp_path_factory.mktemp(request.param.stem))
-    if first.seconds <= QUICK_SECONDS:
-        return first
-    # another job may have had the cores for a while: the better of two is the notebook's own time
-    return min(first, once(request.param, tmp_path_factory.mktemp(request.param.stem)), key=lambda executed: executed.seconds)
+    # another job may have the cores for a while: the best of three is the notebook's own time
+    best = once(request.param, tmp_path_factory.mktemp(request.param.stem))
+    for _ in range(2):
+        if best.seconds > QUICK_SECONDS:
+            best = min(best, once(request.param, tmp_path_factory.mktemp(request.param.stem)), key=lambda executed: executed.seconds)
+    return best
 
 
 def once(path: Path, folder: Path) -> Executed:
