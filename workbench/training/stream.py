@@ -213,7 +213,7 @@ class Stream(TrainerCallback):
         if not self._leads(state):
             return
         if self.probes is None:
-            self._write(state, ev.Answered(step=state.global_step, command=command.id, error="This trainer has no tokenizer to ask with."))
+            self._write(state, ev.Answered(step=state.global_step, command=command.id, error="This trainer has no tokenizer to ask with; give it processing_class=tokenizer."))
             return
         try:
             result = self.probes.answer(command.probe, command.arguments)
