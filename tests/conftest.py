@@ -1,6 +1,6 @@
 """What every test shares: an environment without the network, a device queue of the session's own, and the real data.
 
-It does not start browsers, kernels or workers: the folders that need them have a conftest of their own.
+No worker of a test outlives it. Browsers and kernels have a conftest of their own.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -40,3 +43,27 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"WORKBENCH_REAL_DATA is {name}, and there is no such folder: correct it, or unset it to skip these tests")
     return folder.resolve()
+
+
+@pytest.fixture
+def warm() -> None:
+    """A standby, so that each run of this test starts in less than a second instead of several; one serves the whole session."""
+    import workbench as wb
+
+    wb.standby()
+
+
+@pytest.fixture(autouse=True)
+def no_worker_left() -> Iterator[None]:
+    """A worker left paused would hold the device's queue against every test after it."""
+    yield
+    from workbench.runs import processes, standby
+
+    waiting = standby._waiting
+    left = [psutil.Process(child.pid) for child in processes._children.values() if child is not waiting and child.poll() is None]
+    with suppress(psutil.NoSuchProcess):
+        left += psutil.Process(waiting.pid).children() if waiting else []
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+            process.wait(timeout=30)

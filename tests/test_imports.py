@@ -25,6 +25,7 @@ PACKAGES = ("workbench", "widgets")
 # where no other table forbids it. The package's own __init__ stands on top.
 FLOORS = {
     "workbench.errors": 0,
+    "workbench.living": 1,
     "workbench.device_queue": 1,
     "workbench.journal": 1,
     "workbench.templates": 1,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
+from workbench import living
 
 POLL_S = 0.05
 
@@ -41,27 +41,32 @@ def draw(run_name: str, pid: int, folder: Path | None = None) -> Path:
     """A ticket for process `pid`, behind all that are there."""
     folder = folder or queue_folder()
     with _door(folder):
-        try:
-            created = psutil.Process(pid).create_time()
-        except psutil.NoSuchProcess:
-            created = 0.0
-        path = folder / f"{time.time_ns():020d}-{pid}"
-        path.write_text(f"{created}\n{run_name}")
-    return path
+        return _write(folder / f"{time.time_ns():020d}-{pid}", run_name)
+
+
+def hand_over(run_name: str, old: int, new: int, folder: Path | None = None) -> None:
+    """The ticket that process `old` has for this run, with its place in the order, is process `new`'s from now on."""
+    folder = folder or queue_folder()
+    with _door(folder):
+        for ticket in sorted(folder.glob(f"*-{old}")):
+            if holder(ticket) == run_name:
+                _write(folder / f"{ticket.name.split('-')[0]}-{new}", run_name)
+                ticket.unlink()
+                return
+
+
+def _write(ticket: Path, run_name: str) -> Path:
+    ticket.write_text(f"{living.created(int(ticket.name.split('-')[1]))}\n{run_name}")
+    return ticket
 
 
 def holder(ticket: Path) -> str | None:
     """The run a ticket stands for; None where its process is gone."""
     try:
         created, name = ticket.read_text().split("\n", 1)
-        process = psutil.Process(int(ticket.name.split("-")[1]))
-        if process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - float(created)) < 2:
-            return name
-    except psutil.AccessDenied:  # another person's process: it is there
-        return name
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        pass
-    return None
+        return name if living.alive(int(ticket.name.split("-")[1]), float(created)) else None
+    except (OSError, ValueError):
+        return None
 
 
 class Place:

@@ -21,7 +21,7 @@ from workbench.journal.history import History
 from workbench.journal.log import Tail
 from workbench.runs.status import LIVING
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("warm")]
 INTERVAL = 5
 STEPS, ROOM = 60, 2
 

@@ -16,6 +16,8 @@ from workbench.journal import events as ev
 from workbench.journal.log import Tail
 from workbench.runs.start import prepare
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.fixture(scope="module")
 def parent(real_data, tmp_path_factory):

@@ -1,5 +1,7 @@
 """A run from start to result: what it says, live control, probes, the queue, early stopping and the best checkpoint, and Trainer folders read only.
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 Processes are real; what needs none trains in this process (`tools.here`). Kills, full disks and the like are in `tests/faults`.
 """
 

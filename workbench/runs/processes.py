@@ -1,10 +1,9 @@
 """Starting workers, and knowing whether one lives.
 
-A worker is its own session, so closing the notebook or killing the kernel leaves it alone; its output goes to `worker.log`, a file, never a pipe. Processes are told
-apart by pid and creation time. Knows nothing of recipes.
+A worker is its own session, so closing the notebook or killing the kernel leaves it alone; its output goes to `worker.log`, a file, never a pipe. Knows nothing of
+recipes.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -12,9 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from workbench import device_queue
+from workbench import device_queue, living
 from workbench.errors import RunError
 from workbench.runs import standby
 
@@ -31,7 +28,7 @@ def spawn(folder: Path, asked: float | None = None) -> int:
     asked = time.time() if asked is None else asked
 
     def note(pid: int) -> None:
-        write_json(folder / "worker.json", {"pid": pid, "created": created(pid), "asked": asked})
+        living.note(folder, pid, asked=asked)
         device_queue.draw(folder.name, pid)
 
     child = standby.take(folder, note)  # it reads the note at once, so the note comes first
@@ -59,47 +56,18 @@ def environment() -> dict[str, str]:
     return {"GOMP_SPINCOUNT": "1000"} | os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUNBUFFERED": "1"}
 
 
-def worker_of(folder: Path) -> dict[str, Any]:
-    """What `spawn` noted of the last worker, {} if there was none."""
-    path = folder / "worker.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def created(pid: int) -> float:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return 0.0
-
-
-def alive(pid: int, created_at: float) -> bool:
-    """Whether that very process still runs (a zombie does not)."""
-    child = _children.get(pid)
+def alive(worker: dict[str, Any]) -> bool:
+    """Whether the process that was noted as a run's worker still runs."""
+    child = _children.get(worker["pid"])
     if child is not None:  # a killed process is a zombie some moments before its exit status can be had: until then it counts
         return child.poll() is None
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - created_at) < 2
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:  # another person's process: it is there
-        return True
+    return living.alive(worker["pid"], worker["created"], worker.get("standby"))
 
 
-def exit_code(pid: int) -> int | None:
-    """How a worker of this process ended; None if unknown."""
-    child = _children.get(pid)
-    return child.poll() if child else None
-
-
-def write_json(path: Path, body: dict[str, Any]) -> None:
-    """Written whole or not at all. Raises `RunError` where the folder refuses."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(body, indent=1) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}.", "Free some space, or choose another runs folder.") from error
+def exit_code(worker: dict[str, Any]) -> int | None:
+    """How a worker that this process or its standby started ended; None if unknown."""
+    child = _children.get(worker["pid"])
+    return child.poll() if child else worker.get("exit")
 
 
 def tail(path: Path, lines: int = 15, at_most: int = 16_384) -> str:

@@ -1,6 +1,7 @@
-"""The standby: a worker that has imported everything and waits for a folder, so that a run's first step comes in about a second.
+"""The standby: a process that has imported everything and makes a worker of each run folder it is handed, so that a run's first step comes in about a second.
 
-At most one a process. `standby()` asks for it, starting a run takes it (a run has its process to itself), and it ends by itself when this process does.
+At most one a process; `standby()` asks for it, every start, fork and resume goes through it, and it ends by itself when this process does. Its own side is
+`workbench/training/standby.py`.
 """
 
 import json
@@ -8,43 +9,53 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-READ_ONCE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HF_", "TRANSFORMERS_", "OMP_", "MKL_")
-"""Beginnings of variables that libraries look at once, when they are imported: a standby that imported under others is of no use."""
+from workbench import living
+
+READ_ONCE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HF_", "TRANSFORMERS_", "OMP_", "MKL_", "PYTHONPATH")
+"""Beginnings of variables that are looked at once, when libraries are imported: a standby that imported under others is of no use."""
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd")
+"""There is an NVIDIA or an AMD GPU: bitsandbytes opens it when it is imported, and a process forked after that cannot use it."""
+FORK_S = 2.0
 _lock = threading.Lock()
 _waiting: subprocess.Popen | None = None
 
 
-def standby(wait: bool = False, timeout: float = 60.0) -> bool:
-    """Have a standby worker ready. Returns whether one is; `wait` waits until it has imported everything (some seconds)."""
-    global _waiting
-    with _lock:
-        if _waiting is None or _waiting.poll() is not None:
-            from workbench.runs.processes import MODULE, environment
+def can_fork() -> bool:
+    """Whether one standby can serve many runs here; where it cannot, it becomes the worker of one."""
+    return sys.platform == "linux" and not any(map(os.path.exists, GPU_FILES))
 
-            given = environment()
-            _waiting = subprocess.Popen([sys.executable, "-m", MODULE, "--standby"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, start_new_session=True, env=given)
-            _waiting.given = given
+
+def standby(wait: bool = False, timeout: float = 60.0) -> bool:
+    """Have a standby ready. Returns whether one is; `wait` waits until it has imported everything (some seconds)."""
+    global _waiting
+    from workbench.runs.processes import MODULE, environment
+
+    now = environment()
+    with _lock:
+        if _waiting is not None and (_waiting.poll() is not None or _read_once(_waiting.given) != _read_once(now)):
+            _send_away()
+        if _waiting is None:
+            how = ["--standby", "--forks"] if can_fork() else ["--standby"]
+            _waiting = subprocess.Popen([sys.executable, "-m", MODULE, *how], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, start_new_session=True, env=now)
+            _waiting.given, _waiting.serves_many, _waiting.ready = now, "--forks" in how, False
             os.set_blocking(_waiting.stdout.fileno(), False)
         child = _waiting
-    if wait:
+    if wait and not _is_ready(child):
         import select
 
-        if not _is_ready(child):
-            select.select([child.stdout], [], [], timeout)
+        select.select([child.stdout], [], [], timeout)
     return _is_ready(child)
 
 
 def _is_ready(child: subprocess.Popen) -> bool:
-    if getattr(child, "ready", False):
-        return True
-    if child.poll() is None and child.stdout.read() == b"ready\n":
-        child.ready = True
-        return True
-    return False
+    if not child.ready and child.poll() is None:
+        child.ready = child.stdout.read() == b"ready\n"
+    return child.ready
 
 
 def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
@@ -62,32 +73,49 @@ def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
         child = _waiting
         if child is None or child.poll() is not None:
             return None
-        _waiting = None
-    if _read_once(child.given) != _read_once(now):
-        child.stdin.close()
-        child.stdout.close()
-        threading.Thread(target=child.wait, daemon=True).start()  # it may still be importing, and nobody needs to wait for it
-        return None
-    note(child.pid)
-    try:
-        child.stdin.write(json.dumps({"folder": str(folder), "environment": now}).encode() + b"\n")
-        child.stdin.close()
-    except (BrokenPipeError, OSError):  # it died a moment ago: start a fresh one instead
-        return None
-    child.stdout.close()
+        if _read_once(child.given) != _read_once(now):
+            _send_away()
+            return None
+        note(child.pid)
+        try:
+            child.stdin.write(json.dumps({"folder": str(folder), "environment": now}).encode() + b"\n")
+            child.stdin.flush()
+            if not child.serves_many:
+                _waiting = None
+                child.stdin.close()
+                child.stdout.close()
+            elif _is_ready(child):
+                _wait_for_fork(folder, child)
+        except (BrokenPipeError, OSError):  # it died a moment ago: start a fresh one instead
+            return None
     return child
+
+
+def _wait_for_fork(folder: Path, child: subprocess.Popen) -> None:
+    """Some milliseconds, so that the run's pid is the worker's from the first moment."""
+    deadline = time.monotonic() + FORK_S
+    while living.worker_of(folder)["pid"] == child.pid and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def _read_once(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(READ_ONCE)}
 
 
-def dismiss() -> None:
-    """End the waiting standby, if there is one."""
+def _send_away() -> subprocess.Popen | None:
+    """Tell the standby that nothing more comes; it ends once it has served what it was handed. The lock is held."""
     global _waiting
-    with _lock:
-        child, _waiting = _waiting, None
+    child, _waiting = _waiting, None
     if child is not None:
         child.stdin.close()
-        child.wait(timeout=30)
         child.stdout.close()
+        threading.Thread(target=child.wait, daemon=True).start()  # it may still be importing, and nobody needs to wait for it
+    return child
+
+
+def dismiss() -> None:
+    """End the standby, if there is one."""
+    with _lock:
+        child = _send_away()
+    if child is not None:
+        child.wait(timeout=30)

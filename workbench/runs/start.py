@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from workbench import living
 from workbench.data import sources
 from workbench.errors import RunError
 from workbench.recipes import Recipe, resolve_model
@@ -44,7 +45,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
             asked = asked.replace(data=str(folder / "data" / "rows.arrow"))
         sources.keep(train, folder / "data" / "train.arrow")
         sources.keep(heldout, folder / "data" / "heldout.arrow")
-        processes.write_json(folder / "recipe.json", asked.to_json())
+        living.write_json(folder / "recipe.json", asked.to_json())
     except BaseException as error:  # an interruption too: nothing is left behind
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from workbench import living
 from workbench.journal.history import History
 from workbench.runs import processes
 
@@ -36,11 +37,11 @@ def living_pid(folder: Path, history: History) -> int | None:
 
     In that order: after a resume the old process may live on for the moment it takes to end.
     """
-    worker = processes.worker_of(folder)
-    if worker and processes.alive(worker["pid"], worker["created"]):
+    worker = living.worker_of(folder)
+    if worker and processes.alive(worker):
         return worker["pid"]
     started = history.started
-    return started.pid if started and processes.alive(started.pid, started.created) else None
+    return started.pid if started and processes.alive({"pid": started.pid, "created": started.created}) else None
 
 
 def status_of(folder: Path, history: History) -> Status:
@@ -62,7 +63,7 @@ def status_of(folder: Path, history: History) -> Status:
         if not anew and history.phase in ("running", "paused"):
             return Status(history.phase, f"{history.phase.capitalize()} at {where}.")
         return Status("starting", "Starting: loading the model and the rows.")
-    worker = processes.worker_of(folder)
+    worker = living.worker_of(folder)
     if not worker and started is None:
         return Status("new", "Nothing has run here yet.")
     step = history.last_checkpoint
@@ -71,7 +72,7 @@ def status_of(folder: Path, history: History) -> Status:
 
 
 def how_it_died(worker: dict[str, Any]) -> str:
-    code = processes.exit_code(worker["pid"]) if worker else None
+    code = processes.exit_code(worker) if worker else None
     if not code:
         return "ended without a word"
     if code < 0:

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from workbench import device_queue, town
+from workbench import device_queue, living, town
 from workbench.data import sources
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
@@ -71,8 +71,7 @@ class Session:
         """Commands from now on; of those sent before, the changes that were never made and what is asked for at a step past `start`."""
         inbox = Inbox(self.folder)
         inbox.look()
-        path = self.folder / "worker.json"
-        since = json.loads(path.read_text()).get("asked", 0.0) if path.exists() else 0.0
+        since = living.worker_of(self.folder).get("asked", 0.0)
         made = {(change.command, change.field) for change in [*self.history.changes, *self.history.undone]}
         inbox.waiting = [left for c in inbox.waiting if c.id not in self.history.answers and c.id not in self.history.obeyed
                          and (left := _left_to_do(c, made, start, since)) is not None]

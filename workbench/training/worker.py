@@ -1,15 +1,12 @@
-"""The process that trains one run: `python -m workbench.training.worker FOLDER`, or a standby waiting for a folder on its standard input.
+"""The process that trains one run: `python -m workbench.training.worker FOLDER`, or with `--standby` one that waits for folders.
 
 It owns the run folder while it lives (a lock says so), waits for the device, trains, and says in the journal how it ended. Heavy imports happen after the device is
 ours (a standby has made them already). Started by `workbench.runs`; never imported by it.
 """
 
-import contextlib
 import errno
 import fcntl
-import json
 import os
-import select
 import signal
 import sys
 import time
@@ -20,6 +17,7 @@ from typing import TextIO
 from workbench.errors import WorkbenchError
 from workbench.journal import events as ev
 from workbench.training.session import Session
+from workbench.training.standby import stand_by, take_over
 
 HANDOVER_S = 10.0
 RESERVE_BYTES = 1 << 16
@@ -27,46 +25,11 @@ RESERVE_BYTES = 1 << 16
 
 
 def main(arguments: list[str]) -> int:
-    _take_over({**os.environ})
-    if arguments == ["--standby"]:
-        folder = standby()
+    take_over({**os.environ})
+    if arguments[0] == "--standby":
+        folder = stand_by(forks="--forks" in arguments)
         return 0 if folder is None else run(folder)
     return run(Path(arguments[0]))
-
-
-def _take_over(environment: dict[str, str]) -> None:
-    """Have `environment`, with its import path and our defaults, as a process started with it would."""
-    os.environ.clear()
-    os.environ.update({"TOKENIZERS_PARALLELISM": "false", "TRL_EXPERIMENTAL_SILENCE": "1"} | environment)
-    sys.path[:] = dict.fromkeys([*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path])
-
-
-def standby() -> Path | None:
-    """Import everything, say "ready", wait for a folder and the environment to work in. None when whoever started us is gone."""
-    # the parent reads one word from the real stdout; whatever libraries print meanwhile goes nowhere
-    out = os.dup(1)
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    from workbench.training import stream, supervised, warm  # noqa: F401  (torch, transformers, peft, datasets)
-
-    if not select.select([sys.stdin], [], [], 0)[0]:  # already asked for: the run itself will be the first to go through
-        warm.up()
-    with contextlib.suppress(BrokenPipeError):  # nobody listens: taken while it was importing, or left behind; stdin tells which
-        os.write(out, b"ready\n")
-    line = sys.stdin.readline().strip()
-    os.close(out)
-    if not line:
-        return None
-    told = json.loads(line)
-    folder = Path(told["folder"])
-    _take_over(told["environment"])
-    os.chdir(folder)
-    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    return folder
 
 
 def run(folder: Path) -> int:
@@ -82,6 +45,7 @@ def run(folder: Path) -> int:
         print(f"The run folder cannot be written: {error}", file=sys.stderr)
         return 1
     session = Session(folder)
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()} has the run", flush=True)  # attempts share one log
     signal.signal(signal.SIGTERM, lambda *_: session.request_stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the notebook's terminal is not meant for the run
     try:

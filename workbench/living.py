@@ -1,0 +1,62 @@
+"""Which process has a run folder, kept in its `worker.json`, and whether a process lives.
+
+Processes are told apart by pid and creation time: a pid alone is given out again. Knows nothing of what the processes do.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workbench.errors import RunError
+
+SAME_S = 2.0
+"""Creation times closer than this are the same process's: the kernel's clock ticks are rounded differently over time."""
+
+
+def created(pid: int) -> float:
+    """When process `pid` was created, in seconds since 1970; 0 where there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def alive(pid: int, created_at: float, standby: int | None = None) -> bool:
+    """Whether that very process still runs. A zombie does not, unless its parent is the `standby` that is about to write down how it ended."""
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - created_at) >= SAME_S:
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE or process.ppid() == standby
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # another person's process: it is there
+        return True
+
+
+def note(folder: Path, pid: int, **more: Any) -> None:
+    """Process `pid` has the run in `folder` from now on. Raises `RunError` where the folder refuses."""
+    asked = {name: value for name, value in worker_of(folder).items() if name == "asked"}
+    write_json(folder / "worker.json", {"pid": pid, "created": created(pid)} | asked | more)
+
+
+def worker_of(folder: Path) -> dict[str, Any]:
+    """What was noted of the last worker, {} if there was none.
+
+    Its `pid`, when it was `created` and `asked` for (seconds since 1970), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
+    signal) where the standby saw it.
+    """
+    path = folder / "worker.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_json(path: Path, body: dict[str, Any]) -> None:
+    """Written whole or not at all. Raises `RunError` where the folder refuses."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(body, indent=1) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}.", "Free some space, or choose another runs folder.") from error

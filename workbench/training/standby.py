@@ -1,0 +1,109 @@
+"""The standby's own side: import everything once, then serve run folders, each in a process forked from this one.
+
+A forked worker has torch, transformers and peft from its first moment, so every run after the first starts in well under a second, and its memory is shared with the
+standby's. `multiprocessing`'s forkserver does the same, but waits at exit for what it started: here a run outlives whoever asked for it. With a GPU, where libraries
+open the device as they are imported and a fork could not use it, the standby becomes the worker of the first folder instead.
+An OpenMP team does not survive a fork, so the warm-up pass runs in a thread of its own and its team ends with it; the threads that stay (OpenBLAS, jemalloc) mind forks.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from workbench import device_queue, living
+from workbench.errors import RunError
+
+
+def take_over(environment: dict[str, str]) -> None:
+    """Have `environment`, with its import path and our defaults, as a process started with it would."""
+    os.environ.clear()
+    os.environ.update({"TOKENIZERS_PARALLELISM": "false", "TRL_EXPERIMENTAL_SILENCE": "1"} | environment)
+    sys.path[:] = dict.fromkeys([*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path])
+
+
+def stand_by(forks: bool) -> Path | None:
+    """Import everything, say "ready" on the real stdout, and wait for folders on stdin. Returns in a worker, with its folder; None when whoever asked is gone."""
+    # the parent reads one word from the real stdout; whatever libraries print meanwhile goes nowhere
+    out = os.dup(1)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    from workbench.training import stream, supervised, warm  # noqa: F401  (torch, transformers, peft, datasets)
+
+    if not select.select([0], [], [], 0)[0]:  # already asked for: the run itself will be the first to go through
+        thread = threading.Thread(target=warm.up)
+        thread.start()
+        thread.join()
+    with contextlib.suppress(BrokenPipeError):  # nobody listens: left behind; stdin tells
+        os.write(out, b"ready\n")
+    os.close(out)
+    return _serve() if forks else _adopt(sys.stdin.readline())
+
+
+def _adopt(line: str) -> Path | None:
+    """Become the worker of the folder that `line` names, in the environment it gives."""
+    if not line:
+        return None
+    told = json.loads(line)
+    folder = Path(told["folder"])
+    take_over(told["environment"])
+    os.chdir(folder)
+    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return folder
+
+
+def _serve() -> Path | None:
+    gc.freeze()  # a collection in a worker would touch, and so copy, every page it shares with this process
+    workers: dict[int, Path] = {}
+    heard, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, so that the wake-up is written
+    signal.set_wakeup_fd(wake)
+    rest = b""
+    while True:
+        ready = select.select([0, heard], [], [])[0]
+        if heard in ready:
+            os.read(heard, 4096)
+            _bury(workers)
+        if 0 in ready:
+            got = os.read(0, 1 << 16)
+            if not got:
+                return None
+            *lines, rest = (rest + got).split(b"\n")
+            for line in lines:
+                pid = os.fork()
+                if pid == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    os.close(heard)
+                    os.close(wake)
+                    return _move_in(line.decode())
+                workers[pid] = Path(json.loads(line)["folder"])
+
+
+def _move_in(line: str) -> Path | None:
+    """In a fork: the run, and its place in the queue, were noted under the standby's pid; they are this process's now."""
+    os.setsid()  # a signal to the standby's group is not meant for the run
+    folder = _adopt(line)
+    device_queue.hand_over(folder.name, os.getppid(), os.getpid())
+    living.note(folder, os.getpid(), standby=os.getppid())
+    return folder
+
+
+def _bury(workers: dict[int, Path]) -> None:
+    """Write down how each worker ended, then let its process go: until then it counts as living, so nobody finds it dead without a word."""
+    while workers and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+        folder = workers.pop(ended.si_pid)
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        with contextlib.suppress(OSError, RunError):  # the folder may be gone, or its disk full
+            if living.worker_of(folder).get("pid") in (ended.si_pid, os.getpid()):  # not a later attempt's
+                living.note(folder, ended.si_pid, exit=code)
+        os.waitpid(ended.si_pid, 0)
