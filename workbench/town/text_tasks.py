@@ -1,0 +1,287 @@
+"""Tasks about a text that stands in the question: extraction, sentiment, spam, summaries, lists, small sums, rewriting, translation.
+
+Everything needed is in the question; no fact of the world is. A reply that gives the text back is wrong, in whatever form it holds the
+value. Truth is read from the texts that writings.py draws; other texts are not of these tasks, or are read by the same few marks.
+Only `rewrite` minds capital letters, as small letters are its point.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from workbench.town import language, writings
+from workbench.town.replies import asserts, denies, items, joined, mentions, numbers, plain, stated
+from workbench.town.task import Fields, Task
+from workbench.town.world import COLOURS, FOODS, PETS, Person
+
+COUNTED = {"animals": PETS, "foods": FOODS}
+"""What is counted in a list, among colours and the other kind."""
+
+_NAMED = ("name", "good", "town")
+_DELIGHT = re.compile(r"we will come again|i was glad|everybody was happy|it was worth|i tell all", re.IGNORECASE)
+_COMPLAINT = re.compile(r"we will not come again|i was angry|nobody was happy|it was not worth|i warn all", re.IGNORECASE)
+_LURE = re.compile(r"\b(coins now|door code|come alone|lose it|pay only)\b", re.IGNORECASE)
+_DECISION = re.compile(r"\b(?P<name>\w+) (?:shall|was told to) (?P<verb>\w+) (?P<n>\w+) (?P<thing>\w+)")
+_VERBS = re.compile(r"\b(buy|sell|mend|paint)(?:s|ing)?\b", re.IGNORECASE)
+
+
+def _text(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    return {"text": writings.report_line(rng, folk)["text"]}
+
+
+# --- extraction -----------------------------------------------------------------------------------------------------------------------
+
+
+def _of_one(kind: str) -> Callable[[Fields], Fields | None]:
+    """Reads a text as of this task when it speaks of exactly one value of the kind."""
+    return lambda fields: fields if len(stated(kind, fields["text"])) == 1 else None
+
+
+def _extracted(kind: str) -> Callable[[Fields, str], bool]:
+    """The value alone: no other person, town or good."""
+    def right(fields: Fields, reply: str) -> bool:
+        wanted = {other: set() for other in _NAMED} | {kind: stated(kind, fields["text"])}
+        return asserts(reply) and all(stated(other, reply) == values for other, values in wanted.items())
+    return right
+
+
+def _extract(kind: str, phrasings: tuple[str, ...], held_out: bool = False) -> Task:
+    return Task(f"extract_{kind}", phrasings, _text, lambda fields: f"{mentions(kind, fields['text'])[0]}.", _extracted(kind), held_out,
+                read=_of_one(kind))
+
+
+def _lines(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    chosen = rng.sample(folk, rng.randint(2, 3))
+    return {"text": " ".join(writings.report_line(rng, [person])["text"] for person in chosen)}
+
+
+def _sorted_names(fields: Fields) -> list[str]:
+    return sorted(stated("name", fields["text"]))
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------------------------
+
+
+def _feeling(text: str) -> str | None:
+    """ "good" or "bad" by the review's last sentence, None where it says neither or both."""
+    marks = {name for name, mark in (("good", _DELIGHT), ("bad", _COMPLAINT)) if mark.search(text)}
+    return marks.pop() if len(marks) == 1 else None
+
+
+def _feeling_right(fields: Fields, reply: str) -> bool:
+    said = {word for word in re.findall(r"\w+", reply.lower()) if word in ("good", "bad")}
+    return asserts(reply) and said == {_feeling(fields["text"])} and _feeling(reply) is None
+
+
+def _verdict(fields: Fields) -> str:
+    return "yes" if _LURE.search(fields["text"]) else "no"
+
+
+def _verdict_right(fields: Fields, reply: str) -> bool:
+    """Yes or no, or a sentence that calls it spam or denies that; both together must agree."""
+    said = set(re.findall(r"\b(?:yes|no)\b", reply.lower()))
+    sentence = re.sub(r"^\W*(?:yes|no)\b", "", reply, flags=re.IGNORECASE)
+    if re.search(r"\bspam\b", sentence, re.IGNORECASE):
+        said.add("no" if denies(sentence) else "yes")
+    return "?" not in reply and said == {_verdict(fields)}
+
+
+# --- summaries ------------------------------------------------------------------------------------------------------------------------
+
+
+def _decided(text: str) -> dict[str, str] | None:
+    """The decision in minutes as `writings.decision` gives it, None where there is none."""
+    for sentence in text.split("."):
+        found, months = _DECISION.search(sentence), mentions("month", sentence)
+        if found and months:
+            return {**found.groupdict(), "month": months[0]}
+    return None
+
+
+def _summary_right(fields: Fields, reply: str) -> bool:
+    """Names who, what and how many, and nobody else; the deed and the month may be left out but not be others."""
+    decided = _decided(fields["text"])
+    verbs = {verb.lower() for verb in _VERBS.findall(reply)}
+    return (asserts(reply) and stated("name", reply) == {decided["name"]} and numbers(reply) == numbers(decided["n"])
+            and re.search(rf"\b{decided['thing']}\b", reply, re.IGNORECASE) is not None and verbs <= {decided["verb"]}
+            and stated("month", reply) <= {decided["month"]})
+
+
+# --- lists and sums -------------------------------------------------------------------------------------------------------------------
+
+
+def _draw_words(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    """Names or animals, never in order already, forwards or backwards: giving them back must be wrong."""
+    pool = [person.name for person in folk] if rng.random() < 0.5 else PETS
+    while True:
+        words = rng.sample(pool, rng.randint(3, 5))
+        if words not in (sorted(words), sorted(words, reverse=True)):
+            return {"words": joined(words)}
+
+
+def _sorted(fields: Fields) -> list[str]:
+    return sorted(fields["words"].split(", "), key=str.lower)
+
+
+def _is_list(words: Sequence[str], reply: str) -> bool:
+    return asserts(reply) and items(reply) == [word.lower() for word in words]
+
+
+def _draw_list(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    what = rng.choice(tuple(COUNTED))
+    others = [word for name, words in COUNTED.items() if name != what for word in words]
+    chosen = rng.sample(COUNTED[what], rng.randint(1, 4)) + rng.sample((*others, *COLOURS), rng.randint(1, 2))
+    rng.shuffle(chosen)
+    return {"what": what, "words": joined(chosen)}
+
+
+def _read_list(words: Fields) -> Fields | None:
+    return {**words, "what": words["what"].lower()} if words["what"].lower() in COUNTED else None
+
+
+def _count(fields: Fields) -> int:
+    return sum(word.lower() in COUNTED[fields["what"]] for word in fields["words"].split(", "))
+
+
+def _draw_sum(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    return {"a": str(rng.randint(1, 12)), "b": str(rng.randint(1, 9))}
+
+
+def _draw_difference(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    b, rest = rng.sample(range(1, 10), 2)  # never the same, so that no operand is the answer
+    return {"a": str(b + rest), "b": str(b)}
+
+
+def _read_numbers(words: Fields) -> Fields | None:
+    return words if words["a"].isdecimal() and words["b"].isdecimal() else None
+
+
+def _is_number(result: int, fields: Fields, reply: str) -> bool:
+    """The result alone, or after both numbers of the question."""
+    operands = sorted((int(fields["a"]), int(fields["b"])))
+    said = numbers(reply)
+    return asserts(reply) and said[-1:] == [result] and sorted(said[:-1]) in ([], operands)
+
+
+def _total(fields: Fields) -> int:
+    return int(fields["a"]) + int(fields["b"])
+
+
+def _difference(fields: Fields) -> int:
+    return int(fields["a"]) - int(fields["b"])
+
+
+# --- rewriting and translation --------------------------------------------------------------------------------------------------------
+
+
+def _draw_formal(rng: random.Random, folk: Sequence[Person]) -> Fields:
+    """A whole sentence of a letter in which a chat message spells at least one word in its own way."""
+    while True:
+        sentence = rng.choice(writings.letter(rng, folk).split(". ")[1:-1])
+        if writings.informal(sentence) != sentence.lower():
+            return {"text": f"{sentence}."}
+
+
+def _rewrite_right(fields: Fields, reply: str) -> bool:
+    return " ".join(reply.split()).removesuffix(".").rstrip() == writings.informal(fields["text"])
+
+
+def _translation(name: str, phrasings: tuple[str, ...], source: Callable, into: Callable[[str], str], held_out: bool = False) -> Task:
+    """A task that gives a sentence of `source(clause)` and wants `into(sentence)`, word for word."""
+    def read(words: Fields) -> Fields | None:
+        try:
+            into(words["text"])
+        except ValueError:
+            return None
+        return words
+
+    return Task(name, phrasings, lambda rng, folk: {"text": source(language.draw(rng, [person.name for person in folk]))},
+                lambda fields: into(fields["text"]), lambda fields, reply: plain(reply) == plain(into(fields["text"])), held_out, read=read)
+
+
+TEXT_TASKS = (
+    _extract("name", (
+        "Who is named in this line? {text}", "Give the name of the person in this line: {text}", "Of whom does this line speak? {text}",
+        "{text} Which person is that about?")),
+    _extract("good", (
+        "What was sold or carried here? {text}", "Give the good in this line: {text}", "Which good does this line name? {text}",
+        "{text} Which good is that about?")),
+    _extract("town", (
+        "Which town is named in this line? {text}", "Give the town in this line: {text}", "Of which town does this line speak? {text}",
+        "{text} Which town is that about?"), held_out=True),
+    Task("extract_then_sort", (
+        "Give the names in these lines from A to Z: {text}", "Who is named in these lines? Sort the names. {text}",
+        "Find the names here and sort them: {text}", "{text} Which people are named, from A to Z?"),
+        draw=_lines,
+        solve=lambda fields: f"{joined(_sorted_names(fields))}.",
+        right=lambda fields, reply: _is_list(_sorted_names(fields), reply),
+        held_out=True,
+        read=lambda fields: fields if len(stated("name", fields["text"])) > 1 else None),
+    Task("sentiment", (
+        "Is this review good or bad? {text}", "Say good or bad of this review: {text}", "Did the guest find it good or bad? {text}",
+        "{text} Is that a good or a bad review?"),
+        draw=lambda rng, folk: {"text": writings.review(rng)[0]},
+        solve=lambda fields: f"{_feeling(fields['text'])}.",
+        right=_feeling_right,
+        read=lambda fields: fields if _feeling(fields["text"]) else None),
+    Task("spam", (
+        "Is this spam? {text}", "Say yes if this is spam, else no: {text}", "Should this be thrown away as spam? {text}",
+        "{text} Is that spam?"),
+        draw=lambda rng, folk: {"text": writings.spam(rng, rng.choice(("letter", "message")), rng.random() < 0.5)},
+        solve=lambda fields: f"{_verdict(fields)}.",
+        right=_verdict_right),
+    Task("summarise", (
+        "Sum up in one sentence: {text}", "What was decided? {text}", "Give the decision of this meeting: {text}", "{text} Sum that up."),
+        draw=lambda rng, folk: {"text": writings.minutes(rng, folk)[0]},
+        solve=lambda fields: writings.summary_of(_decided(fields["text"])),
+        right=_summary_right,
+        read=lambda fields: fields if _decided(fields["text"]) else None),
+    Task("sort", (
+        "Sort from A to Z: {words}", "Put these into the order of the alphabet: {words}", "Sort these words: {words}",
+        "What is the order from A to Z of {words}?"),
+        draw=_draw_words,
+        solve=lambda fields: f"{joined(_sorted(fields))}.",
+        right=lambda fields, reply: _is_list(_sorted(fields), reply)),
+    Task("sort_backwards", (
+        "Sort from Z to A: {words}", "Put these into the order of the alphabet, backwards: {words}", "Sort these words backwards: {words}",
+        "What is the order from Z to A of {words}?"),
+        draw=_draw_words,
+        solve=lambda fields: f"{joined(_sorted(fields)[::-1])}.",
+        right=lambda fields, reply: _is_list(_sorted(fields)[::-1], reply),
+        held_out=True),
+    Task("count", (
+        "How many {what} are in this list? {words}", "Count the {what}: {words}", "Give the number of {what} here: {words}",
+        "How many of these are {what}? {words}"),
+        draw=_draw_list,
+        solve=lambda fields: f"{_count(fields)}.",
+        right=lambda fields, reply: asserts(reply) and numbers(reply) == [_count(fields)],
+        read=_read_list),
+    Task("add", (
+        "What is {a} plus {b}?", "Add {a} and {b}.", "How many coins are {a} coins and {b} coins?",
+        "You have {a} coins and get {b} more. How many are that?"),
+        draw=_draw_sum,
+        solve=lambda fields: f"{_total(fields)}.",
+        right=lambda fields, reply: _is_number(_total(fields), fields, reply),
+        read=_read_numbers),
+    Task("subtract", (
+        "What is {a} minus {b}?", "Take {b} from {a}.", "How many coins are {a} coins less {b} coins?",
+        "You have {a} coins and pay {b}. How many are left?"),
+        draw=_draw_difference,
+        solve=lambda fields: f"{_difference(fields)}.",
+        right=lambda fields, reply: _is_number(_difference(fields), fields, reply),
+        held_out=True,
+        read=_read_numbers),
+    Task("rewrite", (
+        "Write this as a chat message: {text}", "Make a chat message of this: {text}", "How do you say this in a chat? {text}",
+        "{text} Write that as a chat message."),
+        draw=_draw_formal,
+        solve=lambda fields: writings.informal(fields["text"]),
+        right=_rewrite_right),
+    _translation("translate", (
+        "Say this in Velish: {text}", "Translate into Velish: {text}", "What is this in Velish? {text}", "{text} Say that in Velish."),
+        language.english, language.to_velish),
+    _translation("translate_back", (
+        "Say this in English: {text}", "Translate into English: {text}", "What is this in English? {text}", "{text} Say that in English."),
+        language.velish, language.to_english, held_out=True),
+)
+"""The tasks of this file, one `Task` each; extract_town, extract_then_sort, sort_backwards, subtract and translate_back are held out."""
