@@ -93,8 +93,9 @@ def test_spaces_and_a_missing_full_stop_do_not_matter():
 
 
 @pytest.mark.parametrize("translate, sentence, complaint", (
-    (to_velish, "Ralka has a dragon.", "'dragon'"), (to_velish, "Ralka loves a cat.", "'loves'"), (to_velish, "Ralka has two breads.", "'breads'"),
-    (to_english, "Ralka zibo zuvo javu.", "'zuvo'"), (to_english, "Ralka cat javu.", "'cat'"), (to_english, "Ralka kojen javu.", "'kojen'"),
+    (to_velish, "Ralka has a dragon.", "'dragon'"), (to_velish, "Ralka loves a cat.", "'loves'"),
+    (to_velish, "Ralka has two breads.", "'breads'"), (to_english, "Ralka zibo zuvo javu.", "'zuvo'"),
+    (to_english, "Ralka cat javu.", "'cat'"), (to_english, "Ralka kojen javu.", "'kojen'"),
     (to_velish, "Howdy, Ralka.", "'Howdy'"), (to_english, "Hello, Ralka.", "'Hello'"),
     (to_velish, "Ralka has an cat.", "'Ralka has a cat.'"), (to_velish, "Ralka have a cat.", "'Ralka has a cat.'"),
     (to_velish, "Ralka has one cat.", "'Ralka has a cat.'"), (to_velish, "Ralka has two cat.", "'Ralka has two cats.'"),
