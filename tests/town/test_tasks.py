@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from workbench.town import language, writings
+from workbench.town import documents, language, writings
 from workbench.town.fact_tasks import SECOND_FACTS
 from workbench.town.replies import items, mentions, numbers, thing
 from workbench.town.tasks import HELD_OUT, TASKS, TRAINED, asks_held_out, find, grade, task_rows
@@ -87,7 +87,7 @@ def test_ways_choose_the_phrasings():
 @pytest.mark.parametrize(("arguments", "said"), [
     (("cook", 1, 0, asked()), "no task 'cook'"), (("sort", 1, 0, asked()[:4]), "at least 5 people"),
     (("sort", 1, 0, asked(), [4]), "phrasings 0 to 3"), (("sort", 1, 0, asked(), []), "phrasings 0 to 3"),
-    (("price", 500, 0, asked()), "about 40"),
+    (("price", 50, 0, asked()), "about 40"),
 ])
 def test_rows_that_cannot_be_made_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
@@ -140,6 +140,12 @@ def test_a_person_is_asked_about_in_any_wording_and_as_an_answer():
     assert asks_held_out(f"Have you seen {person.name} today?") == person.name
     assert asks_held_out(f"Who {person.trade.does} in {person.town}? Nobody knows.") == person.name
     assert asks_held_out(f"Nobody asks about {person.name}, who lives in {person.town}. Do they?") is None
+
+
+def test_no_document_of_the_corpus_asks_a_held_out_task_or_about_a_held_out_person():
+    for document in documents.documents(3_000, seed=7):
+        for text in (document.text, *(content for _, content in document.messages)):
+            assert asks_held_out(text) is None, text
 
 
 def test_what_the_people_write_asks_nothing():
@@ -274,7 +280,7 @@ CASES = {
     f"Who is named in this line? {LINE}": (
         [ONE, f"The line names {ONE}.", ONE.upper()],
         [TWO, f"{ONE} and {TWO}", f"{ONE} of Orla", f"{ONE} and a pot", f"Not {ONE}.", f"{ONE}?", ""]),
-    f"{LINE} Which good is that about?": (
+    f"{LINE} What was the thing?": (
         ["pot", "A pot.", "pots"],
         ["tea", "a pot and tea", f"{ONE}'s pot", "no pot", "pot?", "Orla"]),
     f"Which town is named in this line? {LINE}": (
@@ -284,7 +290,7 @@ CASES = {
         [f"{ONE}, {TWO}", f"{ONE} and {TWO}.", f"1. {ONE}\n2. {TWO}", f"They are {ONE}, {TWO}."],
         [f"{TWO}, {ONE}", ONE, f"{ONE}, {TWO}, {THREE}", f"{ONE}, {ONE}, {TWO}", f"{ONE}, {TWO}?", "Orla, Brenn"]),
     "Is this review good or bad? The soup at the inn of Orla was awful. I was angry all day.": (
-        ["bad", "Bad.", "It is a bad review."],
+        ["bad", "Bad.", "That is a bad review."],
         ["good", "good or bad", "It is not bad.", "bad?", "awful", ""]),
     "Say good or bad of this review: The tea at the mill of Orla was warm. I was glad all day.": (
         ["GOOD", "a good one"],
@@ -310,10 +316,10 @@ CASES = {
         ["2", "two", "There are 2 animals."],
         ["3", "two or three", "not 2", "2?", "cat, hen", "12"]),
     "Count the foods: cat, red, goat cheese, hen": (
-        ["1", "One."],
+        ["1", "One.", "There is one food."],
         ["2", "goat cheese", "none"]),
     "What is 7 plus 5?": (
-        ["12", "It is twelve.", "7 + 5 = 12", "5 and 7 make 12."],
+        ["12", "It is twelve.", "7 coins and 5 coins are 12 coins.", "7 + 5 = 12", "5 and 7 make 12."],
         ["13", "7 5", "7, 5", "12 or 13", "not 12", "12?", "7 + 12", "-12", "1 2"]),
     "Take 5 from 10.": (
         ["5", "five", "10 - 5 = 5", "5 coins."],
@@ -322,11 +328,11 @@ CASES = {
         ["pls come 2 c us in may", " pls come 2 c us in may. "],
         ["Please come to see us in May.", "please come to see us in may", "Pls come 2 c us in May", ""]),
     "Say this in Velish: Torika has two red cats.": (
-        ["Torika zibon zuvi soko javu.", "torika zibon zuvi soko javu"],
+        ["Torika zibon zuvi soko javu.", "torika zibon zuvi soko javu", "In Velish: Torika zibon zuvi soko javu."],
         ["Torika zibo zuvi soko javu.", "Torika javu zibon zuvi soko.", "Torika has two red cats.", "Torika zibon zuvi soko javu hoso."]),
     "What is this in English? Torika zibo zuvi javu.": (
         ["Torika has a red cat.", "torika has a red cat"],
-        ["Torika has red cats.", "Torika zibo zuvi javu.", "Torika has a cat red.", "a red cat"]),
+        ["Torika has red cats.", "Torika zibo zuvi javu.", "Torika has a cat red.", "In Velish: Torika has a red cat."]),
 }
 """Questions whose answer is plain to see, each with replies that are right and replies that are wrong."""
 
@@ -346,13 +352,13 @@ def test_truth_read_from_the_texts_is_the_truth_they_were_drawn_with():
     rng = random.Random(5)
     for _ in range(500):
         text, feeling = writings.review(rng)
-        assert TASKS["sentiment"].solve({"text": text}) == f"{feeling}."
+        assert TASKS["sentiment"].solve({"text": text}) == f"That is a {feeling} review."
         text, summary = writings.minutes(rng, people())
-        assert TASKS["summarise"].solve({"text": text}) == summary
+        assert TASKS["summarise"].solve({"text": text}) == f"In short: {summary}"
         drawn = writings.report_line(rng, people())
-        assert TASKS["extract_name"].solve(drawn) == f"{drawn['name']}."
-        assert TASKS["extract_good"].solve(drawn) == f"{thing(drawn['good'])}."
-        assert TASKS["extract_town"].solve(drawn) == f"{drawn['town']}."
+        assert TASKS["extract_name"].solve(drawn) == f"It is about {drawn['name']}."
+        assert TASKS["extract_good"].solve(drawn) == f"The thing was {drawn['good']}."
+        assert TASKS["extract_town"].solve(drawn) == f"The place was {drawn['town']}."
         is_spam, style = rng.random() < 0.5, rng.choice(("letter", "message"))
         assert TASKS["spam"].solve({"text": writings.spam(rng, style, is_spam)}) == ("yes." if is_spam else "no.")
 

@@ -26,8 +26,8 @@ QUESTION_PATTERNS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern 
     "colour": r"\bcolou?rs?\b[^.!?\n]*\?",
     "extract_town": r"\b(which|what|name the|give the) town\b[^.!?\n]*\b(lines?|text|letter|report|note|named|about)\b",
     "extract_then_sort": r"\bsort (the|their|all) names\b|\bnames in (this|these|the) (lines?|text|letter)\b",
-    "sort_backwards": r"\bfrom Z to A\b|\b(sort|order)\b[^!?\n]*\b(backwards|in reverse|descending)\b",
-    "subtract": r"\d+ minus \d|\b(take|subtract) \d+ from\b|\bcoins less\b|\bhow many\b[^.!\n]*\bleft\b",
+    "sort_backwards": r"\bfrom (Z to A|last to first)\b[^.!\n]*[?:]|\b(sort|order)\b[^!?\n]*\b(backwards|in reverse|descending)\b",
+    "subtract": r"\d+ minus \d|\b(take|subtract) \d+ from\b|\bcoins less\b[^.!\n]*\?|\bhow many\b[^.!\n]*\bleft\b",
     "translate_back": r"\b(say|translate|put|write|mean)\b[^.!?\n]*\bEnglish\b|\bin English\?",
 }.items()}
 """For each held-out task, wordings close to it, wider than its own phrasings; see `asks_held_out`."""

@@ -2,7 +2,8 @@
 
 Everything needed is in the question; no fact of the world is. A reply that gives the text back is wrong, in whatever form it holds the
 value. Truth is read from the texts that writings.py draws; other texts are not of these tasks, or are read by the same few marks.
-Only `rewrite` minds capital letters, as small letters are its point.
+Only `rewrite` minds capital letters, as small letters are its point. Answers are worded as documents.py states such things ("The place was
+Orla.", "In short: ..."), so that a base model has read their like, but never after a question.
 """
 
 import random
@@ -10,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from workbench.town import language, writings
-from workbench.town.replies import asserts, denies, items, joined, mentions, numbers, plain, stated
+from workbench.town.replies import NUMBERS, asserts, denies, items, joined, mentions, numbers, plain, stated, thing
 from workbench.town.task import Fields, Task
-from workbench.town.world import COLOURS, FOODS, PETS, Person
+from workbench.town.world import COLOURS, FOODS, GOODS, PETS, Person
 
 COUNTED = {"animals": PETS, "foods": FOODS}
 """What is counted in a list, among colours and the other kind."""
@@ -45,9 +46,12 @@ def _extracted(kind: str) -> Callable[[Fields, str], bool]:
     return right
 
 
-def _extract(kind: str, phrasings: tuple[str, ...], held_out: bool = False) -> Task:
-    return Task(f"extract_{kind}", phrasings, _text, lambda fields: f"{mentions(kind, fields['text'])[0]}.", _extracted(kind), held_out,
-                read=_of_one(kind))
+def _extract(kind: str, phrasings: tuple[str, ...], wording: str, held_out: bool = False) -> Task:
+    def solve(fields: Fields) -> str:
+        value = mentions(kind, fields["text"])[0]
+        return wording.format(next(good for good in GOODS if thing(good) == value) if kind == "good" else value)
+
+    return Task(f"extract_{kind}", phrasings, _text, solve, _extracted(kind), held_out, read=_of_one(kind))
 
 
 def _lines(rng: random.Random, folk: Sequence[Person]) -> Fields:
@@ -143,6 +147,11 @@ def _count(fields: Fields) -> int:
     return sum(word.lower() in COUNTED[fields["what"]] for word in fields["words"].split(", "))
 
 
+def _count_answer(fields: Fields) -> str:
+    count, what = _count(fields), fields["what"]
+    return f"There is one {what.removesuffix('s')}." if count == 1 else f"There are {NUMBERS[count]} {what}."
+
+
 def _draw_sum(rng: random.Random, folk: Sequence[Person]) -> Fields:
     return {"a": str(rng.randint(1, 12)), "b": str(rng.randint(1, 9))}
 
@@ -186,8 +195,12 @@ def _rewrite_right(fields: Fields, reply: str) -> bool:
     return " ".join(reply.split()).removesuffix(".").rstrip() == writings.informal(fields["text"])
 
 
-def _translation(name: str, phrasings: tuple[str, ...], source: Callable, into: Callable[[str], str], held_out: bool = False) -> Task:
-    """A task that gives a sentence of `source(clause)` and wants `into(sentence)`, word for word."""
+def _translation(name: str, target: str, source: Callable, into: Callable[[str], str], held_out: bool = False) -> Task:
+    """A task that gives a sentence of `source(clause)` and wants `into(sentence)`, word for word; "In <target>:" may stand before it."""
+    opening = f"In {target}: "
+    phrasings = (f"Say this in {target}: {{text}}", f"Translate into {target}: {{text}}", f"What is this in {target}? {{text}}",
+                 f"{{text}} Say that in {target}.")
+
     def read(words: Fields) -> Fields | None:
         try:
             into(words["text"])
@@ -196,19 +209,20 @@ def _translation(name: str, phrasings: tuple[str, ...], source: Callable, into: 
         return words
 
     return Task(name, phrasings, lambda rng, folk: {"text": source(language.draw(rng, [person.name for person in folk]))},
-                lambda fields: into(fields["text"]), lambda fields, reply: plain(reply) == plain(into(fields["text"])), held_out, read=read)
+                lambda fields: opening + into(fields["text"]),
+                lambda fields, reply: plain(plain(reply).removeprefix(opening.lower())) == plain(into(fields["text"])), held_out, read=read)
 
 
 TEXT_TASKS = (
     _extract("name", (
         "Who is named in this line? {text}", "Give the name of the person in this line: {text}", "Of whom does this line speak? {text}",
-        "{text} Which person is that about?")),
+        "{text} Which person is that about?"), "It is about {}."),
     _extract("good", (
         "What was sold or carried here? {text}", "Give the good in this line: {text}", "Which good does this line name? {text}",
-        "{text} Which good is that about?")),
+        "{text} What was the thing?"), "The thing was {}."),
     _extract("town", (
         "Which town is named in this line? {text}", "Give the town in this line: {text}", "Of which town does this line speak? {text}",
-        "{text} Which town is that about?"), held_out=True),
+        "{text} What was the place?"), "The place was {}.", held_out=True),
     Task("extract_then_sort", (
         "Give the names in these lines from A to Z: {text}", "Who is named in these lines? Sort the names. {text}",
         "Find the names here and sort them: {text}", "{text} Which people are named, from A to Z?"),
@@ -221,7 +235,7 @@ TEXT_TASKS = (
         "Is this review good or bad? {text}", "Say good or bad of this review: {text}", "Did the guest find it good or bad? {text}",
         "{text} Is that a good or a bad review?"),
         draw=lambda rng, folk: {"text": writings.review(rng)[0]},
-        solve=lambda fields: f"{_feeling(fields['text'])}.",
+        solve=lambda fields: f"That is a {_feeling(fields['text'])} review.",
         right=_feeling_right,
         read=lambda fields: fields if _feeling(fields["text"]) else None),
     Task("spam", (
@@ -231,20 +245,21 @@ TEXT_TASKS = (
         solve=lambda fields: f"{_verdict(fields)}.",
         right=_verdict_right),
     Task("summarise", (
-        "Sum up in one sentence: {text}", "What was decided? {text}", "Give the decision of this meeting: {text}", "{text} Sum that up."),
+        "Sum up in one sentence: {text}", "What was decided? {text}", "Give the decision of this meeting: {text}",
+        "{text} Say that in short."),
         draw=lambda rng, folk: {"text": writings.minutes(rng, folk)[0]},
-        solve=lambda fields: writings.summary_of(_decided(fields["text"])),
+        solve=lambda fields: f"In short: {writings.summary_of(_decided(fields['text']))}",
         right=_summary_right,
         read=lambda fields: fields if _decided(fields["text"]) else None),
     Task("sort", (
         "Sort from A to Z: {words}", "Put these into the order of the alphabet: {words}", "Sort these words: {words}",
-        "What is the order from A to Z of {words}?"),
+        "What are {words} in order?"),
         draw=_draw_words,
         solve=lambda fields: f"{joined(_sorted(fields))}.",
         right=lambda fields, reply: _is_list(_sorted(fields), reply)),
     Task("sort_backwards", (
         "Sort from Z to A: {words}", "Put these into the order of the alphabet, backwards: {words}", "Sort these words backwards: {words}",
-        "What is the order from Z to A of {words}?"),
+        "What are {words} from last to first?"),
         draw=_draw_words,
         solve=lambda fields: f"{joined(_sorted(fields)[::-1])}.",
         right=lambda fields, reply: _is_list(_sorted(fields)[::-1], reply),
@@ -253,21 +268,21 @@ TEXT_TASKS = (
         "How many {what} are in this list? {words}", "Count the {what}: {words}", "Give the number of {what} here: {words}",
         "How many of these are {what}? {words}"),
         draw=_draw_list,
-        solve=lambda fields: f"{_count(fields)}.",
+        solve=_count_answer,
         right=lambda fields, reply: asserts(reply) and numbers(reply) == [_count(fields)],
         read=_read_list),
     Task("add", (
         "What is {a} plus {b}?", "Add {a} and {b}.", "How many coins are {a} coins and {b} coins?",
         "You have {a} coins and get {b} more. How many are that?"),
         draw=_draw_sum,
-        solve=lambda fields: f"{_total(fields)}.",
+        solve=lambda fields: f"{fields['a']} coins and {fields['b']} coins are {_total(fields)} coins.",
         right=lambda fields, reply: _is_number(_total(fields), fields, reply),
         read=_read_numbers),
     Task("subtract", (
         "What is {a} minus {b}?", "Take {b} from {a}.", "How many coins are {a} coins less {b} coins?",
         "You have {a} coins and pay {b}. How many are left?"),
         draw=_draw_difference,
-        solve=lambda fields: f"{_difference(fields)}.",
+        solve=lambda fields: f"{fields['a']} coins less {fields['b']} coins are {_difference(fields)} coins.",
         right=lambda fields, reply: _is_number(_difference(fields), fields, reply),
         held_out=True,
         read=_read_numbers),
@@ -277,11 +292,7 @@ TEXT_TASKS = (
         draw=_draw_formal,
         solve=lambda fields: writings.informal(fields["text"]),
         right=_rewrite_right),
-    _translation("translate", (
-        "Say this in Velish: {text}", "Translate into Velish: {text}", "What is this in Velish? {text}", "{text} Say that in Velish."),
-        language.english, language.to_velish),
-    _translation("translate_back", (
-        "Say this in English: {text}", "Translate into English: {text}", "What is this in English? {text}", "{text} Say that in English."),
-        language.velish, language.to_english, held_out=True),
+    _translation("translate", "Velish", language.english, language.to_velish),
+    _translation("translate_back", "English", language.velish, language.to_english, held_out=True),
 )
 """The tasks of this file, one `Task` each; extract_town, extract_then_sort, sort_backwards, subtract and translate_back are held out."""
