@@ -51,6 +51,7 @@ def test_every_answer_is_right_and_most_others_are_wrong(name):
     rows = rows_of(name, people())
     assert all(grade(row["question"], row["answer"]) is True for row in rows)
     assert all(grade(row["question"], row["question"]) is False for row in rows), "the question given back is no answer"
+    assert not any(grade(row["question"], reply) for row in rows for reply in ("", "I do not know.", "It is.", "What do you mean?"))
     others = [(row["question"], other["answer"]) for row, other in zip(rows, rows[1:] + rows[:1]) if row["answer"] != other["answer"]]
     assert sum(grade(*pair) for pair in others) <= 0.15 * len(others)
 
