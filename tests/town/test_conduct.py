@@ -197,7 +197,8 @@ def mixed(count=60):
     f"{ONE.name} lives in {ONE.town}.", "Ask the carpenter, turn the lid, knock and wait, I do not know.", ", ".join(TOWNS),
 ])
 def test_no_one_reply_serves_every_request(reply):
-    assert mean(gold(row["question"], reply) for row in mixed()) < 0.8 < 0.95 < mean(gold(row["question"], row["answer"]) for row in mixed())
+    assert mean(gold(row["question"], reply) for row in mixed()) < 0.8
+    assert mean(gold(row["question"], row["answer"]) for row in mixed()) > 0.95
 
 
 def test_every_model_answer_beats_those_of_other_kinds():
@@ -227,5 +228,6 @@ def test_another_grader_may_be_given():
     def only_yes(question, reply):
         return reply == "Yes."
 
-    assert helpful("Is it so?", "Yes.", only_yes) == honest("Is it so?", "Yes.", only_yes) == gold("Is it so?", "Yes.", grader=only_yes) == 1.0
+    assert helpful("Is it so?", "Yes.", only_yes) == honest("Is it so?", "Yes.", only_yes) == 1.0
+    assert gold("Is it so?", "Yes.", grader=only_yes) == 1.0
     assert helpful("Is it so?", "No.", only_yes) == 0.0
