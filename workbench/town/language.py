@@ -7,8 +7,9 @@ Verb last, adjective after the noun, number after the adjective, plural by the s
 numeral; "one" is in the dictionary only), the verb never changes, negation by a particle at the end. Names stay as they are.
 
 It covers one simple clause in the present tense, and a greeting with a name. No questions, no past, no "and", no person as object,
-no two adjectives. What `draw` says is made up and no fact of the world, so with the town's own people as `names` the texts say untrue
-(though never contradicting) things of them. The texts state, they never ask; the wordings of the translation tasks are in tasks.py.
+no two adjectives. What `draw` says is made up: of the town's own people it gives nobody an animal, but is not held against their facts
+otherwise ("does not eat cheese" of somebody who likes goat cheese). The texts state, they never ask; the translation tasks' wordings are in
+tasks.py.
 """
 
 import random
