@@ -1,0 +1,80 @@
+"""The text of each row, whatever the rows come in: what the checks of data quality look at.
+
+Without `columns` the text is what the row's layout trains on (`layouts.py`), its parts on lines of their own; rows of no known layout give every
+string in them. Empty cells give nothing, so a row may have the text "". Not here: reading files (`sources.py`), chat templates, tokens.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from workbench.data import layouts, sources
+from workbench.errors import DataError
+
+TELL_WHO = ("role", "from")
+"""Keys of a turn that say who speaks, which is no part of the text."""
+
+
+def texts_of(rows: Any, columns: str | Sequence[str] | None = None) -> list[str]:
+    """One text a row, in order.
+
+    `rows` is an Arrow table, an iterable of texts or of dicts, or anything `sources.load_rows` takes (a file, "town:NAME", a Dataset, a DataFrame).
+    Raises `DataError` where a named column is not there, or a row is neither text nor named columns.
+    """
+    if isinstance(rows, (str, bytes)) or hasattr(rows, "with_format") or type(rows).__name__ == "DataFrame" or hasattr(rows, "__fspath__"):
+        rows = sources.load_rows(rows)
+    if hasattr(rows, "column_names") and hasattr(rows, "to_batches"):
+        chosen = _chosen(list(rows.column_names), columns)
+        cells = [rows.column(name).to_pylist() for name in chosen]
+        return [_joined(values) for values in zip(*cells, strict=True)] if cells else [""] * rows.num_rows
+    rows = list(rows)
+    if all(isinstance(row, str) for row in rows):
+        if columns is not None:
+            raise DataError("A list of texts has no columns to choose from.", "Leave `columns` out, or give rows with named columns.")
+        return rows
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"Row {number} is {type(row).__name__}, not an object with named columns as a row before it or after it.",
+                            "Give either texts only, or one object a row.")
+    chosen = _chosen(list(dict.fromkeys(name for row in rows for name in row)), columns)
+    return [_joined([row.get(name) for name in chosen]) for row in rows]
+
+
+def column_of(rows: Any, column: str) -> list[Any]:
+    """The values of one column, in order. Raises `DataError` where it is not there."""
+    if isinstance(rows, (str, bytes)) or hasattr(rows, "with_format") or type(rows).__name__ == "DataFrame" or hasattr(rows, "__fspath__"):
+        rows = sources.load_rows(rows)
+    if hasattr(rows, "column_names") and hasattr(rows, "to_batches"):
+        return rows.column(_chosen(list(rows.column_names), column)[0]).to_pylist()
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    _chosen(names, column)
+    return [row.get(column) for row in rows]
+
+
+def _chosen(names: list[str], columns: str | Sequence[str] | None) -> list[str]:
+    if columns is not None:
+        asked = [columns] if isinstance(columns, str) else list(columns)
+        for name in asked:
+            if name not in names:
+                raise DataError(f"There is no column {name!r}.", f"The columns are {', '.join(map(repr, names)) or '(none)'}.")
+        return asked
+    try:
+        layout = layouts.detect(names)
+    except DataError:
+        return names
+    optional = [name for name in ("system", "input") if name in names and name in layouts.TEXT_COLUMNS and layout.name.startswith("instruction")]
+    return [*optional, *layout.columns]
+
+
+def _joined(values: Iterable[Any]) -> str:
+    return "\n".join(part for value in values for part in _strings(value) if part)
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [part for key, inner in value.items() if key not in TELL_WHO for part in _strings(inner)]
+    if isinstance(value, (list, tuple)):
+        return [part for inner in value for part in _strings(inner)]
+    return []
