@@ -67,12 +67,12 @@ def test_no_word_is_cut_or_covered(shown: Notebook, width: int) -> None:
 
 def test_the_layout_check_sees_faults(shown: Notebook) -> None:
     shown.set_width(700)
-    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label');
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .wb-log-slider .widget-label');
         label.dataset.before = label.style.cssText;
         label.style.cssText = 'display:block;width:40px;overflow:hidden;white-space:nowrap'; }""")
     shown.page.evaluate("() => { document.querySelector('.wb-panel .wb-head p').style.marginLeft = '-60px'; }")
     faults = " ".join(layout_faults(shown.page))
-    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .widget-hslider .widget-label');
+    shown.page.evaluate("""() => { const label = document.querySelector('.wb-panel .wb-log-slider .widget-label');
         label.style.cssText = label.dataset.before;
         document.querySelector('.wb-panel .wb-head p').style.marginLeft = ''; }""")
     assert "cut off" in faults and "on each other" in faults
@@ -110,6 +110,64 @@ def test_everything_is_reached_by_keyboard_and_named(shown: Notebook) -> None:
     assert shown.kernel("print(panel.rank.value)") == "17"
 
 
+def heard(shown: Notebook, condition: str) -> None:
+    """Until the kernel has it: what a page says may be heard in a thread of its own."""
+    assert any(shown.kernel(f"print({condition})") == "True" for _ in range(100)), condition
+
+
+def test_a_rate_is_shown_exactly_and_can_be_typed(shown: Notebook) -> None:
+    shown.kernel("before = panel.rate.value; panel.rate.home = panel.rate.value = 3e-4")
+    handle, field = shown.page.get_by_role("slider", name="Learning rate peak"), shown.page.get_by_label("Learning rate peak, value")
+    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-valuetext') === '3e-4'")
+    assert field.input_value() == "3e-4"
+    field.focus()
+    shown.page.keyboard.type("3.17e-4")
+    shown.page.keyboard.press("Enter")
+    assert field.input_value() == "3.17e-4"
+    heard(shown, "panel.rate.value == 3.17e-4")
+    handle.focus()
+    for key, words in (("ArrowRight", "3.5e-4"), ("ArrowLeft", "3e-4"), ("ArrowLeft", "2.5e-4"), ("Escape", "3e-4")):
+        shown.page.keyboard.press(key)
+        assert (handle.get_attribute("aria-valuetext"), field.input_value()) == (words, words)
+    heard(shown, "panel.rate.value == 3e-4")
+    field.fill("fast")
+    field.press("Enter")
+    assert "Type a number above 0, such as 3e-4" in shown.page.get_by_role("alert").inner_text()
+    shown.wait("() => document.querySelector('.wb-number[aria-invalid=true]')")
+    field.press("Escape")
+    assert field.input_value() == "3e-4" and shown.page.get_by_role("alert").count() == 0
+    assert_layout(shown.page)
+    shown.kernel("panel.rate.home, panel.rate.value = 0.0, before")
+
+
+def test_a_button_that_can_do_nothing_any_more_keeps_the_focus(shown: Notebook) -> None:
+    shown.kernel("clicks = []; panel.cancel.on_click(clicks.append)")
+    button = shown.page.get_by_role("button", name="Forget this run")
+    button.focus()
+    shown.page.keyboard.press("Enter")
+    shown.kernel("panel.cancel.disabled = True")
+    shown.wait("() => document.activeElement.getAttribute('aria-disabled') === 'true'")
+    assert button.is_disabled() and shown.page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "Forget this run"
+    shown.page.keyboard.press("Enter")
+    shown.wait("() => document.activeElement.tabIndex === -1")
+    shown.kernel("panel.cancel.disabled = False")
+    shown.wait("() => !document.activeElement.hasAttribute('aria-disabled') && document.activeElement.tabIndex === 0")
+    heard(shown, "len(clicks) == 1")
+    shown.page.keyboard.press("Enter")
+    heard(shown, "len(clicks) == 2")
+
+
+def test_a_click_that_the_kernel_does_not_answer_is_said_to_wait(shown: Notebook) -> None:
+    sentence = shown.page.locator(".wb-panel [role=status]").inner_text()
+    shown.kernel("panel._status.on_msg(panel._status._heard, remove=True)")  # as while a cell holds the kernel
+    shown.page.get_by_role("button", name="Forget this run").click()
+    shown.wait("() => document.querySelector('.wb-panel [role=status]').textContent.startsWith('The kernel is busy with a cell; this')")
+    assert_layout(shown.page)
+    shown.kernel("panel._status.on_msg(panel._status._heard)")
+    shown.page.get_by_role("button", name="Forget this run").click()
+    shown.wait("sentence => document.querySelector('.wb-panel [role=status]').textContent === sentence", sentence)
+
+
 def test_drawers_show_text_and_copy_it(shown: Notebook) -> None:
     shown.page.get_by_role("button", name="</> Code").click()
     shown.page.get_by_role("button", name="What is this?").click()
@@ -136,7 +194,7 @@ def test_an_error_is_seen_where_it_was_made(shown: Notebook) -> None:
     assert_layout(shown.page)
     shown.screenshot("frame_error")
     shown.page.get_by_role("button", name="Use 1e-3").click()
-    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-valuetext') === '1.0e-3'")
+    shown.wait("() => document.querySelector(\"[aria-label='Learning rate peak']\").getAttribute('aria-valuetext') === '1e-3'")
     shown.page.get_by_role("button", name="Cancel").click()
     shown.page.get_by_role("alert").wait_for(state="detached")
     shown.kernel("panel.busy(None)")

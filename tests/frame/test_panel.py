@@ -14,6 +14,7 @@ import pytest
 
 from tests.frame.demo_panel import HOSTILE, DemoPanel, State
 from widgets.frame import controls
+from widgets.frame.log_slider import LogSlider
 from widgets.frame.panel import Panel
 from widgets.frame.status import Sentence
 
@@ -170,7 +171,10 @@ def test_every_cell_of_a_table_is_escaped() -> None:
 def test_controls_are_named() -> None:
     slider = controls.slider("Rank r", 16, 1, 64)
     assert isinstance(slider, ipywidgets.IntSlider) and slider.description == "Rank r" and slider.layout.width == "100%"
-    assert isinstance(controls.slider("Rate", 1e-4, 1e-5, 1e-2, log=True), ipywidgets.FloatLogSlider)
+    rate = controls.slider("Rate", 3.16e-4, 1e-5, 1e-2, log=True)
+    assert isinstance(rate, LogSlider) and rate.value == 3.16e-4 and rate.description == "Rate"
+    with pytest.raises(ValueError, match="0 < min < max"):
+        controls.slider("Rate", 1e-4, 0, 1, log=True)
     assert isinstance(controls.slider("Weight", 0.5, 0, 1), ipywidgets.FloatSlider)
     with pytest.raises(ValueError, match="tooltip"):
         controls.button("", "times")

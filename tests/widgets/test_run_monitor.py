@@ -329,14 +329,43 @@ def test_clicks_ask_the_run(run: FakeRun, engine: FakeEngine) -> None:
     assert monitor.state.pending == {} and monitor.made.apply.disabled
     monitor.made.rate.value, monitor.made.every.value = 2.04e-5, 50
     doer.click("apply")
-    assert run.asked == [("pause",), ("step",), ("resume",), ("stop",), ("set", {"learning_rate": 2e-5, "evaluate_every": 50})]
-    assert monitor.state.pending == {}
+    assert run.asked == [("pause",), ("step",), ("resume",), ("stop",), ("set", {"learning_rate": 2.04e-5, "evaluate_every": 50})]
     monitor.made.question.value = "Who bakes?"
     doer.click("ask")
     assert run.asked[-1] == ("generate", "Who bakes?") and "Mira is a baker." in monitor.made.reply.value
     monitor.made.note.value = "a good one"
     doer.wait()
     assert run.note == "a good one"
+
+
+def test_the_rate_is_shown_exactly_and_stays_where_it_was_put(run: FakeRun, engine: FakeEngine) -> None:
+    run.write(ev.Changed(step=60, field="learning_rate", old=1e-4, new=3.16e-4))
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    rate, apply, doer = monitor.made.rate, monitor.made.apply, Doer(monitor)
+    monitor.look_again()
+    assert rate.value == rate.home == 3.16e-4 and apply.disabled and monitor.state.pending == {}
+    rate.value = 5e-4
+    run.write(*steps(61, 62, rate=3.16e-4))
+    monitor.look_again()
+    assert rate.value == 5e-4 and rate.home == 3.16e-4 and not apply.disabled
+    doer.click("apply")
+    assert run.asked == [("set", {"learning_rate": 5e-4})] and rate.value == 5e-4 and apply.disabled  # sent, not in force yet
+    rate.value = 3.16e-4  # taking back what is on its way is a change of its own
+    assert not apply.disabled
+    rate.value = 5e-4
+    run.write(ev.Changed(step=62, field="learning_rate", old=3.16e-4, new=5e-4))
+    monitor.look_again()
+    assert rate.value == rate.home == 5e-4 and apply.disabled and monitor.state.pending == monitor.sent == {}
+    rate.value = 6e-4
+    doer.click("apply")
+    run.write(ev.Refused(step=62, command="x", reason="This trainer has no optimizer to change."))
+    monitor._refreshed_at = 0.0
+    monitor._tick()
+    assert rate.value == 6e-4 and not apply.disabled  # it can be asked for again
+    run.status = Status("finished")
+    monitor.look_again()
+    assert rate.value == 5e-4 and apply.disabled
 
 
 def test_start_forks_and_picks_change_the_run_shown(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:

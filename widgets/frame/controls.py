@@ -10,21 +10,21 @@ from typing import Any
 
 import ipywidgets as ipw
 
+from widgets.frame.log_slider import LogSlider
+
 FULL = {"width": "100%"}
 
 
 def slider(description: str, value: float, low: float, high: float, step: float | None = None, *, log: bool = False,
            form: str | None = None, disabled: bool = False, live: bool = True) -> ipw.Widget:
-    """A slider with an editable read-out. Whole numbers give an IntSlider; `log` makes low..high (both > 0) decades of a FloatLogSlider.
+    """A slider with an editable read-out. Whole numbers give an IntSlider; `log` makes low..high (both > 0) decades of a `LogSlider`.
 
-    `form` is the read-out's d3 format; `live=False` reports only where the handle is let go. The unit belongs in `description`.
+    `form` is the read-out's d3 format (a `LogSlider` shows every digit and takes neither `form` nor `step`); `live=False` reports only
+    where the handle is let go. The unit belongs in `description`.
     """
-    common = dict(description=description, continuous_update=live, disabled=disabled, layout=ipw.Layout(**FULL))
     if log:
-        from math import log10
-
-        return ipw.FloatLogSlider(value=value, base=10, min=log10(low), max=log10(high), step=step or 0.05,
-                                  readout_format=form or ".1e", **common)
+        return LogSlider(description=description, value=value, min=low, max=high, disabled=disabled, live=live, layout=ipw.Layout(**FULL))
+    common = dict(description=description, continuous_update=live, disabled=disabled, layout=ipw.Layout(**FULL))
     if all(float(v).is_integer() for v in (value, low, high, step or 1)) and form in (None, "d"):
         return ipw.IntSlider(value=int(value), min=int(low), max=int(high), step=int(step or 1), readout_format=form or "d", **common)
     return ipw.FloatSlider(value=value, min=low, max=high, step=step or (high - low) / 100, readout_format=form or ".2f", **common)

@@ -1,7 +1,8 @@
 """The foot of a panel: the sentence, the drawers `</> Code` and `?`, and what the page must do for every panel.
 
 Its page code also gives names to what ipywidgets leaves nameless (slider handles, icon buttons), marks wrong inputs for screen
-readers, and tells the kernel when the page is about to be left or saved. Shows text only, never markup.
+readers, keeps the focus on a button that can do nothing now, says so where a click waits for a busy kernel, and tells the kernel when
+the page is about to be left or saved. Shows text only, never markup.
 """
 
 from collections.abc import Callable
@@ -55,5 +56,7 @@ class StatusLine(anywidget.AnyWidget):
             self.kind, self.sentence, self.code = sentence.kind, sentence.text, code
 
     def _heard(self, _widget: Any, message: dict, _buffers: list) -> None:
+        if message.get("kind") == "ask":  # the page wants to know that everything a person did before was heard
+            self.send(message | {"kind": "answer"})
         if message.get("kind") == "leaving" and self._on_leave is not None:
             self._on_leave()

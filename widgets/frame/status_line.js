@@ -1,6 +1,7 @@
 // The foot of a panel: a mark that says the kind by its shape, the sentence, and the drawers for code and help. Text only.
-// Also, for the whole panel around it: names for slider handles and icon buttons, aria-invalid on wrong inputs, and a word to the
-// kernel when the page is hidden, left or saved.
+// Also, for the whole panel around it: names for slider handles and icon buttons, aria-invalid on wrong inputs, focus that stays on a
+// button which can do nothing now, a sentence where the kernel is too busy to answer, and a word to the kernel when the page is hidden,
+// left or saved.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = {
@@ -10,6 +11,25 @@ const SHAPES = {
   idle: [["circle", {cx: 7, cy: 7, r: 4, fill: "none", stroke: "var(--wb-grey)", "stroke-width": 2}]],
 };
 const WORDS = {ok: "fine", warn: "warning", idle: "nothing yet"};
+
+const BUSY = "The kernel is busy with a cell; this will be done when it ends.";
+const BUSY_MS = 600;
+const ASKING = "button, input, select, textarea, [role=slider], tr[data-id]";
+const KEYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+
+// A disabled button loses the focus to the page, and with it a keyboard user's place. What ipywidgets sets as `disabled` is kept here
+// as aria-disabled: the button stays where it is, does nothing (`refuse` below), and Tab does not stop at it again.
+function keepFocus(button) {
+  if (Object.hasOwn(button, "disabled")) return;
+  const off = button.disabled;
+  button.disabled = false;
+  Object.defineProperty(button, "disabled", {
+    configurable: true,
+    get: () => button.getAttribute("aria-disabled") === "true",
+    set: on => { if (on) button.setAttribute("aria-disabled", "true"); else button.removeAttribute("aria-disabled"); },
+  });
+  button.disabled = off;
+}
 
 function element(tag, className = "", attributes = {}) {
   const made = document.createElement(tag);
@@ -41,7 +61,7 @@ function nameControls(panel) {
     const [low, high, now] = ["min", "max", "now"].map(end => Number(one[0]?.getAttribute(`aria-value${end}`)));
     if (one.length === 1 && high > low) control.style.setProperty("--wb-share", String((now - low) / (high - low)));
     set(control.querySelector(":scope > .widget-readout") ?? control, "aria-label", value && label ? `${label}, value` : null);
-    const bad = control.classList.contains("wb-bad");
+    const bad = control.closest(".wb-bad") !== null;
     for (const input of control.querySelectorAll("input, textarea, select, .noUi-handle")) {
       if (bad) set(input, "aria-invalid", "true"); else if (input.hasAttribute("aria-invalid")) input.removeAttribute("aria-invalid");
     }
@@ -52,6 +72,10 @@ function nameControls(panel) {
     if (buttons) { set(buttons, "role", "group"); set(buttons, "aria-label", group.querySelector(".widget-label")?.textContent.trim()); }
   }
   for (const button of panel.querySelectorAll(".widget-toggle-button, .widget-toggle-buttons button")) set(button, "aria-pressed", String(button.classList.contains("mod-active")));
+  for (const button of panel.querySelectorAll(".widget-button")) {
+    keepFocus(button);
+    if (button.disabled) set(button, "tabindex", "-1"); else if (button.getAttribute("tabindex") === "-1") button.removeAttribute("tabindex");
+  }
   for (const button of panel.querySelectorAll("button.jupyter-button")) if (!button.textContent.trim()) set(button, "aria-label", button.title);
   for (const input of panel.querySelectorAll(".wb-controls input[type=text][placeholder], .wb-bar input[type=text][placeholder]")) {
     if (!input.labels?.[0]?.textContent.trim()) set(input, "aria-label", input.placeholder);
@@ -75,13 +99,16 @@ function render({model, el}) {
   line.append(sentence, aloud, nav);
   el.append(line, drawers.code, drawers.help);
 
+  const view = String(Math.random());
+  let asked = 0, answered = 0, busy = null;
   const show = () => {
     const kind = model.get("kind");
     line.querySelector(":scope > svg")?.remove();
     line.prepend(mark(kind));
     if (line.dataset.kind && line.dataset.kind !== kind) aloud.textContent = model.get("sentence");
     line.dataset.kind = kind;
-    if (sentence.textContent !== model.get("sentence")) sentence.textContent = model.get("sentence");
+    const words = line.dataset.busy ? BUSY : model.get("sentence");
+    if (sentence.textContent !== words) sentence.textContent = words;
     if (pre.textContent !== model.get("code")) pre.textContent = model.get("code");
     drawers.help.textContent = model.get("help");
     for (const [name, button] of Object.entries(buttons)) {
@@ -111,13 +138,37 @@ function render({model, el}) {
   show();
   for (const name of ["kind", "sentence", "code", "help", "drawers"]) model.on("change:" + name, show);
 
-  let naming = null, asked = false;
+  // Whatever a person does here is followed by a question, which the kernel answers after it: messages are heard in order.
+  const ask = () => {
+    if (el.classList.contains("jupyter-widgets-disconnected")) return;
+    model.send({kind: "ask", view, id: ++asked});
+    busy ??= setTimeout(() => { line.dataset.busy = "1"; aloud.textContent = BUSY; show(); }, BUSY_MS);
+  };
+  const heard = message => {
+    if (message.kind !== "answer" || message.view !== view) return;
+    answered = message.id;
+    if (answered < asked) return;
+    clearTimeout(busy);
+    busy = null;
+    if (line.dataset.busy) { delete line.dataset.busy; show(); }
+  };
+  model.on("msg:custom", heard);
+  const did = event => {
+    const control = event.target.closest?.(ASKING);
+    if (!control || el.contains(control) || control.closest(":disabled, [aria-disabled=true]")) return;
+    if (event.type !== "keyup" || KEYS.includes(event.key)) ask();
+  };
+  const refuse = event => { if (event.target.closest?.("[aria-disabled=true]")) { event.stopImmediatePropagation(); event.preventDefault(); } };
+
+  let naming = null, due = false;
   const watch = new IntersectionObserver(() => { // the panel is in the page only after this view is made
     const panel = el.closest(".wb-panel");
     if (!panel || naming) return;
-    const soon = () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; nameControls(panel); }); } };
+    const soon = () => { if (!due) { due = true; requestAnimationFrame(() => { due = false; nameControls(panel); }); } };
     naming = new MutationObserver(soon);
-    naming.observe(panel, {childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title", "aria-valuenow"], characterData: true});
+    naming.observe(panel, {childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title", "aria-valuenow", "aria-disabled", "tabindex"], characterData: true});
+    panel.addEventListener("click", refuse, {signal, capture: true});
+    for (const type of ["click", "input", "change", "keyup"]) panel.addEventListener(type, did, {signal});
     soon();
   });
   watch.observe(el);
@@ -128,6 +179,8 @@ function render({model, el}) {
 
   return () => {
     stop.abort();
+    clearTimeout(busy);
+    model.off("msg:custom", heard);
     watch.disconnect();
     naming?.disconnect();
     for (const name of ["kind", "sentence", "code", "help", "drawers"]) model.off("change:" + name, show);

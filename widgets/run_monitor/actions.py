@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from widgets.run_monitor.reading import LIVING, interval_now, near, rate_now, two_digits
+from widgets.run_monitor.reading import LIVING, in_force, near, rate_now
 from workbench.errors import WorkbenchError
 
 
@@ -87,33 +87,37 @@ class Actions:
     def stop(self) -> None:
         self.later("stop", self.monitor.run.stop)
 
+    def pending(self) -> dict[str, Any]:
+        """What a person set that is not in force yet, as it is now."""
+        return self.monitor.state.pending
+
     def want(self, name: str, value: Any) -> None:
-        """A slider says `value`; it waits for Apply."""
+        """A control says `value`; it waits for Apply."""
         monitor, run = self.monitor, self.monitor.run
         if run is None:
             return
-        now = rate_now(run) if name == "learning_rate" else interval_now(run)
-        same = value is None or value == now or (name == "learning_rate" and now and two_digits(now) == value)
         others = {key: wanted for key, wanted in monitor.state.pending.items() if key != name}
-        monitor.state.pending = others if same else others | {name: value}
+        same = value == in_force(run)[name] and name not in monitor.sent  # else it takes back what is on its way
+        monitor.state.pending = others if value is None or same else others | {name: value}
         if monitor.made:
-            monitor.made.apply.disabled = not (monitor.state.pending and monitor.status in LIVING)
+            monitor.made.apply.disabled = not (monitor.state.pending != monitor.sent and monitor.status in LIVING)
 
     def apply(self) -> None:
-        run, wanted = self.monitor.run, dict(self.monitor.state.pending)
+        run, monitor = self.monitor.run, self.monitor
+        wanted = {name: value for name, value in monitor.state.pending.items() if monitor.sent.get(name) != value}
 
         def apply() -> None:
             run.set(**wanted)
-            self.monitor.state.pending = {}
+            monitor.sent |= wanted  # what was set stays in sight until the journal says that it is in force
 
-        self.later("apply", apply)
+        if wanted:
+            self.later("apply", apply)
 
     def fork(self, step: int, rate: float) -> None:
         run = self.monitor.run
 
         def fork() -> None:
-            now = rate_now(run)
-            changes = {} if now and two_digits(now) == rate else {"learning_rate": rate}
+            changes = {} if rate_now(run) == rate else {"learning_rate": rate}
             self.monitor.open(run.fork(step=step, **changes))
 
         self.later("fork_now", fork)

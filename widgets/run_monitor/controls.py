@@ -15,7 +15,7 @@ from typing import Any
 from widgets.frame import controls
 from widgets.frame.sheet import number
 from widgets.run_monitor.run_list import RunList
-from widgets.run_monitor.reading import LIVING, two_digits
+from widgets.run_monitor.reading import LIVING
 
 VERDICTS = {"right": "good", "wrong": "bad"}
 SAMPLES = 6
@@ -36,6 +36,8 @@ class View:
     learning_rate: float | None = None
     evaluate_every: int | None = None
     pending: dict[str, Any] = field(default_factory=dict)
+    """What a person set that is not in force yet; of it, `sent` is on its way to the worker."""
+    sent: dict[str, Any] = field(default_factory=dict)
     difference_title: str = ""
     difference: list[tuple[str, str, str]] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class View:
             stop=live,
             fork=not self.read_only and self.has_recipe and self.step > 0 and bool(self.run),
             change=live,
-            apply=live and bool(self.pending),
+            apply=live and self.pending != self.sent,
             ask=live and self.status in ("running", "paused"),
             note=bool(self.run) and not self.read_only,
         )
@@ -90,7 +92,7 @@ class Controls:
     def __init__(self, do: Any, view: View):
         import ipywidgets as ipw
 
-        self._showing = 0
+        self._showing, self._pending = 0, do.pending
         self.start = controls.button("Start", "play", "primary", "start this recipe", on_click=do.start)
         self.pause = controls.button("Pause", "pause", tooltip="pause; the model stays loaded", on_click=do.pause)
         self.step = controls.button("Step", "step-forward", tooltip="take one step", on_click=do.step)
@@ -101,17 +103,17 @@ class Controls:
 
         rate = view.learning_rate or 1e-4
         span = (min(1e-6, 10.0 ** floor(log10(rate))), max(1e-2, 10.0 ** (floor(log10(rate)) + 1)))
-        self.rate = controls.slider("Learning rate peak", rate, *span, log=True, form=".1e")
+        self.rate = controls.slider("Learning rate peak", rate, *span, log=True)
         self.every = controls.dropdown("Evaluate every", _intervals(view), view.evaluate_every)
         self.apply = controls.button("Apply at next step", on_click=do.apply)
         self.apply.layout.width = "100%"
-        self._heard(self.rate, lambda value: do.want("learning_rate", two_digits(value)))
+        self._heard(self.rate, lambda value: do.want("learning_rate", value))
         self._heard(self.every, lambda value: do.want("evaluate_every", value))
 
         self.fork_step = controls.slider("Fork from step", max(1, view.checkpoint), 1, max(2, view.step))
-        self.fork_rate = controls.slider("Learning rate peak of the fork", rate, *span, log=True, form=".1e")
+        self.fork_rate = controls.slider("Learning rate peak of the fork", rate, *span, log=True)
         self.fork_now = controls.button(
-            "Start the fork", "code-fork", on_click=lambda: do.fork(self.fork_step.value, two_digits(self.fork_rate.value))
+            "Start the fork", "code-fork", on_click=lambda: do.fork(self.fork_step.value, self.fork_rate.value)
         )
         self.fork_group = controls.group("Fork", self.fork_step, self.fork_rate, self.fork_now)
         self.fork_group.layout.display = "none"
@@ -177,12 +179,14 @@ class Controls:
 
         for widget in (self.rate, self.every):
             widget.disabled = not can["change"]
-        if view.learning_rate and "learning_rate" not in view.pending:
-            self.rate.value = view.learning_rate
+        if view.learning_rate:
+            self.rate.home = view.learning_rate
+            if "learning_rate" not in self._pending():
+                self.rate.value = view.learning_rate
         options = _intervals(view)
         if tuple(self.every.options) != tuple(options):
             self.every.options = options
-        if "evaluate_every" not in view.pending:
+        if "evaluate_every" not in self._pending():
             self.every.value = view.evaluate_every if view.evaluate_every in dict(options).values() else options[0][1]
 
         if view.step > 1:
@@ -194,7 +198,7 @@ class Controls:
             if view.checkpoint:
                 self.fork_step.value = min(view.checkpoint, self.fork_step.max)
             if view.learning_rate:
-                self.fork_rate.value = view.learning_rate
+                self.fork_rate.home = self.fork_rate.value = view.learning_rate
             self.reply.value = ""
         self.smoothing.value = view.smoothing
         self.list.picked, self.list.overlays = view.run, view.overlays

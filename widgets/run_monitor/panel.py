@@ -22,7 +22,7 @@ from widgets.run_monitor.curves import Average, Overlay, RunCurves, automatic_sp
 from widgets.run_monitor.run_list import matching, rows_of
 from widgets.run_monitor.controls import Controls, View, samples_html
 from widgets.run_monitor.figure import figure
-from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, interval_now, near, rate_now, recipe_of,
+from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of,
                                  text_of)
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
@@ -84,6 +84,8 @@ class RunMonitor(Panel):
         self._sent, self._composed, self._average, self._scale, self._shape = 0, 0, Average(1), 1.0, ()
         self.status, self._seen_at, self._refreshed_at, self._listed_at, self._cost_s, self._list_cost_s = "", 0.0, 0.0, 0.0, 0.0, 0.0
         self._rows: list[dict] = []
+        self.sent: dict[str, Any] = {}
+        """Of `state.pending`, what was given to the worker and is not in force yet."""
         self.query, self._refusals, self._lived, self._appended_at, self._many = "", 0, False, 0.0, False
         if isinstance(recipe_or_run, Recipe):
             self.recipe = recipe_or_run
@@ -197,6 +199,7 @@ class RunMonitor(Panel):
             learning_rate=rate_now(run),
             evaluate_every=interval_now(run),
             pending=self.state.pending,
+            sent=self.sent,
             difference_title=title,
             difference=rows,
             prompts=prompts,
@@ -254,6 +257,7 @@ class RunMonitor(Panel):
                 return
             begun = time.thread_time()
             self._taken = self._go_on(self._take())
+            self._settle(self._taken)
             try:
                 super().refresh()
                 self.made.show(self._view(self._taken))
@@ -261,6 +265,18 @@ class RunMonitor(Panel):
             finally:
                 self._taken = None
             self._cost_s, self._refreshed_at = time.thread_time() - begun, time.monotonic()
+
+    def _settle(self, taken: Taken) -> None:
+        """What was sent and is in force now, or never will be, waits no longer."""
+        if taken.run is None:
+            return
+        now, over = in_force(taken.run), taken.status not in LIVING
+        settled = {name for name, value in self.sent.items() if over or now[name] == value}
+        wanted = self.state.pending
+        self.state.pending = {} if over else {
+            name: value for name, value in wanted.items() if not (name in settled and value == self.sent[name])
+        }
+        self.sent = {name: value for name, value in self.sent.items() if name not in settled}
 
     def _go_on(self, taken: Taken) -> Taken:
         """Carries the averaged line on from the point the page has: the steps before it are not averaged again."""
@@ -345,6 +361,7 @@ class RunMonitor(Panel):
         refusals = run.history.refusals
         if len(refusals) > self._refusals:
             self.show_error(self.made.apply, refusals[-1].reason)
+            self.sent = {}
         self._refusals = len(refusals)
 
     def _ended(self) -> None:
@@ -380,7 +397,7 @@ class RunMonitor(Panel):
         """Show `run` from now on."""
         with self._lock:
             self.run, self.recipe = run, recipe_of(run) or self.recipe
-            self.state.run, self.state.pending = near(run.folder), {}
+            self.state.run, self.state.pending, self.sent = near(run.folder), {}, {}
             self.state.overlays = tuple(folder for folder in self.state.overlays if Path(folder).name != Path(run.folder).name)
             self._refusals, self._lived, self.status = len(run.history.refusals), False, ""
         self.selection.set("run", {str(run.folder)})

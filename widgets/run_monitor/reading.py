@@ -17,11 +17,6 @@ DONE = ("finished", "stopped", "failed")
 """Statuses in which no step is expected any more."""
 
 
-def two_digits(value: float) -> float:
-    """0.000316 -> 0.00032: what a slider's read-out says is what is applied."""
-    return float(f"{value:.1e}")
-
-
 @dataclass(slots=True)
 class State:
     """What makes this monitor this one; JSON round trip by `state_json`."""
@@ -33,7 +28,7 @@ class State:
     overlays: tuple[str, ...] = ()
     """Folders of the runs laid over the loss."""
     pending: dict = field(default_factory=dict)
-    """What the sliders say and was not applied: learning_rate, evaluate_every."""
+    """What the controls say and is not in force: learning_rate, evaluate_every."""
     smoothing: int = 0
     """Steps the line is averaged over; 0 chooses by the length of the run."""
     prompt: str = ""
@@ -114,6 +109,11 @@ def interval_now(run: Any) -> int | None:
     if recipe is not None and recipe.heldout != 0:
         default = recipe.evaluate_every or (max(1, run.history.steps // 10) if run.history.steps else None)
     return run.history.setting("evaluate_every", default)
+
+
+def in_force(run: Any) -> dict[str, Any]:
+    """The live settings as they are now."""
+    return {"learning_rate": rate_now(run), "evaluate_every": interval_now(run)}
 
 
 def near(folder: str | Path) -> str:
