@@ -252,7 +252,7 @@ def change_theme(notebook: Notebook, dark: bool) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 700, 420])
+@pytest.mark.parametrize("width", [1200, 1090, 960, 880, 700, 420])
 def test_no_word_is_cut_or_covered(story: Notebook, width: int, theme: str) -> None:
     change_theme(story, theme == "dark")
     story.set_width(width)

@@ -87,7 +87,7 @@ def test_text_colours_can_be_read_on_the_surface() -> None:
 
 
 def test_width_classes() -> None:
-    assert [theme.width_class(px) for px in (640, 639, 400, 399)] == ["wide", "medium", "medium", "narrow"]
+    assert [theme.width_class(px) for px in (780, 779, 400, 399)] == ["wide", "medium", "medium", "narrow"]
 
 
 def test_an_unknown_theme_is_refused() -> None:

@@ -124,7 +124,10 @@ function render({model, el}) {
   };
 
   const width = () => place.clientWidth;
-  const widthClass = px => (px >= 640 ? ["wide", "medium", "narrow"] : px >= 400 ? ["medium", "narrow", "wide"] : ["narrow", "medium", "wide"]).find(name => specs[name]);
+  const widthClass = px => { // the limits of theme.width_class
+    const names = px >= 780 ? ["wide", "medium", "narrow"] : px >= 400 ? ["medium", "narrow", "wide"] : ["narrow", "medium", "wide"];
+    return names.find(name => specs[name]);
+  };
 
   // The figure fills the column beside the controls; it is never lower than it was composed, and not so high that gaps gape.
   const room = () => {

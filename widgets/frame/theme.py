@@ -12,7 +12,7 @@ from typing import Any, Literal
 Theme = Literal["light", "dark"]
 
 HERE = Path(__file__).resolve().parent
-WIDE_PX, MEDIUM_PX = 640, 400
+WIDE_PX, MEDIUM_PX = 780, 400
 """A figure at least WIDE_PX wide is drawn as "wide", at least MEDIUM_PX as "medium", else as "narrow"."""
 
 _NAME = re.compile(r"var\(\s*(--[\w-]+)\s*(?:,((?:[^()]|\([^()]*\))*))?\)")

@@ -231,7 +231,7 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[
     if len(known):
         step, value = float(this.step[known[-1]]), float(this.memory_gib[known[-1]])
         text = number(value, 1 if value >= 10 else 2)
-        first = memory.px(step) - size_px(text, 11)[0] < memory.area.left
+        first = memory.px(step) - 1.3 * size_px(text, 11)[0] < memory.area.left  # a page may draw it narrower than it was composed
         sheet.label(
             memory.axis,
             step,
