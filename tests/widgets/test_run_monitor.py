@@ -38,6 +38,12 @@ def test_sentence_of_a_run_that_goes_well(run: FakeRun, engine: FakeEngine) -> N
     assert sentence(run, engine) == ("ok", "Step 60 of 200: held-out loss 1.700, the lowest so far; about 70 s left.")
 
 
+def test_printed_in_a_terminal_it_says_its_sentence(run: FakeRun, engine: FakeEngine) -> None:
+    said = "Run monitor: Step 60 of 200: held-out loss 1.700, the lowest so far; about 70 s left. (A notebook shows the picture.)"
+    monitor = RunMonitor(run, engine=engine)
+    assert str(monitor) == said and monitor._repr_mimebundle_()["text/plain"] == said
+
+
 def test_sentence_compares_with_the_parent(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
     child = engine.add(FakeRun(tmp_path / "runs" / "child", Recipe(steps=2000)))
     child.parent = str(run.folder)

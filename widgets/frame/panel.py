@@ -233,7 +233,7 @@ class Panel:
 
     def _bundle(self, live: bool) -> dict[str, Any]:
         sentence = Sentence.of(self.summary())
-        bundle: dict[str, Any] = {"text/plain": f"{self.title}: {sentence.text}", "text/html": self.static_html()}
+        bundle: dict[str, Any] = {"text/plain": repr(self) if not live else f"{self.title}: {sentence.text}", "text/html": self.static_html()}
         if live:
             bundle[VIEW] = {"model_id": self.widget.model_id, "version_major": 2, "version_minor": 0}
         return bundle
@@ -249,6 +249,9 @@ class Panel:
             bundle = self._bundle(live=_in_kernel())
             self._frozen, self._displayed = bundle, True
         display(bundle, raw=True, display_id=self._display_id)
+
+    def __repr__(self) -> str:
+        return f"{self.title}: {Sentence.of(self.summary()).text} (A notebook shows the picture.)"
 
     def display(self) -> None:
         self._ipython_display_()

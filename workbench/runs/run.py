@@ -35,8 +35,7 @@ class Run:
         self._result: tuple[Any, Any] | None = None
 
     def __repr__(self) -> str:
-        status = self.status
-        return f"<Run {self.name}: {status.sentence}>"
+        return f"Run {self.name}: {self.status.sentence}"
 
     # what it is --------------------------------------------------------------------------------------------------------------------
 
