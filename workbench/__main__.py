@@ -24,31 +24,34 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m workbench", description="Fine-tune language models; every run is a folder.")
     commands = top.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and wait for the end")
-    train.add_argument("--model", default="town", help='"town", a model folder or a hub id')
-    train.add_argument("--data", default="town:instructions", help='"town:NAME", a file of rows or a hub id')
-    train.add_argument("--objective", default="sft")
-    train.add_argument("--method", default="lora", choices=sorted(METHODS))
-    train.add_argument("--rank", type=int, help="of LoRA (default 8)")
-    train.add_argument("--alpha", type=float, help="of LoRA (default twice the rank)")
-    train.add_argument("--steps", type=int)
-    train.add_argument("--epochs", type=float)
-    train.add_argument("--learning-rate", type=float)
-    train.add_argument("--batch-size", type=int)
-    train.add_argument("--gradient-accumulation", type=int)
-    train.add_argument("--max-length", type=int)
-    train.add_argument("--packing", action="store_true", default=None)
-    train.add_argument("--schedule")
-    train.add_argument("--heldout", help="a share below 1, or another source")
-    train.add_argument("--evaluate-every", type=int)
-    train.add_argument("--checkpoint-every", type=int)
-    train.add_argument("--keep-checkpoints", type=int)
-    train.add_argument("--seed", type=int)
-    train.add_argument("--runs", default="runs", help="folder of runs")
-    train.add_argument("--name")
+    train.add_argument("--model", default="town", help='"town", a model folder or a hub id (default: %(default)s)')
+    train.add_argument("--data", default="town:instructions", help='"town:NAME", a file of rows or a hub id (default: %(default)s)')
+    train.add_argument("--objective", default="sft", help="what is learned: sft or pretraining (default: %(default)s)")
+    train.add_argument("--method", default="lora", choices=sorted(METHODS), help="which weights are trained (default: %(default)s)")
+    train.add_argument("--rank", type=int, help="of LoRA (default: 8)")
+    train.add_argument("--alpha", type=float, help="of LoRA (default: twice the rank)")
+    for name, kind, words in (
+        ("steps", int, "optimizer steps in all (default: 200, unless --epochs is given)"),
+        ("epochs", float, "passes over the rows, in place of --steps (default: none)"),
+        ("learning-rate", float, "the schedule's peak (default: 0.0003)"),
+        ("batch-size", int, "rows a forward pass (default: 8)"),
+        ("gradient-accumulation", int, "forward passes a step (default: 1)"),
+        ("max-length", int, "tokens; longer rows are cut and counted (default: 512)"),
+        ("schedule", str, "of the learning rate: constant, linear or cosine (default: cosine)"),
+        ("evaluate-every", int, "steps between evaluations (default: a tenth of the run)"),
+        ("checkpoint-every", int, "steps between checkpoints (default: a tenth of the run)"),
+        ("keep-checkpoints", int, "how many of the last ones stay on disk (default: 4)"),
+        ("seed", int, "of the rows' order, dropout and new weights (default: 0)"),
+    ):
+        train.add_argument(f"--{name}", type=kind, help=words)
+    train.add_argument("--packing", action="store_true", default=None, help="several rows in one of the maximum length (default: off)")
+    train.add_argument("--heldout", help="rows never trained on: a share below 1, or another source (default: 0.1)")
+    train.add_argument("--runs", default="runs", help="folder of runs (default: %(default)s)")
+    train.add_argument("--name", help="ends the run folder's name (default: made from model and method)")
     listing = commands.add_parser("runs", help="list the runs of a folder")
-    listing.add_argument("runs", nargs="?", default="runs")
+    listing.add_argument("runs", nargs="?", default="runs", help="folder of runs (default: %(default)s)")
     replay = commands.add_parser("replay", help="run it again with its live changes and compare every loss")
-    replay.add_argument("run")
+    replay.add_argument("run", help="folder of the run")
     return top
 
 
@@ -109,6 +112,7 @@ def follow(run: Any) -> None:
 
     bar = tqdm(unit="step", disable=not sys.stderr.isatty(), file=sys.stderr, dynamic_ncols=True)
     shown = evaluations = notes = 0
+    paused = False
     while True:
         status, history = run.status, run.history
         if history.prepared and not notes:
@@ -129,6 +133,10 @@ def follow(run: Any) -> None:
         for event in history.evaluations[evaluations:]:
             tqdm.write(f"step {event.step}  held-out loss {_number(event.loss)}", file=sys.stderr)
         evaluations = len(history.evaluations)
+        if status == "paused" and not paused:
+            resume = f"python -c \"import workbench as wb; wb.attach({str(run.folder)!r}).resume()\""
+            tqdm.write(f"paused at step {history.step}; resume with {resume}", file=sys.stderr)
+        paused = status == "paused"
         if status not in LIVING:
             break
         time.sleep(0.1)

@@ -75,6 +75,36 @@ def test_a_loss_that_is_not_a_number_is_said_in_words(tmp_path, capsys):
     assert broken.split() == ["broken", "finished", "2", "2", *"not a number not a number".split()] and unstarted.split() == ["unstarted", "new", "0"]
 
 
+def test_every_option_says_what_it_is_and_what_it_is_without():
+    import argparse
+
+    from workbench.__main__ import parser
+
+    top = parser()
+    commands = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction)).choices
+    for name in ("train", "runs", "replay"):
+        for option in commands[name]._actions:
+            assert option.help and len(option.help.split()) > 1, option.dest
+            assert option.required or option.dest == "help" or "(default: " in option.help, option.dest
+    recipe = wb.Recipe()
+    given = {option.dest: option.help for option in commands["train"]._actions}
+    for name in ("learning_rate", "batch_size", "gradient_accumulation", "max_length", "schedule", "heldout", "keep_checkpoints", "seed", "steps"):
+        assert f"(default: {getattr(recipe, name)}" in given[name]
+
+
+def test_a_pause_is_said_once_with_the_way_on(tmp_path, capsys, monkeypatch):
+    from workbench.__main__ import follow
+    from workbench.runs.run import Run
+    from workbench.runs.status import Status
+
+    words = iter(["running", "paused", "paused", "running", "paused", "finished"])
+    monkeypatch.setattr(Run, "status", property(lambda self: Status(next(words))))
+    (tmp_path / "mine").mkdir()
+    follow(Run(tmp_path / "mine"))
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and told[0].startswith("paused at step 0; resume with python -c") and f"wb.attach({str(tmp_path / 'mine')!r}).resume()" in told[0]
+
+
 def test_replay_of_an_honest_run_exits_zero(trained):
     done = command("replay", trained.stdout.strip())
     assert done.returncode == 0 and "All 10 losses are the same" in done.stderr and Path(done.stdout.strip()).name.endswith("mine-replay")
