@@ -196,6 +196,17 @@ def test_make_goes_without_real_data_where_there_is_none_or_none_is_wanted(tmp_p
     assert done.returncode == 0 and "data: " in done.stdout.splitlines(), done.stderr
 
 
+def test_the_address_that_make_run_prints_opens_the_tour(tmp_path: Path) -> None:
+    root = clone(tmp_path)
+    lab = root / ".venv" / "bin" / "jupyter"
+    lab.write_text('#!/bin/sh\necho "jupyter $*"\n')
+    lab.chmod(0o755)
+    done = call(["make", "run"], root, None)
+    assert done.returncode == 0, done.stderr
+    assert "--LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb" in done.stdout.splitlines()[-1].split()
+    assert (ROOT / "notebooks" / "00_tour.ipynb").exists()
+
+
 def test_someone_who_is_not_root_gets_one_line_to_type() -> None:
     debian = ensure_chromium.installation(lambda name: f"/usr/bin/{name}" if name == "apt-get" else None)
     assert debian[0] == ["apt-get", "update"]
