@@ -83,7 +83,7 @@ def test_the_bundle_reads_without_a_kernel_and_runs_nothing() -> None:
     panel = DemoPanel(name=HOSTILE)
     bundle = panel._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}  # a view of a widget only inside a kernel
-    assert bundle["text/plain"] == f"Demo panel: {panel.summary().text}"
+    assert bundle["text/plain"] == repr(panel) == f"Demo panel: {panel.summary().text} (A notebook shows the picture.)"
     read = Reader(bundle["text/html"])
     assert read.tags.isdisjoint({"script", "img", "link", "iframe"}) and not read.handlers
     for part in ("Demo panel", panel.question, panel.summary().text, HOSTILE, "Tomas will come"):

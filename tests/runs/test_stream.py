@@ -105,7 +105,30 @@ def test_a_plain_trainer_is_written_down_and_steered_from_elsewhere(real_data, t
     for ask in (lambda: run.recipe, lambda: run.fork(2), lambda: wb.replay(run), run.script):
         with pytest.raises(wb.RunError):
             ask()
-    assert not list(tmp_path.glob("*-fork")) and sorted(p.name for p in (tmp_path / "run").iterdir()) == ["commands.jsonl", "journal.jsonl", "out"]
+    assert not list(tmp_path.glob("*-fork")) and sorted(p.name for p in (tmp_path / "run").iterdir()) == ["commands.jsonl", "journal.jsonl", "out", "worker.lock"]
+
+
+def test_the_true_step_is_said_and_a_second_trainer_is_refused(real_data, tmp_path):
+    script = started(real_data, tmp_path, TRANSFORMERS.replace("STEPS", "30000").replace("logging_steps=1", "logging_steps=20000"))
+    try:
+        run = attached(tmp_path, script)
+        tools.until(lambda: run.status == "running" and run.status.step > 2, what="steps that are not logged")
+        assert run.history.step == 0
+        run.pause()
+        run.wait(60, until="paused")
+        assert run.status.sentence == f"Paused at step {run.status.step} of 30000."
+        (tmp_path / "second").mkdir()
+        other = TRANSFORMERS.replace("STEPS", "5").replace("wb.Stream(folder)", f"wb.Stream({str(run.folder)!r})")
+        second = started(real_data, tmp_path / "second", other)
+        assert second.wait(60) != 0 and "Another trainer is writing to" in (tmp_path / "second" / "log").read_text()
+        run.stop()
+        assert run.wait(60) == "stopped" and script.wait(60) == 0
+    finally:
+        script.terminate()
+        script.wait(30)
+    for ask in (run.fork, run.load, lambda: run.set(learning_rate=1e-4), lambda: run.generate("Once")):
+        with pytest.raises(wb.RunError, match="A script of its own trained it: the model lies where that script saved it"):
+            ask()
 
 
 def test_trls_trainer_is_written_down_with_its_own_metrics(real_data, tmp_path):

@@ -308,6 +308,7 @@ class RunMonitor(Panel):
             len(history.refusals),
             history.queued,
             others,
+            words.step_now(status, history) - history.step,
         )
 
     def _look(self) -> None:

@@ -125,7 +125,7 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
 
 
 def _headline(status: str, history: History) -> str:
-    step, of = number(history.step), _of(history)
+    step, of = number(step_now(status, history)), _of(history)
     if status == "finished":
         return f"Finished {step} steps{_took(history)}: "
     if status == "stopped":
@@ -133,6 +133,11 @@ def _headline(status: str, history: History) -> str:
     if status == "paused":
         return f"Paused at step {step}{of}, the model stays loaded: "
     return f"Step {step}{of}: "
+
+
+def step_now(status: str, history: History) -> int:
+    """Steps done: a script that logs every tenth has done more than its journal says."""
+    return max(history.step, getattr(status, "step", None) or 0)
 
 
 def _of(history: History) -> str:
@@ -217,7 +222,8 @@ def progress(status: str, history: History) -> tuple[str, str, str, float | None
         right.append(f"{number(float(np.median(speeds)))} tok/s")
     seconds = seconds_left(history) if status == "running" else None
     right.append(f"{duration(seconds)} left" if seconds is not None else str(status))
-    return f"step {number(history.step)}", _of(history).strip(), " · ".join(right), history.step / history.steps if history.steps else None
+    step = step_now(status, history)
+    return f"step {number(step)}", _of(history).strip(), " · ".join(right), step / history.steps if history.steps else None
 
 
 def run_code(folder: str, runs: str, history: History, options: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from workbench.journal import commands as cmd
 from workbench.journal.history import History
 from workbench.recipes import Recipe, check_live, resolve_model
 from workbench.runs import processes
-from workbench.runs.status import LIVING, Status, living_pid, status_of
+from workbench.runs.status import LIVING, Status, left_by_script, living_pid, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,17 +126,28 @@ class Run:
         status = self.status
         if status in LIVING:
             self._send(cmd.Resume(), "resumed")
+        elif self._by_script:
+            raise RunError(f"{self.name} was trained by a script of its own, so it cannot be resumed from here.",
+                           "Run the script again with trainer.train(resume_from_checkpoint=True).")
         elif status == "finished":
             raise RunError(f"{self.name} has finished at step {self.history.step}.",
                            "Fork it from an earlier step, or start its recipe again with more steps.")
         else:
             self._refuse_read_only("resumed")
-            if not (self.folder / "recipe.json").exists():
-                raise RunError(f"{self.name} is trained by a script of its own, so it cannot be resumed from here.",
-                               "Run the script again with trainer.train(resume_from_checkpoint=True).")
             self._result = None
             processes.spawn(self.folder)
         return self
+
+    @property
+    def _by_script(self) -> bool:
+        return not self.read_only and not (self.folder / "recipe.json").exists()
+
+    def _refuse_script(self, what: str) -> None:
+        """One sentence for everything that needs a recipe or a result of the workbench's own."""
+        if self._by_script:
+            self.history.refresh()
+            ended = self.history.ended
+            raise RunError(f"{self.name} cannot be {what} here.", left_by_script(ended.result if ended else ""))
 
     def _send(self, command: cmd.Command, what: str) -> str:
         self._refuse_read_only(what)
@@ -218,12 +229,14 @@ class Run:
         """A new run that goes its own way from `step` (the last one by default): the nearest checkpoint at or before it, replayed up to it, then `changes`."""
         from workbench.runs.fork import fork
 
+        self._refuse_script("forked")
         return fork(self, step, name, changes)
 
     def load(self) -> tuple[Any, Any]:
         """`(model, tokenizer)` of the result, in this process on the CPU. Raises `RunError` while there is none."""
         from workbench.models.loading import load
 
+        self._refuse_script("loaded")
         folder = self.folder / "result"
         if not folder.exists():
             status = self.status

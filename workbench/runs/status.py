@@ -21,10 +21,13 @@ class Status(str):
     sentence: str
     remedy: str
     log_tail: str
+    step: int | None
+    """Steps done, where that is more than the journal says: a script may log every tenth."""
 
-    def __new__(cls, word: str, sentence: str = "", remedy: str = "", log_tail: str = ""):
+    def __new__(cls, word: str, sentence: str = "", remedy: str = "", log_tail: str = "", step: int | None = None):
         self = super().__new__(cls, word)
         self.sentence, self.remedy, self.log_tail = sentence or word.capitalize() + ".", remedy, log_tail
+        self.step = step
         return self
 
     def __repr__(self) -> str:
@@ -55,13 +58,18 @@ def status_of(folder: Path, history: History) -> Status:
     if ended is not None and not anew:
         if ended.status == "failed":
             return Status("failed", f"Failed at {where}: {ended.reason}", ended.remedy, processes.tail(folder / "worker.log"))
+        by_script = not (folder / "recipe.json").exists()
         remedy = "run.resume() goes on from the last checkpoint." if ended.status == "stopped" else ""
+        if by_script:
+            remedy = left_by_script(ended.result)
         return Status(ended.status, f"{ended.status.capitalize()} at {where}. {ended.reason}".strip(), remedy)
     if pid is not None:
         if history.phase == "queued":
             return Status("queued", f"Waits for the device behind {', '.join(history.queued.behind)}.")
         if not anew and history.phase in ("running", "paused"):
-            return Status(history.phase, f"{history.phase.capitalize()} at {where}.")
+            step = max(history.step, step_of_script(folder))
+            where = f"step {step}" + (f" of {history.steps}" if history.steps else "")
+            return Status(history.phase, f"{history.phase.capitalize()} at {where}.", step=step)
         return Status("starting", "Starting: loading the model and the rows.")
     worker = living.worker_of(folder)
     if not worker and started is None:
@@ -69,6 +77,19 @@ def status_of(folder: Path, history: History) -> Status:
     step = history.last_checkpoint
     again = f"run.resume() goes on from step {step}." if step else "run.resume() starts it again."
     return Status("died", f"The worker {how_it_died(worker)} at {where}.", f"{again} {OUT_OF_MEMORY}", processes.tail(folder / "worker.log"))
+
+
+def left_by_script(result: str) -> str:
+    """What can be had of a run that a script of its own trained."""
+    return f"A script of its own trained it: the model lies where that script saved it{f', by default under {result}' if result else ''}."
+
+
+def step_of_script(folder: Path) -> int:
+    """The last step of a script with `wb.Stream`, which keeps it in its lock; 0 for any other run."""
+    try:
+        return int((folder / "worker.lock").read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def how_it_died(worker: dict[str, Any]) -> str:

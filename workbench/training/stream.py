@@ -6,6 +6,7 @@ At each step boundary (after the step's log, evaluation and checkpoint) it reads
 and writes, and every rank gets the same commands. Nothing here builds models or rows: see `worker.py` and `supervised.py`.
 """
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
-from workbench.errors import RecipeError, WorkbenchError
+from workbench.errors import RecipeError, RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.recipes import check_live
@@ -56,6 +57,7 @@ class Stream(TrainerCallback):
         self.stopped = False
         self.step = 0
         self._stop_signal = False
+        self._lock: Any = None
 
     # what trainers call ------------------------------------------------------------------------------------------------------------
 
@@ -65,6 +67,7 @@ class Stream(TrainerCallback):
             peak = kw["lr_scheduler"].base_lrs[0]  # a resumed schedule has the peak it was last given
         self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None)
         if self._own and self._leads(state):
+            self._take_lock()
             self.journal = Journal(self.folder)
             from workbench.models.loading import parameter_count
 
@@ -85,6 +88,10 @@ class Stream(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
         self._seconds += time.perf_counter() - self._since
         self.step = state.global_step
+        if self._lock is not None:  # the journal has the steps that are logged; this is every one
+            self._lock.seek(0)
+            self._lock.write(f"{self.step}\n")
+            self._lock.truncate()
         if self._leads(state):
             self.inbox.look()
         stop = self._stop_signal or self.inbox.stops(state.global_step)
@@ -129,6 +136,8 @@ class Stream(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
         if self._own and self._leads(state):
             self.journal.write(ev.Ended(step=state.global_step, status="stopped" if self.stopped else "finished", result=str(Path(args.output_dir).resolve())))
+            self._lock.close()
+            self._lock = None
 
     # the step boundary -------------------------------------------------------------------------------------------------------------
 
@@ -237,6 +246,20 @@ class Stream(TrainerCallback):
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**30
         return self._process.memory_info().rss / 2**30
+
+    def _take_lock(self) -> None:
+        """One trainer a folder, workbench's own worker included; the lock goes with the process. Raises `RunError` where another has it."""
+        if self._lock is not None:  # this callback's own, from a training that was interrupted
+            self._lock.close()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = open(os.open(self.folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644), "r+", buffering=1)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise RunError(f"Another trainer is writing to {self.folder}.", "Stop it first, or give wb.Stream another folder.") from error
+        lock.truncate(0)
+        self._lock = lock
 
     def _write(self, state: Any, event: ev.Event) -> None:
         if self._leads(state):
