@@ -1,105 +1,210 @@
 """What a table of rows means: its layout is told from its columns, and each row becomes one example.
 
-An example is one of
+A training example is one of
     {"messages": [{"role": "user", "content": "..."}, ...]}      a conversation, rendered by the tokenizer's chat template
     {"prompt": "...", "completion": "..."}                       text and its continuation, no template
     {"text": "..."}                                              plain text
-Not here: reading files (`sources.py`), tokens (`training/rows.py`), preference layouts.
+Preferences have forms of their own (`preferences.py`); rows that neither train nor judge (questions of a benchmark, trees of messages) are told too, so
+that a person hears what they are. Not here: reading files (`sources.py`), tokens (`training/rows.py`), one row made into several (`unfold.py`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workbench.data import preferences, turns
 from workbench.errors import DataError
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bot": "assistant",
-         "model": "assistant", "system": "system", "tool": "tool", "function": "tool", "observation": "tool"}
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`columns` must all be there; `example` makes one example of one row (and may raise `ValueError` with a sentence)."""
+    """`columns` must all be there; `example` makes one example of one row (or a list of them, and may raise `ValueError` with a clause).
+
+    `kind` is training, pairs, ranking, unpaired, votes, evaluation or nested. `use` says what rows are for that are not for training, and `remedy`
+    what to do who wanted to train on them. `fits` looks at a first value of each column where names alone do not tell (`label` may be a verdict or a topic).
+    """
 
     name: str
     columns: tuple[str, ...]
-    example: Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def _text(row: dict[str, Any], column: str) -> str:
-    value = row.get(column)
-    if value is None:
-        raise ValueError(f"{column!r} is empty (null)")
-    if not isinstance(value, str):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return str(value)
-        raise ValueError(f"{column!r} holds {type(value).__name__}, not text")
-    return value
-
-
-def _turn(message: Any, role: str, content: str) -> dict[str, str]:
-    if not isinstance(message, dict) or message.get(role) is None or message.get(content) is None:
-        raise ValueError(f"a turn lacks {role!r} or {content!r}")
-    if not isinstance(message[role], str) or message[role] not in ROLES:
-        raise ValueError(f"a turn's role is {message[role]!r}, which is none of {', '.join(ROLES)}")
-    return {"role": ROLES[message[role]], "content": _text(message, content)}
-
-
-def _conversation(turns: Any, role: str, content: str) -> list[dict[str, str]]:
-    if not isinstance(turns, (list, tuple)) or len(turns) == 0:
-        raise ValueError("the conversation has no turns")
-    return [_turn(turn, role, content) for turn in turns]
-
-
-def _pair(question: str, answer: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    example: Callable[[dict[str, Any]], Any]
+    kind: str = "training"
+    use: str = ""
+    remedy: str = ""
+    fits: Callable[[dict[str, Any]], bool] | None = None
 
 
 def _prompt_completion(row: dict[str, Any]) -> dict[str, Any]:
     if isinstance(row["prompt"], list) and isinstance(row["completion"], list):
-        return {"messages": _conversation([*row["prompt"], *row["completion"]], "role", "content")}
-    return {"prompt": _text(row, "prompt"), "completion": _text(row, "completion")}
+        return {"messages": turns.conversation([*row["prompt"], *row["completion"]])}
+    return {"prompt": turns.text(row, "prompt"), "completion": turns.text(row, "completion")}
 
 
 def _instruction(row: dict[str, Any]) -> dict[str, Any]:
     given = row.get("input")
-    question = _text(row, "instruction") + (f"\n\n{given}" if given else "")
-    example = _pair(question, _text(row, "output"))
+    question = turns.text(row, "instruction") + (f"\n\n{given}" if given else "")
+    example = turns.pair(question, turns.text(row, "output"))
     if row.get("system"):
-        example["messages"].insert(0, {"role": "system", "content": _text(row, "system")})
+        example["messages"].insert(0, {"role": "system", "content": turns.text(row, "system")})
     return example
 
 
-LAYOUTS = (
-    Layout("messages", ("messages",), lambda row: {"messages": _conversation(row["messages"], "role", "content")}),
-    Layout("ShareGPT", ("conversations",), lambda row: {"messages": _conversation(row["conversations"], "from", "value")}),
-    Layout("prompt/completion", ("prompt", "completion"), _prompt_completion),
-    Layout("instruction/input/output", ("instruction", "output"), _instruction),
-    Layout("question/answer", ("question", "answer"), lambda row: _pair(_text(row, "question"), _text(row, "answer"))),
-    Layout("plain text", ("text",), lambda row: {"text": _text(row, "text")}),
-)
+def _continuation(row: dict[str, Any]) -> dict[str, Any]:
+    context, more = turns.text(row, "context"), turns.text(row, "continuation")
+    return {"prompt": context, "completion": more if context[-1:].isspace() or more[:1].isspace() or not context else " " + more}
 
-TEXT_COLUMNS = ("prompt", "completion", "instruction", "input", "output", "system", "question", "answer", "text")
+
+def _choices(question: str, gold: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def read(row: dict[str, Any]) -> dict[str, Any]:
+        choices, right = row["choices"], row[gold]
+        if not isinstance(choices, (list, tuple)) or len(choices) < 2 or not all(isinstance(choice, str) for choice in choices):
+            raise ValueError("'choices' is not a list of two or more texts")
+        if isinstance(right, bool) or not isinstance(right, int) or not 0 <= right < len(choices):
+            raise ValueError(f"{gold!r} is {right!r}, not the number of a choice (0 to {len(choices) - 1})")
+        return {"query": turns.text(row, question), "choices": list(choices), "gold": right}
+    return read
+
+
+def _questions(row: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(row["turns"], (list, tuple)) or not row["turns"] or not all(isinstance(turn, str) for turn in row["turns"]):
+        raise ValueError("'turns' is not a list of questions")
+    return {**row, "turns": list(row["turns"])}
+
+
+def _verdict(row: dict[str, Any]) -> bool:
+    return preferences.is_verdict(row.get("kto_tag", row.get("label")))
+
+
+LAYOUTS = (
+    Layout("messages", ("messages",), lambda row: {"messages": turns.conversation(row["messages"])}),
+    Layout("ShareGPT", ("conversations",), lambda row: {"messages": turns.conversation(row["conversations"], "from", "value")}),
+    Layout("prompt/completion", ("prompt", "completion"), _prompt_completion),
+    Layout("context/continuation", ("context", "continuation"), _continuation),
+    Layout("instruction/input/output", ("instruction", "output"), _instruction),
+    Layout("question/answer", ("question", "answer"), lambda row: turns.pair(turns.text(row, "question"), turns.text(row, "answer"))),
+    Layout("plain text", ("text",), lambda row: {"text": turns.text(row, "text")}),
+)
+"""Rows to imitate, the most telling columns first."""
+
+_PAIRS = {"kind": "pairs", "use": "preference pairs, which a reward model or preference tuning (DPO) learns from",
+          "remedy": "Make a table of the chosen replies alone (prompt and completion, or messages) to imitate those."}
+_RANKING = {"kind": "ranking", "use": "ranked replies, which a reward model learns from",
+            "remedy": "Take the best reply of each as prompt and completion to imitate it, or the conversations with data.unfold.unfold."}
+_UNPAIRED = {"kind": "unpaired", "use": "replies judged good or bad one by one, which unpaired preference tuning (KTO) learns from",
+             "remedy": "Keep the rows judged good and drop the column of verdicts to imitate those."}
+_VOTES = {"kind": "votes", "use": "votes between two models, which ratings (Bradley-Terry, Elo) are made of", "remedy": "Give rows that hold text to learn."}
+
+PREFERENCES = (
+    Layout("ShareGPT pairs", ("conversations", "chosen", "rejected"), preferences.shared_pair, **_PAIRS),
+    Layout("messages pairs", ("messages", "chosen", "rejected"), preferences.shared_pair, **_PAIRS),
+    Layout("prompt/chosen/rejected", ("prompt", "chosen", "rejected"), preferences.pair, **_PAIRS),
+    Layout("chosen/rejected", ("chosen", "rejected"), preferences.bare_pair, **_PAIRS),
+    Layout("ranked reply trees", ("message_tree_id", "prompt"), preferences.ranked_tree, **_RANKING, fits=lambda row: isinstance(row.get("prompt"), dict)),
+    *(Layout("ranked replies", ("prompt", column), preferences.ranked, **_RANKING, fits=lambda row, column=column: isinstance(row.get(column), (list, tuple)))
+      for column in ("replies", "responses")),
+    *(Layout(f"{name} unpaired", (*columns, verdict), preferences.unpaired, **_UNPAIRED, fits=_verdict if verdict == "label" else None)
+      for verdict in ("kto_tag", "label")
+      for name, columns in (("messages", ("messages",)), ("ShareGPT", ("conversations",)), ("prompt/completion", ("prompt", "completion")),
+                            ("instruction/output", ("instruction", "output")))),
+    *(Layout("votes", names, preferences.vote(*names), **_VOTES)
+      for names in (("left", "right", "winner"), ("model_a", "model_b", "winner"), ("model_1", "model_2", "label"))),
+)
+"""Rows that say which reply is better."""
+
+_MEASURE = {"kind": "evaluation", "remedy": "Make prompt and completion columns of them to train on them (and never measure on the same rows)."}
+_NESTED = {"kind": "nested", "remedy": "Make a table of them with data.unfold.unfold(rows), and train on that."}
+_NODES = "messages of conversation trees, one message a row"
+
+OTHERS = (
+    Layout("multiple choice", ("query", "choices", "gold"), _choices("query", "gold"), use="questions with choices, which a model is measured on", **_MEASURE),
+    Layout("multiple choice", ("question", "choices", "answer"), _choices("question", "answer"), use="questions with choices, which a model is measured on",
+           **_MEASURE, fits=lambda row: isinstance(row.get("choices"), (list, tuple)) and isinstance(row.get("answer"), int)),
+    Layout("questions in turns", ("question_id", "turns"), _questions, use="questions of one or more turns, which a model is measured on", **_MEASURE),
+    Layout("answers in turns", ("question_id", "model_id", "choices"), dict, use="a model's answers to the questions of a benchmark", **_MEASURE),
+    Layout("judge prompts", ("system_prompt", "prompt_template"), dict, kind="evaluation", use="prompts for a model that judges replies",
+           remedy="Give rows that hold text to learn."),
+    Layout("instruction with instances", ("instruction", "instances"), dict, use="instructions with a list of cases each", **_NESTED),
+    Layout("tree messages", ("message_id", "parent_id", "text", "role"), dict, use=_NODES, **_NESTED),
+    Layout("tree messages", ("user_message_id", "parent_message_id", "text", "role"), dict, use=_NODES, **_NESTED),
+)
+"""Rows that are neither trained on as they stand nor preferences."""
+
+TEXT_COLUMNS = ("prompt", "completion", "instruction", "input", "output", "system", "question", "answer", "text", "context", "continuation", "query",
+                "chosen", "rejected", "winner", "left", "right", "model_a", "model_b", "model_1", "model_2")
 """Columns whose values are text in every layout that has them in a flat file."""
 
 
-def detect(columns: list[str]) -> Layout:
-    """The first layout whose columns are all there; others are left alone. Raises `DataError` naming what was found and what is known."""
-    for layout in LAYOUTS:
-        if set(layout.columns) <= set(columns):
+def detect(columns: list[str], row: dict[str, Any] | None = None) -> Layout:
+    """The first layout whose columns are all there; others are left alone. `row` holds a value of each column where names alone do not tell.
+
+    Raises `DataError` naming what was found and what is known.
+    """
+    for layout in (*PREFERENCES, *OTHERS, *LAYOUTS):
+        if set(layout.columns) <= set(columns) and (row is None or layout.fits is None or layout.fits(row)):
             return layout
     known = "; ".join(f"{layout.name} ({', '.join(layout.columns)})" for layout in LAYOUTS)
+    judged = "; ".join(dict.fromkeys(", ".join(layout.columns) for layout in PREFERENCES if layout.kind in ("pairs", "votes")))
     raise DataError(f"The columns {', '.join(map(repr, columns)) or '(none)'} are no layout known here.",
-                    f"Rename them to one of: {known}.")
+                    f"Rename them to one of: {known}; or, for preferences: {judged}.")
 
 
-def examples(rows: list[dict[str, Any]], columns: list[str], first: int = 1) -> list[dict[str, Any]]:
-    """One example a row. Raises `DataError` with the row's number (counted from `first`) where a row does not hold what its layout says."""
-    layout = detect(columns)
-    out = []
+def layout_of(table: "pa.Table") -> Layout:
+    """The layout of a table, told from its columns and, where their names leave it open, their first values. Raises as `detect` does."""
+    import pyarrow.compute as pc
+
+    first = {name: pc.first(column).as_py() if not _is_nested(column.type) else next((v.as_py() for v in column if v.is_valid), None)
+             for name, column in zip(table.column_names, table.columns, strict=True)}
+    return detect(table.column_names, first)
+
+
+def _is_nested(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind)
+
+
+def _first_values(rows: list[dict[str, Any]], columns: list[str]) -> dict[str, Any]:
+    return {name: next((row[name] for row in rows if row.get(name) is not None), None) for name in columns}
+
+
+def examples(rows: list[dict[str, Any]], columns: list[str], first: int = 1, name: str = "") -> list[dict[str, Any]]:
+    """One training example a row, of the rows of the source `name` counted from `first`.
+
+    Raises `DataError` with the row's number where a row does not hold what its layout says, and where the rows are not there to be imitated
+    (preferences, votes, questions of a benchmark): then it says what they are for.
+    """
+    layout = detect(columns, _first_values(rows, columns))
+    if layout.kind != "training":
+        raise DataError(f"{_called(layout, name)} are {layout.use}; they are not trained on as they stand.", layout.remedy)
+    return read(rows, layout, first, name)
+
+
+def judged(rows: list[dict[str, Any]], columns: list[str], first: int = 1, name: str = "") -> list[dict[str, Any]]:
+    """The preferences or votes of the rows, in the forms of `preferences.py`; a tree of replies gives one for each question with ranked replies.
+
+    Raises as `examples` does, and where the rows judge nothing.
+    """
+    layout = detect(columns, _first_values(rows, columns))
+    if layout not in PREFERENCES:
+        raise DataError(f"{_called(layout, name)} are {layout.use or f'rows to imitate ({layout.name})'}; they say of no reply that it is better.",
+                        "Give rows with prompt, chosen and rejected, or replies with ranks.")
+    return read(rows, layout, first, name)
+
+
+def _called(layout: Layout, name: str) -> str:
+    return f"The columns {', '.join(map(repr, layout.columns))}{f' of {name}' if name else ''}"
+
+
+def read(rows: list[dict[str, Any]], layout: Layout, first: int = 1, name: str = "") -> list[dict[str, Any]]:
+    """Every example of the rows, whatever their layout is for. Raises `DataError` with the number of a row that does not hold what the layout says."""
+    out: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=first):
         try:
-            out.append(layout.example(row))
+            example = layout.example(row)
         except ValueError as error:
-            raise DataError(f"Row {number} does not fit the layout {layout.name}: {error}.", "Mend or remove that row.") from error
+            raise DataError(f"Row {number}{f' of {name}' if name else ''} does not fit the layout {layout.name}: {error}.",
+                            "Mend or remove that row.") from error
+        out += example if isinstance(example, list) else [example]
     return out

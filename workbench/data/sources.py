@@ -1,172 +1,125 @@
-"""Rows from wherever they are, as one Arrow table: the town, files, the hub, a `datasets.Dataset`, a DataFrame.
+"""Rows from wherever they are, as one Arrow table: the town, files, the hub, a `datasets.Dataset`, a DataFrame or an Arrow table.
 
-`keep` writes them into a run folder, so a run is whole by itself. Not here: layouts (`layouts.py`), streaming sources that do not fit in memory,
-preference data.
+`keep` writes them into a run folder, so a run is whole by itself. A table remembers the name of its source, so that errors found later can name it.
+Not here: files (`readers.py`), layouts (`layouts.py`), streaming sources that do not fit in memory.
 """
 
-import gzip
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from workbench import town
-from workbench.data import layouts
+from workbench.data import layouts, readers, tables
+from workbench.data.readers import SUFFIXES
 from workbench.errors import DataError
 from workbench.models import hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
+ORIGIN = b"workbench.source"
+"""The key under which a table's schema remembers the name of its source."""
 
 
 def load_rows(source: Any) -> "pa.Table":
-    """The rows behind `source`: "town:NAME", a file (also gzipped), a hub id, a `datasets.Dataset`, a DataFrame or a list of dicts.
+    """The rows behind `source`: "town:NAME", a file (also gzipped), a hub id, a `datasets.Dataset`, a DataFrame, an Arrow table or a list of dicts.
 
     Raises `DataError` naming the file, the line and what to do.
     """
-    if isinstance(source, str):
-        if source.startswith("town:"):
-            return _town(source)
-        path = Path(source).expanduser()
-        if path.is_dir():
-            raise DataError(f"{path} is a folder, not a file of rows.", "Give one file in it.")
-        if path.exists():
-            return _nonempty(_file(path), str(path))
-        if path.suffix.removesuffix(".gz") in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") > 1:
-            raise DataError(f"There is no file {path}.", 'Check the path, or use "town:instructions".')
-        return _nonempty(_hub(source), source)
-    if isinstance(source, Path):
-        return load_rows(str(source))
+    if isinstance(source, (str, os.PathLike)):
+        return _named(os.fspath(source), by_path=not isinstance(source, str))
     if isinstance(source, list):
-        return _nonempty(_from_dicts(source, "the list"), "the list")
+        return finished(tables.from_dicts(source, "the list"), "the list")
+    if isinstance(source, dict) and hasattr(source, "with_format"):
+        raise DataError(f"This DatasetDict holds several data sets: {', '.join(source)}.", f"Give one of them, such as data[{next(iter(source), 'train')!r}].")
     if hasattr(source, "with_format") and hasattr(source, "column_names"):
-        return _nonempty(source.with_format("arrow")[:], "the Dataset")
-    if type(source).__name__ == "DataFrame":
-        import pyarrow as pa
-
-        return _nonempty(pa.Table.from_pandas(source, preserve_index=False), "the DataFrame")
+        if not hasattr(source, "__len__"):
+            raise DataError("This data set is streamed and has no length, so it cannot be read whole.",
+                            "Give a part of it as a list: list(data.take(10_000)).")
+        return finished(source.with_format("arrow")[:], "the Dataset")
+    if hasattr(source, "__arrow_c_stream__") or type(source).__name__ == "DataFrame":
+        return finished(_from_frame(source), f"the {type(source).__name__}")
     raise DataError(f"Rows cannot be read from a {type(source).__name__}.",
                     "Give a file, a hub id, a datasets.Dataset, a DataFrame or a list of dicts.")
 
 
-def _nonempty(table: "pa.Table", name: str) -> "pa.Table":
+def _named(source: str, by_path: bool) -> "pa.Table":
+    if source.startswith("town:") and not by_path:
+        return _town(source)
+    if not source.strip() or "\n" in source or source.lstrip()[:1] in ("{", "["):
+        raise DataError("This text is no name of a file or a data set.", "Give rows themselves as a list of dicts, or write them to a file.")
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a file of rows.", _file_in(path))
+        if path.exists():
+            if not path.is_file():
+                raise DataError(f"{path} is no ordinary file (a pipe or a device).", "Write the rows to a file first.")
+            return finished(readers.read_file(path), path.name)
+    except OSError as error:
+        raise DataError(f"{path.name[:80]} cannot be read: {error.strerror or error}.", "Check the path, the file and who may read it.") from error
+    if by_path or path.suffix.removesuffix(".gz") in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise DataError(f"There is no file {path}.", 'Check the path, or use "town:instructions".')
+    return finished(_hub(source), source)
+
+
+def _file_in(folder: Path) -> str:
+    if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+        return "It was saved by datasets: give datasets.load_from_disk(...) of it."
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name.removesuffix(".gz").endswith(SUFFIXES))
+    return f"Give one file in it, such as {files[0]}." if files else "Give one file in it."
+
+
+def finished(table: "pa.Table", name: str) -> "pa.Table":
+    """The table with its source's name and nothing else in its metadata. Raises `DataError` where it has no rows or is empty where text belongs."""
     if table.num_rows == 0:
         raise DataError(f"{name} holds no rows.", "Give a source with at least one row.")
-    return table.replace_schema_metadata(None)
+    tables.no_name_twice(table.column_names, name)
+    empty = {column for column, values in zip(table.column_names, table.columns, strict=True) if values.null_count == table.num_rows}
+    needed = [column for column in _needed(table) if column in empty] if empty else []
+    if needed or len(empty) == table.num_columns:
+        column = (needed or table.column_names)[0]
+        raise DataError(f"The column {column!r} of {name} is empty (null) in every row, from row 1 to row {table.num_rows}.",
+                        "Fill it, or remove the column.")
+    return table.replace_schema_metadata({ORIGIN: name.encode()})
 
 
-def _from_dicts(rows: list[Any], name: str) -> "pa.Table":
+def _needed(table: "pa.Table") -> tuple[str, ...]:
+    """The columns that the table's layout cannot do without; none where no layout is known, since columns may be renamed after they are read."""
+    try:
+        return layouts.layout_of(table).columns
+    except DataError:
+        return ()
+
+
+def origin(table: "pa.Table") -> str:
+    """The name of the source the table was loaded from, or "the table"."""
+    return (table.schema.metadata or {}).get(ORIGIN, b"the table").decode()
+
+
+def _from_frame(frame: Any) -> "pa.Table":
+    """A DataFrame of pandas without its index, or whatever hands over Arrow data (polars, pyarrow). Raises `DataError` for columns of no one type."""
     import pyarrow as pa
 
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise DataError(f"Row {number} of {name} is {type(row).__name__}, not an object with named columns.", "Give one object a row.")
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    arrays = []
-    for column in columns:
+    if hasattr(frame, "iloc"):
+        names = [str(name) for name in frame.columns]
+        tables.no_name_twice(names, "the DataFrame")
         try:
-            arrays.append(pa.array([row.get(column) for row in rows]))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise DataError(f"The column {column!r} of {name} mixes types: {str(error).splitlines()[0]}.", "Make it one type.") from error
-    return pa.table(arrays, names=columns)
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        except (pa.ArrowException, OverflowError) as error:
+            told = ": ".join(str(part).rstrip(".") for part in reversed(error.args))
+            raise DataError(f"The DataFrame mixes types: {told.splitlines()[0]}.", "Make each column one type, such as frame[name].astype(str).") from error
+    return pa.table(frame)
 
 
 def _town(source: str) -> "pa.Table":
     try:
-        return _from_dicts(town.rows(source.removeprefix("town:")), source)
+        return finished(tables.from_dicts(town.rows(source.removeprefix("town:")), source), source)
     except ValueError as error:
         raise DataError(str(error)) from error
-
-
-def _file(path: Path) -> "pa.Table":
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if kind == ".parquet":
-        import pyarrow.parquet as pq
-
-        return _arrow_errors(lambda: pq.read_table(path), path)
-    if kind == ".arrow":
-        return _arrow_errors(lambda: _read_arrow(path), path)
-    if kind in (".csv", ".tsv"):
-        import pyarrow as pa
-        import pyarrow.csv as pc
-
-        options = pc.ParseOptions(delimiter="\t" if kind == ".tsv" else ",", newlines_in_values=True)
-        # what a layout reads as text stays as it is written: "007", "1.0" and "True" are answers, not numbers
-        convert = pc.ConvertOptions(column_types={name: pa.string() for name in layouts.TEXT_COLUMNS})
-        return _arrow_errors(lambda: pc.read_csv(path, parse_options=options, convert_options=convert), path)
-    if kind not in (".jsonl", ".json", ".txt"):
-        raise DataError(f"{path.name} has the ending {kind or '(none)'}, which is not known.", f"Known are {', '.join(SUFFIXES)}, also with .gz.")
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read()
-        content.decode("utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check the file.") from error
-    except UnicodeDecodeError as error:
-        line = content[:error.start].count(b"\n") + 1
-        raise DataError(f"{path.name}, line {line}: not UTF-8 text.", "Save the file as UTF-8.") from error
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    if kind == ".txt":
-        return _from_dicts([{"text": part.strip()} for part in content.decode().replace("\r\n", "\n").split("\n\n") if part.strip()], path.name)
-    return _from_dicts(_json_lines(content, path) if kind == ".jsonl" else _json(content, path), path.name)
-
-
-def _json_lines(content: bytes, path: Path) -> list[Any]:
-    rows = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(orjson.loads(line))
-        except orjson.JSONDecodeError as error:
-            raise DataError(f"{path.name}, line {number}: not JSON ({error.msg}).", "Mend or remove that line.") from error
-    return rows
-
-
-def _json(content: bytes, path: Path) -> list[Any]:
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        if error.lineno > 1 and _is_json(content.split(b"\n", 1)[0]):  # several objects, one a line: JSON lines under another name
-            return _json_lines(content, path)
-        raise DataError(f"{path.name}, line {error.lineno}: not JSON ({error.msg}).", "Mend the file.") from error
-    if isinstance(body, dict):
-        lists = [value for value in body.values() if isinstance(value, list)]
-        body = lists[0] if len(lists) == 1 else [body]
-    if not isinstance(body, list):
-        raise DataError(f"{path.name} holds {type(body).__name__}, not a list of rows.", "Give a list of objects.")
-    return body
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _read_arrow(path: Path) -> "pa.Table":
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        try:
-            return pa.ipc.open_file(file).read_all()
-        except pa.ArrowInvalid:
-            file.seek(0)
-            return pa.ipc.open_stream(file).read_all()
-
-
-def _arrow_errors(read: Any, path: Path) -> "pa.Table":
-    import pyarrow as pa
-
-    try:
-        return read()
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        raise DataError(f"{path.name} cannot be read: {str(error).splitlines()[0]}.", "Check that the file is whole and its ending right.") from error
 
 
 def _hub(name: str) -> "pa.Table":
@@ -224,12 +177,12 @@ def keep(table: "pa.Table", path: Path) -> None:
 
 def kept(path: Path) -> "pa.Table":
     """What `keep` wrote, memory-mapped."""
-    return _read_arrow(path)
+    return readers.read_arrow(path)
 
 
 def check_layout(table: "pa.Table") -> None:
-    """Raises `DataError` where the columns are no known layout, or a row does not hold what its layout says."""
-    first = 1
+    """Raises `DataError` where the columns are no layout to train on, or a row does not hold what its layout says; it names the source and the row."""
+    first, name = 1, origin(table)
     for batch in table.to_batches(max_chunksize=10_000):
-        layouts.examples(batch.to_pylist(), table.column_names, first)
+        layouts.examples(batch.to_pylist(), table.column_names, first, name)
         first += batch.num_rows

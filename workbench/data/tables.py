@@ -1,0 +1,113 @@
+"""Rows of named values as an Arrow table, and what every table from a file must keep to: one type a column, names told apart, values not too long or deep.
+
+Not here: reading (`readers.py`).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LONGEST_VALUE_BYTES = 8 * 2**20
+"""A row that holds a longer text has lost its line breaks; no model reads a millionth of it."""
+
+DEEPEST = 200
+"""Lists and objects within each other: what orjson still writes (254), with room."""
+
+
+def from_dicts(rows: list[Any], name: str, line_of: Callable[[int], int] | None = None) -> "pa.Table":
+    """Rows of named values as a table; a column that a row lacks is null there. `line_of` tells the line of a row, counted from 0, where that is known."""
+    import pyarrow as pa
+
+    def place(index: int) -> str:
+        return f"Row {index + 1} of {name}" + (f" (line {line_of(index)})" if line_of else "")
+
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"{place(index)} is {type(row).__name__}, not an object with named columns.", "Give one object a row.")
+        if not all(isinstance(column, str) for column in row):
+            raise DataError(f"{place(index)} has a column whose name is not text.", "Name every column with text.")
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    arrays = []
+    for column in columns:
+        values = [row.get(column) for row in rows]
+        try:
+            arrays.append(pa.array(values))
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            index = _first_that_does_not_fit(values)
+            if isinstance(error, OverflowError):
+                raise DataError(f"{place(index)}: the column {column!r} holds a whole number of more than 64 bits.", "Write it as text.") from error
+            if isinstance(error, UnicodeEncodeError):
+                raise DataError(f"{place(index)}: the column {column!r} holds half a character (a lone surrogate).", "Remove it from the text.") from error
+            raise DataError(f"{place(index)}: the column {column!r} mixes types: {_what_differs(values, index, error)}.",
+                            "Make it one type in every row.") from error
+    return pa.table(arrays, names=columns)
+
+
+def _first_that_does_not_fit(values: list[Any]) -> int:
+    """The index of the value at which the column stops being one type, found by halving."""
+    import pyarrow as pa
+
+    low, high = 0, len(values)  # the first `low` values fit together, the first `high` do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            pa.array(values[:middle])
+            low = middle
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            high = middle
+    return low
+
+
+def _what_differs(values: list[Any], index: int, error: Exception) -> str:
+    before = next((value for value in values[:index] if value is not None), None)
+    if before is not None and type(before) is not type(values[index]):
+        return f"{type(values[index]).__name__} here, {type(before).__name__} before it"
+    first = str(error).splitlines()[0].rstrip(".")
+    return first if len(first) <= 200 else first[:200] + "..."
+
+
+def not_too_long(size: int, where: str, remedy: str) -> None:
+    """Raises `DataError` where a row or a value of `size` bytes is over the limit."""
+    if size > LONGEST_VALUE_BYTES:
+        raise DataError(f"{where}: one row of {size / 1e6:.1f} MB, more than the {LONGEST_VALUE_BYTES / 1e6:.1f} MB that a row may have.", remedy)
+
+
+def too_deep(where: str) -> DataError:
+    """The error for values within values within values."""
+    return DataError(f"{where}: values are nested more than {DEEPEST} levels deep.", "Flatten them, or keep such a value as text.")
+
+
+def checked(table: "pa.Table", name: str) -> "pa.Table":
+    """The table, unless a value in it is too long or nested too deep."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if _depth(table.schema) > DEEPEST:
+        raise too_deep(name)
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            sizes = pc.binary_length(values)
+            if (pc.max(sizes).as_py() or 0) > LONGEST_VALUE_BYTES:
+                row = pc.index(pc.greater(sizes, LONGEST_VALUE_BYTES), True).as_py()
+                not_too_long(sizes[row].as_py(), f"Row {row + 1} of {name}, column {column!r}", "Break it up into rows, or remove that row.")
+    return table
+
+
+def _depth(schema: "pa.Schema") -> int:
+    """Levels of lists and structs within each other, at most."""
+    level, depth = [field.type for field in schema], 0
+    while level:
+        level = [kind.field(index).type for kind in level for index in range(kind.num_fields)]
+        depth += 1
+    return depth
+
+
+def no_name_twice(names: list[str], where: str) -> None:
+    """Raises `DataError` where two columns have one name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: two columns are called {twice!r}.", "Rename or remove one of the two.")
