@@ -1,0 +1,361 @@
+"""A mixture: how often each source is drawn, by which rule, and the rows that come of it.
+
+Rates go seqio's way (`mixing_rate_num_examples`): scale -> cap -> temperature -> normalise; the cap K and the temperature T are those of
+Raffel et al. 2020 (T5), section 3.5.2. Rates are shares of *examples*; `token_shares` says what they are in tokens.
+Not here: the order of the rows (`drawing.py`), stages (`stages.py`), tokens of a source (give them where they are asked for), splitting off
+held-out rows (`sources.split`), what a row means (`layouts.py`).
+"""
+
+import hashlib
+import math
+import numbers
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.data import layouts, sources
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+    from workbench.data.drawing import Order, Position
+
+RULES = ("proportional", "equal", "weights")
+AT_ONCE = 1024
+"""Rows fetched at a time while streaming."""
+
+
+def need(good: bool, what: str, remedy: str) -> None:
+    if not good:
+        raise DataError(what, remedy)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, Fraction)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(slots=True)
+class Mixture:
+    """`Mixture({"chat": "chat.jsonl", "code": 120_000})`. Raises `DataError` for what cannot be mixed.
+
+    With `rule` "proportional" a source counts as many as it has rows, with "equal" 1, with "weights" what `weights` says. That times its
+    multiplier, at most `cap` (proportional only; so a multiplier does not lift a capped source, as in seqio), to the power 1/`temperature`,
+    divided by the sum of all.
+    """
+
+    sources: dict[str, Any]
+    """Name -> how many rows, for arithmetic alone; or rows: anything `load_rows` reads, an Arrow table, a `datasets.IterableDataset`."""
+    rule: str = "proportional"
+    cap: int | None = None
+    """K, in rows: no source counts more."""
+    temperature: float = 1.0
+    """T: 1 changes nothing, towards infinity all sources become equal."""
+    multipliers: dict[str, float] | None = None
+    """Name -> factor, for "this one is especially good"; 1 where not named."""
+    weights: dict[str, float] | None = None
+    """Name -> weight, for rule="weights"; every source needs one, 0 leaves it out."""
+    pretraining_share: float = 0.0
+    """Share of examples that is plain pre-training text; the others keep the rest, among themselves as before."""
+    pretraining: tuple[str, ...] | None = None
+    """Which sources those are; None takes those whose rows have the layout "plain text" (only looked at where the share is above 0)."""
+    counts: dict[str, int] | None = None
+    """Rows of sources, where they are known: such files are opened only when drawn from, and a stream can then be proportional."""
+    _tables: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        names = list(self.sources) if isinstance(self.sources, dict) else []
+        self.sources = {name: _whole(self.sources[name]) for name in names}
+        need(bool(names) and all(isinstance(name, str) and name for name in names), "A mixture needs sources by name.",
+             'Use Mixture({"name": rows or a count}).')
+        need(len(names) <= 2048, f"{len(names)} sources are more than the 2048 that can be mixed.", "Join some of them.")
+        for name, source in self.sources.items():
+            need(not isinstance(source, (bool, float)) and (not isinstance(source, int) or source >= 1),
+                 f"The source {name!r} has {source!r} rows.", "Give at least one row, or leave it out.")
+        need(self.rule in RULES, f"rule is {self.rule!r}, which is none of {', '.join(RULES)}.", 'Use rule="proportional".')
+        need(self.cap is None or (is_number(self.cap) and self.cap > 0), f"cap is {self.cap!r}; it must be a number of rows.",
+             "Use cap=30000.")
+        need(self.cap is None or self.rule == "proportional", f"cap counts rows, and the rule {self.rule!r} does not.",
+             "Leave the cap out.")
+        need(is_number(self.temperature) and 0.01 <= self.temperature <= 1e6,
+             f"temperature is {self.temperature!r}; it must lie from 0.01 to 1e6.", "Use temperature=1.0.")
+        need(is_number(self.pretraining_share) and 0 <= self.pretraining_share <= 1,
+             f"pretraining_share is {self.pretraining_share!r}; it must be a share from 0 to 1.", "Use pretraining_share=0.1.")
+        self.pretraining = None if self.pretraining is None else tuple(self.pretraining)
+        for what in ("multipliers", "weights", "pretraining", "counts"):
+            for name in getattr(self, what) or ():
+                need(name in self.sources, f"{what} names {name!r}, which is no source.", f"The sources are {', '.join(names)}.")
+        for what in ("multipliers", "weights"):
+            for name, value in (getattr(self, what) or {}).items():
+                need(is_number(value) and value >= 0, f"{what} gives {name!r} {value!r}; it must be a number of at least 0.", "Use 1.")
+        for name, value in (self.counts or {}).items():
+            need(type(value) is int and value >= 1, f"counts gives {name!r} {value!r}; it must be a whole number of rows.", "Leave it out.")
+        need((self.rule == "weights") == (self.weights is not None), 'weights and rule="weights" go together.', "Give both, or neither.")
+        missing = [name for name in names if name not in (self.weights or names)]
+        need(not missing, f"The source {next(iter(missing), '')!r} has no weight.", "Give each source one; 0 leaves it out.")
+
+    # ---- what is known of the sources
+
+    def rows_of(self, name: str) -> int | None:
+        """Rows of a source; None for a stream whose length is not known."""
+        source = self.sources[name]
+        if isinstance(source, int):
+            return source
+        if self.counts and name in self.counts:
+            return self.counts[name]
+        return None if _is_stream(source) else self._table(name).num_rows
+
+    def _table(self, name: str) -> "datasets.Dataset":
+        """The rows of a source, none copied. Loaded once."""
+        if name not in self._tables:
+            import datasets
+            import pyarrow as pa
+
+            source = self.sources[name]
+            need(not isinstance(source, int), f"The source {name!r} is a count, so it has no rows to draw.", "Give its rows.")
+            if isinstance(source, datasets.Dataset):
+                found = source.with_format(None)
+            else:
+                table = source if isinstance(source, pa.Table) else sources.load_rows(source)
+                found = datasets.Dataset(datasets.table.InMemoryTable(table.replace_schema_metadata(None)))
+            need(found.num_rows > 0, f"The source {name!r} holds no rows.", "Leave it out.")
+            said = (self.counts or {}).get(name, found.num_rows)
+            need(said == found.num_rows, f"The source {name!r} has {found.num_rows} rows, and counts says {said}: it has changed.",
+                 "Leave it out of counts, and the rates follow the rows that are there.")
+            self._tables[name] = found
+        return self._tables[name]
+
+    def _plain(self) -> set[str]:
+        if self.pretraining is not None:
+            return set(self.pretraining)
+        if not self.pretraining_share:
+            return set()
+        kept = [name for name, source in self.sources.items() if not isinstance(source, int) and not _is_stream(source)]
+        columns = {name: self._table(name).column_names for name in kept}
+        return {name for name in kept if "text" in columns[name] and layouts.detect(columns[name]).name == "plain text"}
+
+    # ---- rates
+
+    def shares(self) -> dict[str, Fraction]:
+        """Rates as exact fractions; those of a temperature are rounded to 2^-36."""
+        from workbench.data.drawing import whole_weights
+
+        scores = {name: self._score(name) for name in self.sources}
+        if self.temperature != 1:
+            most = max(scores.values()) or 1
+            scores = {name: Fraction(float(score / most) ** (1 / self.temperature)) for name, score in scores.items()}
+        if plain := self._plain():
+            share = Fraction(str(self.pretraining_share))
+            for part, names in ((share, plain), (1 - share, set(scores) - plain)):
+                total = sum(scores[name] for name in names)
+                need(part == 0 or total > 0,
+                     f"{'Pre-training' if names is plain else 'Other'} rows are to be {float(part):.0%}, and there are none.",
+                     "Change pretraining_share, or name the sources in pretraining=.")
+                scores |= {name: scores[name] * part / total if part else Fraction(0) for name in names}
+        else:
+            need(not self.pretraining_share, f"pretraining_share is {self.pretraining_share}, and no source is plain text.",
+                 'Name those that are: pretraining=("name",).')
+        need(any(scores.values()), "Every source has the rate 0.", "Give one of them a weight and a multiplier above 0.")
+        weights = whole_weights(scores)
+        total = sum(weights.values())
+        return {name: Fraction(weight, total) for name, weight in weights.items()}
+
+    def _score(self, name: str) -> Fraction:
+        if self.rule == "proportional":
+            rows = self.rows_of(name)
+            need(rows is not None, f"The source {name!r} is a stream of unknown length, so its share cannot be proportional.",
+                 "Give counts={name: rows}, or use rule=\"weights\".")
+            score = Fraction(rows)
+        else:
+            score = Fraction(1) if self.rule == "equal" else _exact(self.weights[name])
+        score *= _exact((self.multipliers or {}).get(name, 1))
+        return min(score, _exact(self.cap)) if self.cap is not None else score
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Name -> share of the examples; they sum to 1."""
+        return {name: float(share) for name, share in self.shares().items()}
+
+    def token_shares(self, tokens: dict[str, int]) -> dict[str, float]:
+        """Name -> share of the tokens, `tokens` being how many each source has in all."""
+        mean = self._tokens_a_row(tokens)
+        parts = {name: share * mean[name] for name, share in self.shares().items()}
+        return {name: float(part / sum(parts.values())) for name, part in parts.items()}
+
+    def examples(self, budget: float, tokens: dict[str, int]) -> int:
+        """Examples that `budget` tokens buy, rounded down."""
+        return int(self._examples(budget, tokens))
+
+    def epochs(self, budget: float, tokens: dict[str, int] | None = None) -> dict[str, float | None]:
+        """Name -> how often its rows are gone through while `budget` examples are drawn; None where its length is not known.
+
+        With `tokens` (how many each source has in all) the budget is in tokens. The value is rate x examples / rows, computed in fractions
+        and rounded once; the draw takes that many rows rounded up or down to a whole one.
+        """
+        need(is_number(budget) and budget >= 0, f"The budget is {budget!r}; it must be a number of at least 0.", "Use the rows of the run.")
+        drawn = _exact(budget) if tokens is None else self._examples(budget, tokens)
+        rows = {name: self.rows_of(name) for name in self.sources}
+        return {name: None if rows[name] is None else float(share * drawn / rows[name]) for name, share in self.shares().items()}
+
+    def _examples(self, budget: float, tokens: dict[str, int]) -> Fraction:
+        mean = self._tokens_a_row(tokens)
+        return _exact(budget) / sum(share * mean[name] for name, share in self.shares().items())
+
+    def _tokens_a_row(self, tokens: dict[str, int]) -> dict[str, Fraction]:
+        mean = {}
+        for name in self.sources:
+            rows = self.rows_of(name)
+            need(rows is not None, f"The source {name!r} has no known length, so its tokens a row are not known.",
+                 "Give counts={name: rows}.")
+            need(tokens.get(name, 0) > 0, f"tokens does not say how many tokens {name!r} has.", "Give the tokens of all its rows.")
+            mean[name] = Fraction(tokens[name]) / rows
+        return mean
+
+    # ---- rows
+
+    def weights_in_whole_numbers(self) -> dict[str, int]:
+        """The rates as `drawing` counts them."""
+        from workbench.data.drawing import whole_weights
+
+        return whole_weights(self.shares())
+
+    def order(self, rows: int, seed: int = 0, start: "int | Position" = 0) -> "Order":
+        """The next `rows` rows as numbers: source, item, row, and the position they end at."""
+        from workbench.data import drawing
+
+        need(type(rows) is int and rows >= 0, f"{rows!r} is no number of rows.", "Give a whole number.")
+        need(isinstance(start, drawing.Position) or (type(start) is int and start >= 0),
+             f"start is {start!r}; it is rows drawn before, or a Position.", "Use start=0.")
+        sizes = {name: None if _is_stream(source) else self.rows_of(name) for name, source in self.sources.items()}
+        return drawing.order(drawing.begin(self.weights_in_whole_numbers(), seed, start), rows, sizes)
+
+    def position(self, rows: int, seed: int = 0, start: "int | Position" = 0) -> "Position":
+        """Where the order stands after `rows` more rows. Another mixture drawn with `start=` this goes on under its own rates, in the middle
+        of every source's epoch: no row comes again before the rest of its source has come."""
+        return self.order(rows, seed, start).end
+
+    def draw(self, n: int, seed: int = 0, start: "int | Position" = 0) -> "datasets.Dataset | datasets.IterableDataset":
+        """`n` rows as a `datasets.Dataset` that points into the sources' own Arrow tables, 8 bytes a row; an `IterableDataset` where a source
+        is a stream. `start` is how many rows of this mixture were drawn before, or the `Position` where this or another one stood.
+
+        Columns that a source lacks are null. Raises `DataError` where two sources hold one column in different types.
+        """
+        drawn = self.order(n, seed, start)
+        return rows_of_orders(self, [drawn])
+
+    # ---- whole tasks held out, JSON
+
+    def hold_out(self, tasks: dict[str, Iterable[str]], names: Iterable[str]) -> tuple["Mixture", dict[str, Any]]:
+        """`(mixture to train on, {name: source} to test on)`: every source of the tasks `names` leaves the mixture (Sanh et al. 2022,
+        T0, section 3: all data sets of a task are either trained on or tested on). A source that no task names stays."""
+        tasks, names = {task: tuple(members) for task, members in tasks.items()}, tuple(names)
+        for task in names:
+            need(task in tasks, f"There is no task {task!r} to hold out.", f"The tasks are {', '.join(tasks)}.")
+        for task, members in tasks.items():
+            for member in members:
+                need(member in self.sources, f"The task {task!r} names {member!r}, which is no source.",
+                     f"The sources are {', '.join(self.sources)}.")
+                others = [other for other, of in tasks.items() if member in of and (other in names) != (task in names)]
+                need(not others, f"The source {member!r} belongs to the tasks {task!r} and {next(iter(others), '')!r}, one trained on and "
+                     "one held out.", "Hold out both, or neither.")
+        out = {member: self.sources[member] for task in names for member in tasks[task]}
+        need(len(out) < len(self.sources), "Every source would be held out, so nothing is left to train on.", "Hold out fewer tasks.")
+        return self.without(out), out
+
+    def without(self, names: Iterable[str]) -> "Mixture":
+        """The mixture that is left when sources leave it."""
+        gone = set(names)
+        kept = {what: {k: v for k, v in value.items() if k not in gone} if isinstance(value := getattr(self, what), dict) else value
+                for what in ("sources", "multipliers", "weights", "counts")}
+        named = None if self.pretraining is None else tuple(name for name in self.pretraining if name not in gone)
+        out = replace(self, pretraining=named, **kept)
+        out._tables.update({name: table for name, table in self._tables.items() if name not in gone})
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values. Raises `DataError` where a source's rows are in memory, which JSON cannot hold."""
+        body = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        for name, source in self.sources.items():
+            need(isinstance(source, (int, str, Path)), f"The source {name!r} holds its rows in memory, so it has no JSON form.",
+                 "Keep them in a file and name that.")
+        files = {name: self.rows_of(name) for name, source in self.sources.items() if not isinstance(source, int)}
+        weights = self.weights and {name: value if isinstance(value, int) else float(value) for name, value in self.weights.items()}
+        return body | {"sources": {name: str(s) if isinstance(s, Path) else s for name, s in self.sources.items()}, "counts": files or None,
+                       "pretraining": None if self.pretraining is None else list(self.pretraining), "weights": weights}
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> "Mixture":
+        """What `to_json` wrote; no file is opened until rows are drawn. Raises `DataError` for a field it does not know."""
+        unknown = sorted(set(body) - {f.name for f in fields(cls) if f.init})
+        need(not unknown, f"A mixture has no field {next(iter(unknown), '')!r}.", "Check the spelling.")
+        return cls(**body)
+
+
+def rows_of_orders(mixture: Mixture, orders: "list[Order]") -> "datasets.Dataset | datasets.IterableDataset":
+    """The rows behind orders over `mixture`'s sources, one after the other."""
+    import datasets
+    import numpy as np
+
+    source, row = (np.concatenate([getattr(each, what) for each in orders]) for what in ("source", "row"))
+    names = orders[0].names
+    used = [names[i] for i in np.flatnonzero(np.bincount(source, minlength=len(names)))]
+    sized = [name for name in used if not _is_stream(mixture.sources[name])]
+    tables = [mixture._table(name) for name in sized]
+    first = dict(zip(sized, np.cumsum([0, *(table.num_rows for table in tables)]).tolist(), strict=False))
+    if tables:
+        try:
+            joined = datasets.concatenate_datasets(tables)
+        except ValueError as error:
+            raise DataError(f"The sources' columns do not fit together: {str(error).splitlines()[0].rstrip('.')}.",
+                            "Give columns of one name one type in every source.") from error
+    offset = np.array([first.get(name, 0) for name in names], np.int64)
+    place = offset[source] + row
+    if len(used) == len(sized):
+        if not used:
+            return datasets.Dataset.from_list([])
+        # the name of the result in datasets' cache, made of the bytes: its own way pickles every number
+        fingerprint = hashlib.blake2b(place.tobytes(), key=joined._fingerprint.encode()[:64], digest_size=8).hexdigest()
+        return joined.select(place.tolist(), new_fingerprint=fingerprint)
+    item = np.concatenate([each.item for each in orders])
+    streams = {i: name for i, name in enumerate(names) if name in used and name not in sized}
+
+    def generate() -> Iterator[dict[str, Any]]:
+        flows = {i: _endless(mixture.sources[name], name, int(item[source == i][0])) for i, name in streams.items()}
+        for begun in range(0, len(source), AT_ONCE):
+            block = source[begun:begun + AT_ONCE]
+            known = [int(where) for where, i in zip(place[begun:begun + AT_ONCE], block, strict=True) if i not in flows]
+            rows = iter(joined.select(known)) if known else iter(())
+            for i in block:
+                yield next(flows[i]) if i in flows else next(rows)
+
+    return datasets.IterableDataset.from_generator(generate)
+
+
+def _endless(source: Any, name: str, skipped: int) -> Iterator[dict[str, Any]]:
+    """A stream's rows from row `skipped` on, from its beginning again when it ends, in its own order (shuffle it before, if wanted)."""
+    length = None
+    while True:
+        if length:
+            skipped %= length
+        count = 0
+        for count, row in enumerate(source, start=1):
+            if count > skipped:
+                yield dict(row)
+        need(count > 0, f"The stream {name!r} gave no rows.", "Leave it out.")
+        length, skipped = count, max(0, skipped - count)
+
+
+def _whole(source: Any) -> Any:
+    """numpy's whole numbers are counts too; True is not."""
+    return int(source) if isinstance(source, numbers.Integral) and not isinstance(source, bool) else source
+
+
+def _is_stream(source: Any) -> bool:
+    return type(source).__name__ == "IterableDataset"
+
+
+def _exact(value: float | Fraction) -> Fraction:
+    """0.1 is a tenth, not the nearest binary number."""
+    return value if isinstance(value, Fraction) else Fraction(str(value))
