@@ -70,8 +70,8 @@ def grams(texts: Sequence[str], n: int = 3, unit: str = "words", progress: Progr
     hashes, counts = [np.empty(0, np.uint64)], [np.zeros(1, np.int64)]
     for first in range(0, len(texts), CHUNK_ROWS):
         chunk = texts[first:first + CHUNK_ROWS]
-        units, lengths = _units(chunk, unit, known)
-        found, row = _folded(units, lengths, n)
+        hashed, lengths = units(chunk, unit, known)
+        found, row = _folded(hashed, lengths, n)
         order = np.lexsort((found, row))
         found, row = found[order], row[order]
         new = np.ones(len(found), bool)
@@ -102,7 +102,7 @@ def fold(units: "np.ndarray", first: "np.ndarray", n: int) -> "np.ndarray":
     return out
 
 
-def _units(texts: Sequence[str], unit: str, known: dict[str, int]) -> tuple["np.ndarray", "np.ndarray"]:
+def units(texts: Sequence[str], unit: str, known: dict[str, int]) -> tuple["np.ndarray", "np.ndarray"]:
     """Hashes of all units one after the other, uint64, and units a text, int64 [N]. `known` remembers hashes of words."""
     import numpy as np
 
