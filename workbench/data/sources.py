@@ -40,7 +40,7 @@ def load_rows(source: Any) -> "pa.Table":
             raise DataError("This data set is streamed and has no length, so it cannot be read whole.",
                             "Give a part of it as a list: list(data.take(10_000)).")
         return finished(source.with_format("arrow")[:], "the Dataset")
-    if hasattr(source, "__arrow_c_stream__") or type(source).__name__ == "DataFrame":
+    if type(source).__name__ == "DataFrame" or (hasattr(source, "__arrow_c_stream__") and hasattr(source, "column_names")):
         return finished(_from_frame(source), f"the {type(source).__name__}")
     raise DataError(f"Rows cannot be read from a {type(source).__name__}.",
                     "Give a file, a hub id, a datasets.Dataset, a DataFrame or a list of dicts.")

@@ -1,0 +1,252 @@
+"""A corpus of files as they go wrong, made here: each gets one sentence that names the file, the line or row, and a remedy. And files that only look wrong."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import resource
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workbench.data import layouts, raw, sources, tables
+from workbench.errors import DataError
+
+LINE = b'{"question": "Q", "answer": "R"}\n'
+ROWS = [{"question": "Q", "answer": "R"}] * 3
+LONG = b"a" * 10_000_000
+
+
+def arrow(**columns: list) -> bytes:
+    import pyarrow as pa
+
+    out = io.BytesIO()
+    table = pa.table(columns)
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
+def parquet(names: list[str], *columns: list) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], names=names), out)
+    return out.getvalue()
+
+
+def zipped() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("rows.jsonl", LINE)
+    return out.getvalue()
+
+
+def tarred() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("rows.jsonl"), io.BytesIO())
+    return out.getvalue()
+
+
+def not_utf8_in_arrow() -> bytes:
+    return arrow(text=["abcdefgh"]).replace(b"abcdefgh", b"abc\xff\xfefgh")
+
+
+CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
+    # name: (file, content, words of the sentence beside the file's name)
+    "broken JSON on line 3": ("a.jsonl", LINE * 2 + b'{"question": "Q", "answer": }\n' + LINE, ["line 3", "not JSON", "Mend"]),
+    "a line torn off at the end": ("a.jsonl", LINE * 4 + LINE[:20], ["line 5", "ends in the middle", "fetch it again"]),
+    "an object over several lines": ("a.jsonl", json.dumps(ROWS[0], indent=1).encode(), ["line 1", "one whole object a line", ".json"]),
+    "NaN": ("a.jsonl", LINE + b'{"question": NaN, "answer": "R"}\n', ["line 2", "not JSON"]),
+    "a lone surrogate": ("a.jsonl", LINE + b'{"question": "\\ud800", "answer": "R"}\n', ["line 2", "not JSON"]),
+    "a list among objects": ("a.jsonl", LINE + b'\n["Q", "R"]\n', ["Row 2", "line 3", "list"]),
+    "a key given twice": ("a.jsonl", LINE + b'{"question": "Q", "question": "P", "answer": "R"}\n', ["line 2", "'question'", "twice"]),
+    "a key given twice in an array": ("a.json", b'[\n{"a": 1},\n {"text": "x",\n "text": "y"}\n]', ["line 3", "'text'", "twice"]),
+    "text, then a number": ("a.jsonl", LINE * 2 + b'{"question": 5, "answer": "R"}\n', ["Row 3", "line 3", "'question'", "mixes types", "int here, str before"]),
+    "text, then a number, in an array": ("a.json", b'[{"t": null},\n{"t": "x"},\n\n{"t": 5}]', ["Row 3", "line 4", "'t'", "mixes types"]),
+    "objects within which types mix": ("a.jsonl", b'{"a": {"b": 1}}\n{"a": {"b": "x"}}\n', ["Row 2", "line 2", "'a'", "mixes types"]),
+    "a number of 80 bits": ("a.jsonl", b'{"text": "x", "n": 1}\n{"text": "x", "n": 18446744073709551615}\n', ["Row 2", "line 2", "'n'", "64 bits"]),
+    "values 700 levels deep": ("a.jsonl", b'{"a":' * 700 + b"1" + b"}" * 700, ["nested", "Flatten"]),
+    "values 300 levels deep": ("a.json", b'[{"a":' + b"[" * 300 + b"]" * 300 + b"}]", ["nested", "Flatten"]),
+    "an array cut off": ("a.json", b'[\n{"text": "a"},\n{"text": "b"},\n{"te', ["line 4", "ends in the middle", "fetch it again"]),
+    "an array with a fault": ("a.json", b'[\n{"text": "a"},\n{"text" "b"}\n]', ["line 3", "not JSON"]),
+    "a number for a file": ("a.json", b"42", ["int", "list of objects"]),
+    "no byte": ("a.jsonl", b"", ["line 1", "empty"]),
+    "no byte in Parquet": ("a.parquet", b"", ["line 1", "empty"]),
+    "nothing but line breaks": ("a.jsonl", b"\n\r\n\n", ["line 1", "empty but for line breaks"]),
+    "an empty gzip": ("a.jsonl.gz", gzip.compress(b""), ["line 1", "empty"]),
+    "an empty array": ("a.json", b"[]", ["no rows"]),
+    "a header alone": ("a.csv", b"question,answer\n", ["no rows"]),
+    "Latin-1": ("a.jsonl", LINE * 6 + '{"text": "Grüße"}\n'.encode("latin-1"), ["line 7", "not UTF-8", "0xfc", "iconv"]),
+    "Latin-1 in CSV": ("a.csv", "question,answer\nQ,R\nWo?,Köln\n".encode("latin-1"), ["line 3", "not UTF-8", "0xf6"]),
+    "UTF-16": ("a.csv", "question,answer\nQ,R\n".encode("utf-16"), ["line 1", "UTF-16", "iconv"]),
+    "UTF-16 without its mark": ("a.jsonl", LINE.decode().encode("utf-16-le"), ["line 1", "NUL", "UTF-16"]),
+    "a NUL byte": ("a.csv", b"question,answer\nQ,R\nQ\0,R\n", ["line 3", "NUL", "Remove it"]),
+    "a NUL byte in text": ("a.txt", b"one\n\ntwo\0\n", ["line 3", "NUL"]),
+    "one line of 10 MB": ("a.jsonl", lambda: LINE + b'{"text": "' + LONG + b'"}\n', ["line 2", "10.0 MB", "break up"]),
+    "one value of 10 MB in an array": ("a.json", lambda: b'[{"text": "x"}, {"text": "' + LONG + b'"}]', ["Row 2", "10.0 MB", "'text'"]),
+    "one paragraph of 10 MB": ("a.txt", lambda: b"short\n\n" + LONG, ["line 3", "10.0 MB", "empty lines"]),
+    "one value of 10 MB in CSV": ("a.csv", lambda: b"id,text\n1,x\n2," + LONG + b"\n", ["Row 2", "10.0 MB", "'text'"]),
+    "a quoted value of 10 MB": ("a.csv", lambda: b'id,text\n1,x\n2,"' + LONG + b'"\n', ["line 3", "8.4 MB"]),
+    "a column of nulls": ("a.jsonl", b'{"question": "Q", "answer": null}\n' * 3, ["'answer'", "empty (null)", "row 1 to row 3", "Fill it"]),
+    "columns of nulls alone": ("a.jsonl", b'{"a": null, "b": null}\n' * 2, ["'a'", "empty (null)"]),
+    "two columns of one name": ("a.csv", b"text,label,text\na,1,b\n", ["line 1", "'text'", "Rename"]),
+    "two columns of one name in Parquet": ("a.parquet", lambda: parquet(["text", "text"], ["a"], ["b"]), ["'text'", "Rename"]),
+    "a quote never closed": ("a.csv", b'question,answer\nQ,R\n"What is it,R\nQ,R\nQ,R\n', ["line 3", "never closed"]),
+    "two quotes never closed": ("a.csv", b'question,answer\n"What,R\nQ,R\n"Who,R\n', ["line 2", "closed in the middle"]),
+    "a quote closed too soon": ("a.csv", b'question,answer\nQ,R\n"He said "no" to it",R\n', ["line 3", "closed in the middle", '""']),
+    "a value too few": ("a.csv", b"question,answer\nQ,R\n\nQ\nQ,R\n", ["line 4", "1 values", "2 columns"]),
+    "a value too many": ("a.tsv", b"question\tanswer\nQ\tR\nQ\tR\tS\n", ["line 3", "3 values", "2 columns"]),
+    "a value too many after quotes": ("a.csv", b'question,answer\n"Q\nQ",R\nQ,R,S\n', ["line 4", "3 values"]),
+    "a gzip torn off": ("a.jsonl.gz", lambda: gzip.compress(b"".join(b'{"text": "%d"}\n' % n for n in range(9999)))[:-4000], ["ends in the middle", "fetch"]),
+    "a gzip with a wrong sum": ("a.jsonl.gz", lambda: gzip.compress(LINE)[:-8] + b"\0" * 8, ["cannot be unpacked", "CRC"]),
+    "a gzip with a wrong block": ("a.jsonl.gz", lambda: gzip.compress(LINE)[:10] + b"\xff" * 40, ["cannot be unpacked"]),
+    "no gzip": ("a.jsonl.gz", LINE, ["cannot be unpacked", "take .gz off"]),
+    "a bomb of rows": ("a.jsonl.gz", lambda: gzip.compress(LINE * 3_000_000), ["MiB", "limit", "gunzip"]),
+    "a bomb of Parquet": ("a.parquet.gz", lambda: gzip.compress(bytes(80_000_000)), ["MiB", "limit"]),
+    "a tar": ("a.tar.gz", tarred, ["archive", "Unpack"]),
+    "a zip": ("a.zip", zipped, ["archive", "Unpack"]),
+    "a zip called JSON lines": ("a.jsonl", zipped, ["line 1", "zip archive", "Unpack"]),
+    "Parquet called JSON": ("a.json", lambda: parquet(["text"], ["a"]), ["Parquet", "Call it .parquet"]),
+    "JSON called Parquet": ("a.parquet", LINE, ["cannot be read", "whole"]),
+    "Parquet cut off": ("a.parquet", lambda: parquet(["text"], ["a"] * 99)[:-30], ["cannot be read", "whole"]),
+    "Arrow cut off": ("a.arrow", lambda: arrow(text=["a"] * 9999)[:500], ["cannot be read"]),
+    "Arrow that is not UTF-8": ("a.arrow", not_utf8_in_arrow, ["cannot be read", "UTF8"]),
+    "a web page": ("a.jsonl", b"<!DOCTYPE html>\n<html><body>404</body></html>\n", ["line 1", "web page", "Fetch"]),
+    "a pointer of Git LFS": ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", ["line 1", "Git LFS", "git lfs pull"]),
+    "a workbook": ("a.xlsx", zipped, ["workbook", "CSV"]),
+    "weights": ("a.safetensors", b"x", ["weights"]),
+    "relevance judgements": ("a.txt", b"1 0 D-1 1\n1 0 D-2 0\n", ["line 1", "relevance"]),
+    "a document not closed": ("a.txt", b"<DOC>\n<DOCNO>1</DOCNO>\nx\n</DOC>\n<DOC>\ny\n", ["line 5", "not closed"]),
+    "nothing known": ("a.dat", b"x", [".dat", ".jsonl"]),
+}
+
+
+def refusal(path: Path | str) -> str:
+    """The sentence that says no, checked for what every such sentence has."""
+    with pytest.raises(DataError) as caught:
+        sources.load_rows(path)
+    text = str(caught.value)
+    assert Path(path).name in text and caught.value.remedy and len(text.splitlines()) == 1 and len(text) < 450, text
+    assert caught.value.what.endswith(".") and ".." not in caught.value.what.replace("...", "") and caught.value.remedy.endswith("."), text
+    return text
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_a_bad_file_is_named_with_the_place_and_a_remedy(tmp_path, name):
+    file, content, words = CORPUS[name]
+    (tmp_path / file).write_bytes(content() if callable(content) else content)
+    text = refusal(tmp_path / file)
+    assert [word for word in words if word not in text] == [], text
+
+
+def test_the_corpus_is_large_and_no_two_files_of_it_are_alike():
+    made = [(file, content() if callable(content) else content) for file, content, _ in CORPUS.values()]
+    assert len(made) >= 60 and len(set(made)) == len(made)
+
+
+NESTED = {
+    "a list for a question": (b'{"question": ["Q"], "answer": "R"}\n', ["Row 1 of a.jsonl", "'question' holds list, not text"]),
+    "an object for text": (LINE.replace(b'"R"', b'{"text": "R"}'), ["Row 1 of a.jsonl", "'answer' holds dict"]),
+    "a null among answers": (LINE * 2 + b'{"question": "Q", "answer": null}\n', ["Row 3 of a.jsonl", "'answer' is empty"]),
+    "an unknown role": (b'{"messages": [{"role": "wizard", "content": "x"}]}\n', ["Row 1 of a.jsonl", "wizard"]),
+    "no layout": (b'{"frage": "Q", "antwort": "R"}\n', ["'frage', 'antwort'", "Rename"]),
+    "preferences": (b'{"prompt": "P", "chosen": "C", "rejected": "R"}\n', ["a.jsonl", "preference pairs", "reward model"]),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_rows_that_cannot_be_trained_on_are_named_with_their_file(tmp_path, name):
+    content, words = NESTED[name]
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        sources.check_layout(sources.load_rows(tmp_path / "a.jsonl"))
+    assert [word for word in words if word not in str(caught.value)] == [] and caught.value.remedy, str(caught.value)
+
+
+def test_a_folder_a_pipe_and_a_folder_of_datasets_are_told_apart(tmp_path):
+    import datasets
+
+    (tmp_path / "rows.jsonl").write_bytes(LINE)
+    assert "such as rows.jsonl" in refusal(tmp_path)
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
+    assert "load_from_disk" in refusal(tmp_path / "saved")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "no ordinary file" in refusal(tmp_path / "pipe.jsonl")  # and does not wait for somebody to write into it
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
+    assert "no file" in refusal(tmp_path / "gone.jsonl")
+
+
+@pytest.mark.parametrize("text", ['{"text": "a"}', "", "one\ntwo", "x" * 5000, "[1, 2]"])
+def test_text_that_is_no_name_is_refused(text):
+    with pytest.raises(DataError) as caught:
+        sources.load_rows(text)
+    assert len(str(caught.value)) < 300 and caught.value.remedy
+
+
+def test_a_bomb_is_given_up_before_it_fills_the_memory(tmp_path):
+    with gzip.open(tmp_path / "bomb.jsonl.gz", "wb", compresslevel=9) as file:
+        for _ in range(300):
+            file.write(LINE * 31_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    text = refusal(tmp_path / "bomb.jsonl.gz")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"a bomb of 300 MB: {grown:.0f} MiB more at the peak; {text}")
+    assert grown < 200
+
+
+def test_a_packed_file_beyond_the_absolute_limit_is_refused_however_well_it_packs(tmp_path, monkeypatch):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(os.urandom(2_000_000).hex().encode()))
+    assert sources.load_rows(tmp_path / "a.txt.gz").num_rows == 1
+    monkeypatch.setattr(raw, "INFLATED_BYTES", 3 * 2**20)
+    assert "limit" in refusal(tmp_path / "a.txt.gz")
+
+
+@pytest.mark.parametrize(("file", "content"), [
+    ("bom.csv", b'\xef\xbb\xbf"question","answer"\r\nQ,R\r\nQ,R\r\nQ,R\r\n'), ("bom.json", b"\xef\xbb\xbf" + json.dumps(ROWS).encode()),
+    ("semicolons.csv", b"question;answer\nQ;R\nQ;R\nQ;R\n"), ("blank.csv", b"\nquestion,answer\n\nQ,R\nQ,R\n\nQ,R\n"), ("cr.csv", b"question,answer\rQ,R\rQ,R\rQ,R\r"),
+    ("upper.JSONL", LINE * 3), ("packed.jsonl", gzip.compress(LINE * 3)), ("none", LINE * 3), ("none_array", json.dumps(ROWS, indent=2).encode()),
+    ("none_table", b"question\tanswer\nQ\tR\nQ\tR\nQ\tR\n"), ("one_line.json", json.dumps(ROWS).encode()), ("extra.jsonl", LINE * 2 + LINE.replace(b"}", b', "note": null}')),
+    ("a.parquet.gz", gzip.compress(parquet(["question", "answer"], ["Q"] * 3, ["R"] * 3))),
+    ("a.arrow.gz", gzip.compress(arrow(question=["Q"] * 3, answer=["R"] * 3))), ("a.tsv.gz", gzip.compress(b"question\tanswer\nQ\tR\nQ\tR\nQ\tR\n"))])
+def test_what_only_looks_wrong_loads(tmp_path, file, content):
+    (tmp_path / file).write_bytes(content)
+    table = sources.load_rows(tmp_path / file)
+    assert [{name: row[name] for name in ("question", "answer")} for row in table.to_pylist()] == ROWS
+    sources.check_layout(table)
+
+
+def test_quotes_in_a_table_parted_by_tabs_are_characters_where_they_do_not_pair(tmp_path):
+    (tmp_path / "a.tsv").write_text('question\tanswer\n"Hello" she said\t5"\nPlain\tR\n')
+    assert sources.load_rows(tmp_path / "a.tsv").to_pylist() == [{"question": '"Hello" she said', "answer": '5"'}, {"question": "Plain", "answer": "R"}]
+
+
+def test_a_column_that_no_layout_needs_may_be_empty_and_a_value_may_be_long(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a", "system": null, "label": null}\n' * 2)
+    assert sources.load_rows(tmp_path / "a.jsonl").num_rows == 2
+    (tmp_path / "b.csv").write_bytes(b'id,text\n1,"' + b"word " * 1_000_000 + b'"\n2,x\n')  # 5 MB: over pyarrow's own block, under our limit
+    assert sources.load_rows(tmp_path / "b.csv").column("text").to_pylist() == ["word " * 1_000_000, "x"]
+    assert tables.LONGEST_VALUE_BYTES > 5_000_000
+
+
+def test_tables_in_memory_are_told_in_a_sentence_too():
+    import datasets
+    import pandas as pd
+    import pyarrow as pa
+
+    for source, word in ((pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns"), (pd.DataFrame({"a": [1, "x"]}), "mixes types"),
+                         (datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS)), "train"), (pd.Series([1]), "Series"),
+                         (datasets.Dataset.from_list(ROWS).to_iterable_dataset(), "streamed"), ([{"text": "\ud800"}], "surrogate"), ([{1: "x"}], "not text"),
+                         (pa.table({"text": pa.nulls(3)}), "empty (null)"), ([{"n": 2**70}], "64 bits")):
+        with pytest.raises(DataError, match=word.replace("(", r"\(").replace(")", r"\)")) as caught:
+            sources.load_rows(source)
+        assert caught.value.remedy and len(str(caught.value).splitlines()) == 1
+    table = sources.load_rows(pa.table({"text": ["a", "b"]}))
+    assert table.to_pylist() == [{"text": "a"}, {"text": "b"}] and layouts.layout_of(table).name == "plain text"
