@@ -292,6 +292,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(self, context: runtime.Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         budget: Budget = context[BUDGET]
         budget.step()
+        for inner in ("_loop_vars", "_block_vars"):  # jinja2's own, for functions that take the context; none here does
+            kwargs.pop(inner, None)
         if isinstance(obj, jinja2.Undefined):
             return obj()
         plain_only((*args, *kwargs.values()))
