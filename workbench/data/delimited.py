@@ -9,7 +9,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from workbench.data import layouts
+from workbench.data import layouts, tables
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,10 +49,14 @@ def read(content: bytes, name: str, delimiter: str, longest: int) -> "pa.Table":
     # what a layout reads as text stays as it is written: "007", "1.0" and "True" are answers, not numbers
     convert = pc.ConvertOptions(column_types={column: pa.string() for column in layouts.TEXT_COLUMNS})
     try:
-        return pc.read_csv(pa.BufferReader(content), parse_options=options, convert_options=convert, read_options=pc.ReadOptions(block_size=BLOCK_BYTES))
+        table = pc.read_csv(pa.BufferReader(content), parse_options=options, convert_options=convert, read_options=pc.ReadOptions(block_size=BLOCK_BYTES))
     except pa.ArrowException as error:
         fault = _fault(content, name, delimiter, quote, longest)
         raise fault or DataError(f"{name} cannot be read: {str(error).splitlines()[0]}.", "Check that the file is whole and its ending right.") from error
+    try:
+        return tables.checked(table, name)
+    except DataError as error:  # pyarrow has forgotten the lines
+        raise _fault(content, name, delimiter, quote, longest) or error from error
 
 
 def _header_fits(beginning: str, name: str, delimiter: str, quote: str) -> None:

@@ -56,10 +56,12 @@ def _parted(prompt: Messages, chosen: Messages, rejected: Messages) -> Row:
     if any(side[shared]["role"] != "assistant" for side in (chosen, rejected)):
         raise ValueError("'chosen' and 'rejected' do not go on with an assistant's turn where they part")
     before = chosen[:shared]
-    prompt = before if prompt in (before[:len(prompt)], before[-len(prompt):]) else prompt + before
-    if not prompt:
+    opening = before[1:] if before and before[0]["role"] == "system" else before
+    if prompt not in (before[:len(prompt)], opening[:len(prompt)]):
+        before = prompt + before
+    if not before:
         raise ValueError("'chosen' and 'rejected' share no prompt")
-    return {"prompt": prompt, "chosen": chosen[shared:], "rejected": rejected[shared:]}
+    return {"prompt": before, "chosen": chosen[shared:], "rejected": rejected[shared:]}
 
 
 def _prompt_messages(prompt: Any, row: Row) -> Messages:

@@ -59,22 +59,23 @@ def inflated(path: Path) -> bytes:
     pieces, size = [], 0
     try:
         with gzip.open(path, "rb") as file:
-            while piece := file.read(PIECE_BYTES):
+            while piece := file.read1(PIECE_BYTES):
                 size += len(piece)
                 if size > INFLATED_BYTES or (size > SUSPECT_BYTES and size > SUSPECT_RATIO * packed):
                     raise DataError(f"{path.name} is {packed / 1e6:.3g} MB packed and inflates to more than {size // 2**20} MiB, beyond the limit for packed files.",
                                     "If it is meant, unpack it (gunzip -k) and give the file that comes out, or a part of it.")
                 pieces.append(piece)
     except EOFError as error:
-        raise DataError(f"{path.name} ends in the middle of its gzip data, after {_lines(pieces)} whole lines.", "The file was cut off: fetch it again.") from error
+        raise DataError(f"{path.name}, line {_next_line(pieces)}: the packed file ends in the middle.", "It was cut off: fetch it again.") from error
     except (OSError, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be unpacked after {_lines(pieces)} whole lines: {str(error).rstrip('.')}.",
+        raise DataError(f"{path.name}, line {_next_line(pieces)}: it cannot be unpacked further ({str(error).rstrip('.')}).",
                         "Fetch it again, or take .gz off its name if it is not gzipped.") from error
     return b"".join(pieces)
 
 
-def _lines(pieces: list[bytes]) -> int:
-    return sum(piece.count(b"\n") for piece in pieces)
+def _next_line(pieces: list[bytes]) -> int:
+    """The line that comes after what was unpacked."""
+    return sum(piece.count(b"\n") for piece in pieces) + 1
 
 
 def text_of(path: Path) -> bytes:
