@@ -123,18 +123,24 @@ def units(texts: Sequence[str], unit: str, known: dict[str, int]) -> tuple["np.n
     return np.array(hashes, np.uint64), lengths
 
 
-def _folded(units: "np.ndarray", lengths: "np.ndarray", n: int) -> tuple["np.ndarray", "np.ndarray"]:
-    """The hash of every n-gram, uint64, and the row it stands in."""
+def runs(hashed: "np.ndarray", lengths: "np.ndarray", n: int) -> tuple["np.ndarray", "np.ndarray"]:
+    """The hash of every run of `n` units inside one text, repeats and all, uint64, and the row it stands in."""
     import numpy as np
 
     begin = np.cumsum(lengths) - lengths
     here = np.maximum(lengths - n + 1, 0)
     row = np.repeat(np.arange(len(lengths)), here)
     first = np.arange(len(row)) - np.repeat(np.cumsum(here) - here, here) + np.repeat(begin, here)
-    parts, rows = [fold(units, first, n)], [row]
+    return fold(hashed, first, n), row
+
+
+def _folded(hashed: "np.ndarray", lengths: "np.ndarray", n: int) -> tuple["np.ndarray", "np.ndarray"]:
+    """`runs`, and each shorter text as one run of what it has."""
+    import numpy as np
+
+    parts = [runs(hashed, lengths, n)]
     for short in range(1, n):
         those = np.flatnonzero(lengths == short)
         if len(those):
-            parts.append(fold(units, begin[those], short))
-            rows.append(those)
-    return np.concatenate(parts), np.concatenate(rows)
+            parts.append((fold(hashed, (np.cumsum(lengths) - lengths)[those], short), those))
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
