@@ -63,7 +63,25 @@ def no_worker_left() -> Iterator[None]:
     left = [psutil.Process(child.pid) for child in processes._children.values() if child is not waiting and child.poll() is None]
     with suppress(psutil.NoSuchProcess):
         left += psutil.Process(waiting.pid).children() if waiting else []
-    for process in left:
+    _kill(left)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_orphan_left(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Nor one whose standby was sent away before it."""
+    yield
+    from workbench.runs.processes import MODULE
+
+    orphans = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.ppid() == 1 and MODULE in process.cmdline() and process.environ().get("WORKBENCH_QUEUE") == pytestconfig.stash[QUEUE_FOLDER]:
+                orphans.append(process)
+    _kill(orphans)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
             process.wait(timeout=30)
