@@ -1,4 +1,5 @@
-"""A corpus of files as they go wrong, made here: each gets one sentence that names the file, the line or row, and a remedy. And files that only look wrong."""
+"""A corpus of files as they go wrong, made here: each gets one sentence that names the file, the line or row, and a remedy. And files that
+only look wrong."""
 
 from __future__ import annotations
 
@@ -69,10 +70,12 @@ CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
     "a list among objects": ("a.jsonl", LINE + b'\n["Q", "R"]\n', ["Row 2", "line 3", "list"]),
     "a key given twice": ("a.jsonl", LINE + b'{"question": "Q", "question": "P", "answer": "R"}\n', ["line 2", "'question'", "twice"]),
     "a key given twice in an array": ("a.json", b'[\n{"a": 1},\n {"text": "x",\n "text": "y"}\n]', ["line 3", "'text'", "twice"]),
-    "text, then a number": ("a.jsonl", LINE * 2 + b'{"question": 5, "answer": "R"}\n', ["Row 3", "line 3", "'question'", "mixes types", "int here, str before"]),
+    "text, then a number": ("a.jsonl", LINE * 2 + b'{"question": 5, "answer": "R"}\n',
+                            ["Row 3", "line 3", "'question'", "mixes types", "int here, str before"]),
     "text, then a number, in an array": ("a.json", b'[{"t": null},\n{"t": "x"},\n\n{"t": 5}]', ["Row 3", "line 4", "'t'", "mixes types"]),
     "objects within which types mix": ("a.jsonl", b'{"a": {"b": 1}}\n{"a": {"b": "x"}}\n', ["Row 2", "line 2", "'a'", "mixes types"]),
-    "a number of 80 bits": ("a.jsonl", b'{"text": "x", "n": 1}\n{"text": "x", "n": 18446744073709551615}\n', ["Row 2", "line 2", "'n'", "64 bits"]),
+    "a number of 80 bits": ("a.jsonl", b'{"text": "x", "n": 1}\n{"text": "x", "n": 18446744073709551615}\n',
+                            ["Row 2", "line 2", "'n'", "64 bits"]),
     "values 700 levels deep": ("a.jsonl", b'{"a":' * 700 + b"1" + b"}" * 700, ["nested", "Flatten"]),
     "values 300 levels deep": ("a.json", b'[{"a":' + b"[" * 300 + b"]" * 300 + b"}]", ["nested", "Flatten"]),
     "an array cut off": ("a.json", b'[\n{"text": "a"},\n{"text": "b"},\n{"te', ["line 4", "ends in the middle", "fetch it again"]),
@@ -105,7 +108,8 @@ CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
     "a value too few": ("a.csv", b"question,answer\nQ,R\n\nQ\nQ,R\n", ["line 4", "1 values", "2 columns"]),
     "a value too many": ("a.tsv", b"question\tanswer\nQ\tR\nQ\tR\tS\n", ["line 3", "3 values", "2 columns"]),
     "a value too many after quotes": ("a.csv", b'question,answer\n"Q\nQ",R\nQ,R,S\n', ["line 4", "3 values"]),
-    "a gzip torn off": ("a.jsonl.gz", lambda: gzip.compress(b"".join(b'{"text": "%d"}\n' % n for n in range(9999)))[:-4000], ["line 8", "ends in the middle", "fetch"]),
+    "a gzip torn off": ("a.jsonl.gz", lambda: gzip.compress(b"".join(b'{"text": "%d"}\n' % n for n in range(9999)))[:-4000],
+                        ["line 8", "ends in the middle", "fetch"]),
     "a gzip with a wrong sum": ("a.jsonl.gz", lambda: gzip.compress(LINE)[:-8] + b"\0" * 8, ["line ", "cannot be unpacked", "CRC"]),
     "a gzip with a wrong block": ("a.jsonl.gz", lambda: gzip.compress(LINE)[:10] + b"\xff" * 40, ["cannot be unpacked"]),
     "no gzip": ("a.jsonl.gz", LINE, ["line 1", "cannot be unpacked", "take .gz off"]),
@@ -120,7 +124,8 @@ CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
     "Arrow cut off": ("a.arrow", lambda: arrow(text=["a"] * 9999)[:500], ["cannot be read"]),
     "Arrow that is not UTF-8": ("a.arrow", not_utf8_in_arrow, ["cannot be read", "UTF8"]),
     "a web page": ("a.jsonl", b"<!DOCTYPE html>\n<html><body>404</body></html>\n", ["line 1", "web page", "Fetch"]),
-    "a pointer of Git LFS": ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", ["line 1", "Git LFS", "git lfs pull"]),
+    "a pointer of Git LFS": ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+                             ["line 1", "Git LFS", "git lfs pull"]),
     "a workbook": ("a.xlsx", zipped, ["workbook", "CSV"]),
     "weights": ("a.safetensors", b"x", ["weights"]),
     "relevance judgements": ("a.txt", b"1 0 D-1 1\n1 0 D-2 0\n", ["line 1", "relevance"]),
@@ -212,11 +217,15 @@ def test_a_packed_file_beyond_the_absolute_limit_is_refused_however_well_it_pack
 
 @pytest.mark.parametrize(("file", "content"), [
     ("bom.csv", b'\xef\xbb\xbf"question","answer"\r\nQ,R\r\nQ,R\r\nQ,R\r\n'), ("bom.json", b"\xef\xbb\xbf" + json.dumps(ROWS).encode()),
-    ("semicolons.csv", b"question;answer\nQ;R\nQ;R\nQ;R\n"), ("blank.csv", b"\nquestion,answer\n\nQ,R\nQ,R\n\nQ,R\n"), ("cr.csv", b"question,answer\rQ,R\rQ,R\rQ,R\r"),
-    ("upper.JSONL", LINE * 3), ("packed.jsonl", gzip.compress(LINE * 3)), ("none", LINE * 3), ("none_array", json.dumps(ROWS, indent=2).encode()),
-    ("none_table", b"question\tanswer\nQ\tR\nQ\tR\nQ\tR\n"), ("one_line.json", json.dumps(ROWS).encode()), ("extra.jsonl", LINE * 2 + LINE.replace(b"}", b', "note": null}')),
+    ("semicolons.csv", b"question;answer\nQ;R\nQ;R\nQ;R\n"), ("blank.csv", b"\nquestion,answer\n\nQ,R\nQ,R\n\nQ,R\n"),
+    ("cr.csv", b"question,answer\rQ,R\rQ,R\rQ,R\r"),
+    ("upper.JSONL", LINE * 3), ("packed.jsonl", gzip.compress(LINE * 3)), ("none", LINE * 3),
+    ("none_array", json.dumps(ROWS, indent=2).encode()),
+    ("none_table", b"question\tanswer\nQ\tR\nQ\tR\nQ\tR\n"), ("one_line.json", json.dumps(ROWS).encode()),
+    ("extra.jsonl", LINE * 2 + LINE.replace(b"}", b', "note": null}')),
     ("a.parquet.gz", gzip.compress(parquet(["question", "answer"], ["Q"] * 3, ["R"] * 3))),
-    ("a.arrow.gz", gzip.compress(arrow(question=["Q"] * 3, answer=["R"] * 3))), ("a.tsv.gz", gzip.compress(b"question\tanswer\nQ\tR\nQ\tR\nQ\tR\n"))])
+    ("a.arrow.gz", gzip.compress(arrow(question=["Q"] * 3, answer=["R"] * 3))),
+    ("a.tsv.gz", gzip.compress(b"question\tanswer\nQ\tR\nQ\tR\nQ\tR\n"))])
 def test_what_only_looks_wrong_loads(tmp_path, file, content):
     (tmp_path / file).write_bytes(content)
     table = sources.load_rows(tmp_path / file)
@@ -226,13 +235,14 @@ def test_what_only_looks_wrong_loads(tmp_path, file, content):
 
 def test_quotes_in_a_table_parted_by_tabs_are_characters_where_they_do_not_pair(tmp_path):
     (tmp_path / "a.tsv").write_text('question\tanswer\n"Hello" she said\t5"\nPlain\tR\n')
-    assert sources.load_rows(tmp_path / "a.tsv").to_pylist() == [{"question": '"Hello" she said', "answer": '5"'}, {"question": "Plain", "answer": "R"}]
+    assert sources.load_rows(tmp_path / "a.tsv").to_pylist() == [{"question": '"Hello" she said', "answer": '5"'},
+                                                                 {"question": "Plain", "answer": "R"}]
 
 
 def test_a_column_that_no_layout_needs_may_be_empty_and_a_value_may_be_long(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "a", "system": null, "label": null}\n' * 2)
     assert sources.load_rows(tmp_path / "a.jsonl").num_rows == 2
-    (tmp_path / "b.csv").write_bytes(b'id,text\n1,"' + b"word " * 1_000_000 + b'"\n2,x\n')  # 5 MB: over pyarrow's own block, under our limit
+    (tmp_path / "b.csv").write_bytes(b'id,text\n1,"' + b"word " * 1_000_000 + b'"\n2,x\n')  # over pyarrow's own block
     assert sources.load_rows(tmp_path / "b.csv").column("text").to_pylist() == ["word " * 1_000_000, "x"]
     assert tables.LONGEST_VALUE_BYTES > 5_000_000
 
@@ -244,7 +254,8 @@ def test_tables_in_memory_are_told_in_a_sentence_too():
 
     for source, word in ((pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns"), (pd.DataFrame({"a": [1, "x"]}), "mixes types"),
                          (datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS)), "train"), (pd.Series([1]), "Series"),
-                         (datasets.Dataset.from_list(ROWS).to_iterable_dataset(), "streamed"), ([{"text": "\ud800"}], "surrogate"), ([{1: "x"}], "not text"),
+                         (datasets.Dataset.from_list(ROWS).to_iterable_dataset(), "streamed"), ([{"text": "\ud800"}], "surrogate"),
+                         ([{1: "x"}], "not text"),
                          (pa.table({"text": pa.nulls(3)}), "empty (null)"), ([{"n": 2**70}], "64 bits")):
         with pytest.raises(DataError, match=word.replace("(", r"\(").replace(")", r"\)")) as caught:
             sources.load_rows(source)

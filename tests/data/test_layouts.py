@@ -1,4 +1,5 @@
-"""Each layout is told from its columns and gives the example it should; what fits none is refused by name. Real files are in `test_real_files.py`."""
+"""Each layout is told from its columns and gives the example it should; what fits none is refused by name. Real files are in
+`test_real_files.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ U, A, S = ({"role": role, "content": text} for role, text in (("user", "Q"), ("a
 
 @pytest.mark.parametrize(("name", "row", "example"), [
     ("messages", {"messages": [S, U, A], "id": 3}, {"messages": [S, U, A]}),
-    ("ShareGPT", {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Q"}, {"from": "gpt", "value": "R"}]}, {"messages": [S, U, A]}),
+    ("ShareGPT",
+     {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Q"}, {"from": "gpt", "value": "R"}]},
+     {"messages": [S, U, A]}),
     ("prompt/completion", {"prompt": "P", "completion": " C"}, {"prompt": "P", "completion": " C"}),
     ("prompt/completion", {"prompt": [U], "completion": [A]}, {"messages": [U, A]}),
     ("instruction/input/output", {"instruction": "Q", "input": "", "output": "R"}, {"messages": [U, A]}),
@@ -36,8 +39,10 @@ def test_columns_of_no_layout_are_listed_with_the_layouts_known():
 
 
 @pytest.mark.parametrize(("row", "word"), [
-    ({"question": "Q", "answer": None}, "'answer' is empty"), ({"question": ["Q"], "answer": "R"}, "list"), ({"messages": []}, "no turns"), ({"messages": "hello"}, "no turns"),
-    ({"messages": [{"role": "user"}]}, "content"), ({"messages": [{"role": "wizard", "content": "x"}]}, "wizard"), ({"messages": ["hi"]}, "a turn lacks"),
+    ({"question": "Q", "answer": None}, "'answer' is empty"), ({"question": ["Q"], "answer": "R"}, "list"), ({"messages": []}, "no turns"),
+    ({"messages": "hello"}, "no turns"),
+    ({"messages": [{"role": "user"}]}, "content"), ({"messages": [{"role": "wizard", "content": "x"}]}, "wizard"),
+    ({"messages": ["hi"]}, "a turn lacks"),
     ({"messages": [{"role": ["user"], "content": "x"}]}, "role"), ({"conversations": [{"from": "human", "value": None}]}, "value"),
     ({"prompt": [U], "completion": "C"}, "list"), ({"text": True}, "bool")])
 def test_a_row_that_does_not_hold_what_its_layout_says_is_named_by_number(row, word):
@@ -59,7 +64,8 @@ DEEP = {"text": "Q", "role": "prompter", "replies": [
 @pytest.mark.parametrize(("name", "row", "judged"), [
     ("ShareGPT pairs", {"conversations": [HUMAN], "chosen": GOOD, "rejected": BAD}, [PAIR]),
     ("messages pairs", {"messages": [U], "chosen": "good", "rejected": "bad"}, [PAIR]),
-    ("prompt/chosen/rejected", {"prompt": "Q", "chosen": " good", "rejected": " bad"}, [{"prompt": "Q", "chosen": " good", "rejected": " bad"}]),
+    ("prompt/chosen/rejected", {"prompt": "Q", "chosen": " good", "rejected": " bad"},
+     [{"prompt": "Q", "chosen": " good", "rejected": " bad"}]),
     ("prompt/chosen/rejected", {"prompt": [U], "chosen": [C], "rejected": [R]}, [PAIR]),
     ("prompt/chosen/rejected", {"prompt": "Q", "chosen": [U, C], "rejected": [U, R]}, [PAIR]),
     ("prompt/chosen/rejected", {"prompt": "Q", "chosen": [S, U, C], "rejected": [S, U, R]}, [PAIR | {"prompt": [S, U]}]),
@@ -69,17 +75,22 @@ DEEP = {"text": "Q", "role": "prompter", "replies": [
     ("chosen/rejected", {"chosen": "\n\nHuman: Q\n\nAssistant: good", "rejected": "\n\nHuman: Q\n\nAssistant: bad"}, [PAIR]),
     ("chosen/rejected", {"chosen": "\n\nHuman: Q\n\nAssistant: good", "rejected": "\n\nHuman: Q\n\nAssistant:"},
      [PAIR | {"rejected": [{"role": "assistant", "content": ""}]}]),
-    ("chosen/rejected", {"chosen": "\n\nHuman: Q\n\nAssistant: good", "rejected": "\n\nHuman: Q\n\nAssistant: good"}, [PAIR | {"rejected": [C]}]),
+    ("chosen/rejected", {"chosen": "\n\nHuman: Q\n\nAssistant: good", "rejected": "\n\nHuman: Q\n\nAssistant: good"},
+     [PAIR | {"rejected": [C]}]),
     ("ranked replies", {"prompt": "Q", "replies": ["good", "bad"]}, [{"prompt": "Q", "replies": ["good", "bad"], "ranks": [0, 1]}]),
-    ("ranked replies", {"prompt": "Q", "responses": ["bad", "good", "R"], "ranks": [2, 1, 1]}, [{"prompt": "Q", "replies": ["good", "R", "bad"], "ranks": [1, 1, 2]}]),
-    ("ranked replies", {"prompt": [U], "replies": [[R], [C]], "scores": [0.5, 7]}, [{"prompt": [U], "replies": [[C], [R]], "ranks": [-7, -0.5]}]),
+    ("ranked replies", {"prompt": "Q", "responses": ["bad", "good", "R"], "ranks": [2, 1, 1]},
+     [{"prompt": "Q", "replies": ["good", "R", "bad"], "ranks": [1, 1, 2]}]),
+    ("ranked replies", {"prompt": [U], "replies": [[R], [C]], "scores": [0.5, 7]},
+     [{"prompt": [U], "replies": [[C], [R]], "ranks": [-7, -0.5]}]),
     ("ranked reply trees", {"message_tree_id": "t", "prompt": DEEP},
      [{"prompt": [U], "replies": [[C], [R]], "ranks": [0, 1]}, {"prompt": [U, C, U], "replies": [[C], [A], [R]], "ranks": [0, 1, 2]}]),
     ("messages unpaired", {"messages": [U, C], "label": True}, [{"prompt": [U], "completion": [C], "label": True}]),
     ("ShareGPT unpaired", {"conversations": [HUMAN, BAD], "kto_tag": False}, [{"prompt": [U], "completion": [R], "label": False}]),
-    ("prompt/completion unpaired", {"prompt": "Q", "completion": " good", "label": 1}, [{"prompt": "Q", "completion": " good", "label": True}]),
+    ("prompt/completion unpaired", {"prompt": "Q", "completion": " good", "label": 1},
+     [{"prompt": "Q", "completion": " good", "label": True}]),
     ("prompt/completion unpaired", {"prompt": [U], "completion": [R], "label": 0}, [{"prompt": [U], "completion": [R], "label": False}]),
-    ("instruction/output unpaired", {"instruction": "Q", "input": "", "output": "bad", "kto_tag": False}, [{"prompt": [U], "completion": [R], "label": False}]),
+    ("instruction/output unpaired", {"instruction": "Q", "input": "", "output": "bad", "kto_tag": False},
+     [{"prompt": [U], "completion": [R], "label": False}]),
     ("votes", {"left": "a", "right": "b", "winner": "left", "judge": 7}, [{"left": "a", "right": "b", "winner": "left", "judge": 7}]),
     ("votes", {"model_a": "x", "model_b": "y", "winner": "tie (bothbad)"}, [{"left": "x", "right": "y", "winner": "tie"}]),
     ("votes", {"model_a": "x", "model_b": "y", "winner": "y"}, [{"left": "x", "right": "y", "winner": "right"}]),
@@ -104,26 +115,34 @@ def test_pairs_are_what_trl_makes_of_the_same_messages():
 
 
 @pytest.mark.parametrize(("row", "name"), [
-    ({"messages": [U, A], "label": "sport"}, "messages"), ({"messages": [U, A], "label": 3}, "messages"), ({"messages": [U, A], "label": None}, "messages"),
+    ({"messages": [U, A], "label": "sport"}, "messages"), ({"messages": [U, A], "label": 3}, "messages"),
+    ({"messages": [U, A], "label": None}, "messages"),
     ({"prompt": "P", "completion": " C", "label": "sport"}, "prompt/completion"), ({"text": "T", "label": 1}, "plain text"),
-    ({"prompt": "P", "completion": "C", "replies": 3}, "prompt/completion"), ({"question": "Q", "answer": "R", "choices": ["R", "S"]}, "question/answer"),
-    ({"question": "Q", "answer": 1, "choices": ["R", "S"]}, "multiple choice"), ({"context": "One two", "continuation": "three"}, "context/continuation")])
+    ({"prompt": "P", "completion": "C", "replies": 3}, "prompt/completion"),
+    ({"question": "Q", "answer": "R", "choices": ["R", "S"]}, "question/answer"),
+    ({"question": "Q", "answer": 1, "choices": ["R", "S"]}, "multiple choice"),
+    ({"context": "One two", "continuation": "three"}, "context/continuation")])
 def test_where_names_leave_it_open_the_values_tell(row, name):
     assert layouts.layout_of(sources.load_rows([row])).name == name
 
 
-@pytest.mark.parametrize(("context", "more", "joined"), [("One two", "three", "One two three"), ("One two ", "three", "One two three"), ("One", "\ntwo", "One\ntwo")])
+@pytest.mark.parametrize(("context", "more", "joined"),
+                         [("One two", "three", "One two three"), ("One two ", "three", "One two three"), ("One", "\ntwo", "One\ntwo")])
 def test_a_continuation_is_one_space_away(context, more, joined):
     [example] = layouts.examples([{"context": context, "continuation": more}], ["context", "continuation"])
     assert example["prompt"] + example["completion"] == joined and example["prompt"] == context
 
 
 @pytest.mark.parametrize(("row", "word"), [
-    ({"chosen": "good", "rejected": "bad"}, "no column 'prompt'"), ({"chosen": [U], "rejected": [U]}, "assistant's turn"), ({"chosen": [C], "rejected": [R]}, "share no prompt"),
-    ({"prompt": "Q", "chosen": None, "rejected": "bad"}, "'chosen' is empty"), ({"conversations": [], "chosen": GOOD, "rejected": BAD}, "no turns"),
+    ({"chosen": "good", "rejected": "bad"}, "no column 'prompt'"), ({"chosen": [U], "rejected": [U]}, "assistant's turn"),
+    ({"chosen": [C], "rejected": [R]}, "share no prompt"),
+    ({"prompt": "Q", "chosen": None, "rejected": "bad"}, "'chosen' is empty"),
+    ({"conversations": [], "chosen": GOOD, "rejected": BAD}, "no turns"),
     ({"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "no transcript"}, "'rejected' is neither"),
-    ({"prompt": "Q", "replies": ["one"]}, "fewer than two"), ({"prompt": "Q", "replies": ["a", "b"], "ranks": [1]}, "2 replies and 1 ranks"),
-    ({"prompt": "Q", "replies": ["a", "b"], "ranks": ["x", "y"]}, "not a list of numbers"), ({"prompt": "Q", "replies": ["a", 5.5, None]}, "empty"),
+    ({"prompt": "Q", "replies": ["one"]}, "fewer than two"),
+    ({"prompt": "Q", "replies": ["a", "b"], "ranks": [1]}, "2 replies and 1 ranks"),
+    ({"prompt": "Q", "replies": ["a", "b"], "ranks": ["x", "y"]}, "not a list of numbers"),
+    ({"prompt": "Q", "replies": ["a", 5.5, None]}, "empty"),
     ({"messages": [U], "kto_tag": True}, "does not end in a reply"), ({"messages": [U, C], "kto_tag": "perhaps"}, "not true or false"),
     ({"left": "a", "right": "b", "winner": "who"}, "'who'"), ({"left": "a", "right": "b", "winner": None}, "'winner' is empty"),
     ({"message_tree_id": "t", "prompt": {"text": "Q", "role": "wizard", "replies": []}}, "wizard")])
@@ -140,7 +159,8 @@ def test_rows_that_judge_nothing_are_no_preferences():
 
 
 def test_choices_are_checked():
-    for row, word in (({"query": "Q", "choices": ["R"], "gold": 0}, "two or more"), ({"query": "Q", "choices": ["R", "S"], "gold": 2}, "0 to 1")):
+    for row, word in (({"query": "Q", "choices": ["R"], "gold": 0}, "two or more"),
+                      ({"query": "Q", "choices": ["R", "S"], "gold": 2}, "0 to 1")):
         with pytest.raises(DataError, match=word):
             layouts.read([row], layouts.detect(list(row)))
 
@@ -159,15 +179,18 @@ def _node(own, above, role="assistant"):
 
 
 def test_messages_of_trees_become_one_conversation_a_path():
-    rows = [_node("q", None, "prompter"), _node("a", "q"), _node("b", "q"), _node("p", "b", "prompter"), _node("c", "p"), _node("r", "a", "prompter")]
+    rows = [_node("q", None, "prompter"), _node("a", "q"), _node("b", "q"), _node("p", "b", "prompter"), _node("c", "p"),
+            _node("r", "a", "prompter")]
     made = unfold.unfold(sources.load_rows(rows))
     assert [[turn["content"] for turn in said] for said in made.column("messages").to_pylist()] == [["q", "a"], ["q", "b", "p", "c"]]
     assert made.column("tree").to_pylist() == [0, 0] and layouts.layout_of(made).name == "messages"
 
 
 @pytest.mark.parametrize(("rows", "word"), [
-    ([_node("q", None, "prompter"), _node("a", "x")], "Row 2 of the list answers the message 'x'"), ([_node("q", None), _node("a", "q"), _node("a", "q")], "twice"),
-    ([_node("q", None), _node("a", "b"), _node("b", "a")], "circle"), ([_node("q", None, "wizard"), _node("a", "q")], "wizard"), ([{"text": "T"}], "no row holds several"),
+    ([_node("q", None, "prompter"), _node("a", "x")], "Row 2 of the list answers the message 'x'"),
+    ([_node("q", None), _node("a", "q"), _node("a", "q")], "twice"),
+    ([_node("q", None), _node("a", "b"), _node("b", "a")], "circle"), ([_node("q", None, "wizard"), _node("a", "q")], "wizard"),
+    ([{"text": "T"}], "no row holds several"),
     ([{"instruction": "I", "instances": "none"}], "Row 1 of the list")])
 def test_what_cannot_be_unfolded_says_why(rows, word):
     with pytest.raises(DataError, match=word):

@@ -11,7 +11,8 @@ import pytest
 from workbench.data import layouts, sources
 from workbench.errors import DataError
 
-ROWS = [{"question": "What is 3 + 4?", "answer": "007"}, {"question": 'A "quoted",\nbroken question — ü 語', "answer": "1.0"}, {"question": "Is it?", "answer": "True"},
+ROWS = [{"question": "What is 3 + 4?", "answer": "007"}, {"question": 'A "quoted",\nbroken question — ü 語', "answer": "1.0"},
+        {"question": "Is it?", "answer": "True"},
         {"question": "Date?", "answer": "2024-01-01"}, {"question": "Nothing?", "answer": "NA"}, {"question": "Empty?", "answer": ""}]
 
 
@@ -66,7 +67,8 @@ def test_a_selected_or_shuffled_dataset_gives_the_rows_it_shows():
 
 
 def test_kept_rows_come_back_the_same(tmp_path):
-    rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, {"messages": [{"role": "user", "content": "c"}]}]
+    rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+            {"messages": [{"role": "user", "content": "c"}]}]
     table = sources.load_rows(rows)
     sources.keep(table, tmp_path / "deep" / "rows.arrow")
     back = sources.kept(tmp_path / "deep" / "rows.arrow")
@@ -80,7 +82,8 @@ def test_kept_rows_come_back_the_same(tmp_path):
     ("a.json", b'{"text":"a"}\n{"text":"b"}\n{broken\n', ["a.json", "line 3"]),
     ("a.json", b"3", ["int"]), ("a.json", b"", ["line 1"]), ("a.jsonl", b"\n\n", ["no rows"]), ("a.json", b"[]", ["no rows"]),
     ("a.jsonl", b'{"text":"a"}\n{"text":"\xff\xfe"}\n', ["line 2", "UTF-8"]), ("a.csv", b"text\n", ["no rows"]), ("a.csv", b"", ["a.csv"]),
-    ("a.csv", b"text,label\nx,1\ny\n", ["a.csv", "2"]), ("a.parquet", b"not parquet", ["a.parquet"]), ("a.arrow", b"not arrow", ["a.arrow"]),
+    ("a.csv", b"text,label\nx,1\ny\n", ["a.csv", "2"]), ("a.parquet", b"not parquet", ["a.parquet"]),
+    ("a.arrow", b"not arrow", ["a.arrow"]),
     ("a.jsonl.gz", b"not gzip", ["a.jsonl.gz"]), ("a.docx", b"x", [".docx", ".jsonl"]), ("a", b"x", ["(none)"]),
     ("a.jsonl", b'{"text":"a"}\n{"text":5}\n', ["'text'", "mixes types"])])
 def test_a_broken_file_is_named_with_the_place(tmp_path, name, content, words):
@@ -91,7 +94,9 @@ def test_a_broken_file_is_named_with_the_place(tmp_path, name, content, words):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("source", ["nowhere.jsonl", "/no/such/rows", "./x.csv", "nowhere.csv.gz", "town:nothing", 5, None, [], ["text"], [{"text": "a"}, 3]])
+@pytest.mark.parametrize("source",
+                         ["nowhere.jsonl", "/no/such/rows", "./x.csv", "nowhere.csv.gz", "town:nothing", 5, None, [], ["text"],
+                          [{"text": "a"}, 3]])
 def test_a_source_that_is_no_source_says_so(source):
     with pytest.raises(DataError):
         sources.load_rows(source)
@@ -117,7 +122,8 @@ def test_a_hub_that_cannot_be_reached_once_may_be_asked_again(monkeypatch):
 def test_held_out_rows_are_drawn_by_the_seed_and_never_trained_on():
     table = sources.load_rows([{"text": str(n)} for n in range(500)])
     train, heldout = sources.split(table, 0.1, seed=4)
-    assert heldout.num_rows == 50 and {r["text"] for r in train.to_pylist()} | {r["text"] for r in heldout.to_pylist()} == {str(n) for n in range(500)}
+    kept = {row["text"] for part in (train, heldout) for row in part.to_pylist()}
+    assert heldout.num_rows == 50 and kept == {str(n) for n in range(500)}
     assert train.num_rows == 450
     again, other = sources.split(table, 0.1, seed=4)[1], sources.split(table, 0.1, seed=5)[1]
     assert again.equals(heldout) and not other.equals(heldout)
@@ -133,14 +139,16 @@ def test_plain_text_is_split_at_empty_lines(tmp_path):
 
 
 @pytest.mark.parametrize(("file", "layout", "count"), [
-    ("gsm8k/train_2000.jsonl", "question/answer", 2000), ("gsm8k/test.jsonl", "question/answer", 1319), ("fastchat/dummy_conversation.json", "ShareGPT", 500),
+    ("gsm8k/train_2000.jsonl", "question/answer", 2000), ("gsm8k/test.jsonl", "question/answer", 1319),
+    ("fastchat/dummy_conversation.json", "ShareGPT", 500),
     ("identity/identity.json", "instruction/input/output", 91)])
 def test_real_files_load_in_their_layout(real_data, file, layout, count):
     table = sources.load_rows(str(real_data / file))
     assert table.num_rows == count and layouts.detect(table.column_names).name == layout
     sources.check_layout(table)
     examples = layouts.examples(table.to_pylist(), table.column_names)
-    assert all({m["role"] for m in e["messages"]} <= {"user", "assistant", "system"} and all(m["content"] for m in e["messages"][:1]) for e in examples)
+    assert all({turn["role"] for turn in example["messages"]} <= {"user", "assistant", "system"} for example in examples)
+    assert all(example["messages"][0]["content"] for example in examples)
 
 
 def test_real_rows_of_no_layout_are_refused_by_their_columns_and_load_once_named(real_data):

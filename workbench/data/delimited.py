@@ -1,7 +1,7 @@
 """CSV and TSV, with a header as their first line; and tables parted by tabs that have neither ending nor header.
 
-pyarrow reads; Python's csv module, in its strict form, finds the line where quotes or the number of values go wrong (pyarrow names none, and takes a quote
-that is never closed, or is closed in the middle of a value, as it comes). Not here: the file's bytes (`raw.py`).
+pyarrow reads; Python's csv module, in its strict form, finds the line where quotes or the number of values go wrong (pyarrow names none,
+and takes a quote that is never closed, or is closed in the middle of a value, as it comes). Not here: the file's bytes (`raw.py`).
 """
 
 import csv
@@ -49,10 +49,12 @@ def read(content: bytes, name: str, delimiter: str, longest: int) -> "pa.Table":
     # what a layout reads as text stays as it is written: "007", "1.0" and "True" are answers, not numbers
     convert = pc.ConvertOptions(column_types={column: pa.string() for column in layouts.TEXT_COLUMNS})
     try:
-        table = pc.read_csv(pa.BufferReader(content), parse_options=options, convert_options=convert, read_options=pc.ReadOptions(block_size=BLOCK_BYTES))
+        table = pc.read_csv(pa.BufferReader(content), parse_options=options, convert_options=convert,
+                            read_options=pc.ReadOptions(block_size=BLOCK_BYTES))
     except pa.ArrowException as error:
         fault = _fault(content, name, delimiter, quote, longest)
-        raise fault or DataError(f"{name} cannot be read: {str(error).splitlines()[0]}.", "Check that the file is whole and its ending right.") from error
+        raise fault or DataError(f"{name} cannot be read: {str(error).splitlines()[0]}.",
+                                 "Check that the file is whole and its ending right.") from error
     try:
         return tables.checked(table, name)
     except DataError as error:  # pyarrow has forgotten the lines
@@ -86,9 +88,11 @@ def _fault(content: bytes, name: str, delimiter: str, quote: str, longest: int) 
             begun = reader.line_num + 1
     except csv.Error as error:
         if "field limit" in str(error):
-            return DataError(f"{name}, line {begun}: one value of more than {longest / 1e6:.1f} MB.", "Close its quote, or break it up into rows.")
+            return DataError(f"{name}, line {begun}: one value of more than {longest / 1e6:.1f} MB.",
+                             "Close its quote, or break it up into rows.")
         if "unexpected end" in str(error):
-            return DataError(f"{name}, line {begun}: a double quote is opened and never closed.", 'Close it; a quote inside a value is written "".')
+            return DataError(f"{name}, line {begun}: a double quote is opened and never closed.",
+                             'Close it; a quote inside a value is written "".')
         return DataError(f"{name}, line {reader.line_num}: a double quote is closed in the middle of a value that begins on line {begun}.",
                          'Close the quote before the separator; a quote inside a value is written "".')
     finally:
@@ -103,7 +107,8 @@ def is_table(content: bytes) -> bool:
 
 
 def read_bare(content: bytes, name: str) -> "pa.Table":
-    """A table parted by tabs, without quotes. Its first line is the header, unless its first value is found again below: then columns are named here.
+    """A table parted by tabs, without quotes. Its first line is the header, unless its first value is found again below: then columns are
+    named here.
 
     Two columns of which the first has few values become `label` and `text`; others become `column_1`, `column_2`, ...
     """

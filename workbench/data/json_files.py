@@ -34,7 +34,8 @@ def read_lines(content: bytes, name: str) -> "pa.Table":
         end += len(line) + 1
         if not line.strip():
             continue
-        tables.not_too_long(len(line), f"{name}, line {number}", "Put each object on a line of its own and break up what is too long, or remove that line.")
+        tables.not_too_long(len(line), f"{name}, line {number}",
+                            "Put each object on a line of its own and break up what is too long, or remove that line.")
         try:
             rows.append(orjson.loads(line))
         except orjson.JSONDecodeError as error:
@@ -48,7 +49,8 @@ def read_lines(content: bytes, name: str) -> "pa.Table":
 def _bad_json(name: str, line: int, error: orjson.JSONDecodeError, *, torn: bool, opens: bool = False) -> DataError:
     where = f"{name}, line {line}: not JSON ({error.msg})"
     if opens and line == 1:
-        return DataError(f"{where}.", "A .jsonl file has one whole object a line; if this is one JSON text over several lines, call it .json.")
+        return DataError(f"{where}.",
+                         "A .jsonl file has one whole object a line; if this is one JSON text over several lines, call it .json.")
     if torn and ("end of data" in error.msg or "EOF" in error.msg or "unterminated" in error.msg):
         return DataError(f"{where}; the file ends in the middle of it.", "The file was cut off: fetch it again, or remove what is torn.")
     return DataError(f"{where}.", "Mend or remove that line.")
@@ -64,7 +66,8 @@ def read_whole(content: bytes, name: str) -> "pa.Table":
         raise _bad_json(name, error.lineno, error, torn=error.pos >= len(content.decode().rstrip())) from error
     if isinstance(body, dict):
         if len(_MODEL_PARTS & set(body)) > 0:
-            raise DataError(f"{name} belongs to a model (its settings or its tokenizer); it holds no rows.", "Give its folder as the model, and a file of rows as the data.")
+            raise DataError(f"{name} belongs to a model (its settings or its tokenizer); it holds no rows.",
+                            "Give its folder as the model, and a file of rows as the data.")
         _no_key_twice(content, name)
         lists = [value for value in body.values() if isinstance(value, list)]
         return tables.from_dicts(lists[0] if len(lists) == 1 else [body], name)

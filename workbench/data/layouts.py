@@ -4,8 +4,9 @@ A training example is one of
     {"messages": [{"role": "user", "content": "..."}, ...]}      a conversation, rendered by the tokenizer's chat template
     {"prompt": "...", "completion": "..."}                       text and its continuation, no template
     {"text": "..."}                                              plain text
-Preferences have forms of their own (`preferences.py`); rows that neither train nor judge (questions of a benchmark, trees of messages) are told too, so
-that a person hears what they are. Not here: reading files (`sources.py`), tokens (`training/rows.py`), one row made into several (`unfold.py`).
+Preferences have forms of their own (`preferences.py`); rows that neither train nor judge (questions of a benchmark, trees of messages) are
+told too, so that a person hears what they are. Not here: reading files (`sources.py`), tokens (`training/rows.py`), one row made into
+several (`unfold.py`).
 """
 
 from collections.abc import Callable
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class Layout:
     """`columns` must all be there; `example` makes one example of one row (or a list of them, and may raise `ValueError` with a clause).
 
-    `kind` is training, pairs, ranking, unpaired, votes, evaluation or nested. `use` says what rows are for that are not for training, and `remedy`
-    what to do who wanted to train on them. `fits` looks at a first value of each column where names alone do not tell (`label` may be a verdict or a topic).
+    `kind` is training, pairs, ranking, unpaired, votes, evaluation or nested. `use` says what rows are for that are not for training, and
+    `remedy` what to do who wanted to train on them. `fits` looks at a first value of each column where names alone do not tell (`label` may
+    be a verdict or a topic).
     """
 
     name: str
@@ -94,15 +96,18 @@ _RANKING = {"kind": "ranking", "use": "ranked replies, which a reward model lear
             "remedy": "Take the best reply of each as prompt and completion to imitate it, or the conversations with data.unfold.unfold."}
 _UNPAIRED = {"kind": "unpaired", "use": "replies judged good or bad one by one, which unpaired preference tuning (KTO) learns from",
              "remedy": "Keep the rows judged good and drop the column of verdicts to imitate those."}
-_VOTES = {"kind": "votes", "use": "votes between two models, which ratings (Bradley-Terry, Elo) are made of", "remedy": "Give rows that hold text to learn."}
+_VOTES = {"kind": "votes", "use": "votes between two models, which ratings (Bradley-Terry, Elo) are made of",
+          "remedy": "Give rows that hold text to learn."}
 
 PREFERENCES = (
     Layout("ShareGPT pairs", ("conversations", "chosen", "rejected"), preferences.shared_pair, **_PAIRS),
     Layout("messages pairs", ("messages", "chosen", "rejected"), preferences.shared_pair, **_PAIRS),
     Layout("prompt/chosen/rejected", ("prompt", "chosen", "rejected"), preferences.pair, **_PAIRS),
     Layout("chosen/rejected", ("chosen", "rejected"), preferences.bare_pair, **_PAIRS),
-    Layout("ranked reply trees", ("message_tree_id", "prompt"), preferences.ranked_tree, **_RANKING, fits=lambda row: isinstance(row.get("prompt"), dict)),
-    *(Layout("ranked replies", ("prompt", column), preferences.ranked, **_RANKING, fits=lambda row, column=column: isinstance(row.get(column), (list, tuple)))
+    Layout("ranked reply trees", ("message_tree_id", "prompt"), preferences.ranked_tree, **_RANKING,
+           fits=lambda row: isinstance(row.get("prompt"), dict)),
+    *(Layout("ranked replies", ("prompt", column), preferences.ranked, **_RANKING,
+             fits=lambda row, column=column: isinstance(row.get(column), (list, tuple)))
       for column in ("replies", "responses")),
     *(Layout(f"{name} unpaired", (*columns, verdict), preferences.unpaired, **_UNPAIRED, fits=_verdict if verdict == "label" else None)
       for verdict in ("kto_tag", "label")
@@ -113,16 +118,21 @@ PREFERENCES = (
 )
 """Rows that say which reply is better."""
 
-_MEASURE = {"kind": "evaluation", "remedy": "Make prompt and completion columns of them to train on them (and never measure on the same rows)."}
+_MEASURE = {"kind": "evaluation",
+            "remedy": "Make prompt and completion columns of them to train on them (and never measure on the same rows)."}
 _NESTED = {"kind": "nested", "remedy": "Make a table of them with data.unfold.unfold(rows), and train on that."}
 _NODES = "messages of conversation trees, one message a row"
 
 OTHERS = (
-    Layout("multiple choice", ("query", "choices", "gold"), _choices("query", "gold"), use="questions with choices, which a model is measured on", **_MEASURE),
-    Layout("multiple choice", ("question", "choices", "answer"), _choices("question", "answer"), use="questions with choices, which a model is measured on",
+    Layout("multiple choice", ("query", "choices", "gold"), _choices("query", "gold"),
+           use="questions with choices, which a model is measured on", **_MEASURE),
+    Layout("multiple choice", ("question", "choices", "answer"), _choices("question", "answer"),
+           use="questions with choices, which a model is measured on",
            **_MEASURE, fits=lambda row: isinstance(row.get("choices"), (list, tuple)) and isinstance(row.get("answer"), int)),
-    Layout("questions in turns", ("question_id", "turns"), _questions, use="questions of one or more turns, which a model is measured on", **_MEASURE),
-    Layout("answers in turns", ("question_id", "model_id", "choices"), dict, use="a model's answers to the questions of a benchmark", **_MEASURE),
+    Layout("questions in turns", ("question_id", "turns"), _questions, use="questions of one or more turns, which a model is measured on",
+           **_MEASURE),
+    Layout("answers in turns", ("question_id", "model_id", "choices"), dict, use="a model's answers to the questions of a benchmark",
+           **_MEASURE),
     Layout("judge prompts", ("system_prompt", "prompt_template"), dict, kind="evaluation", use="prompts for a model that judges replies",
            remedy="Give rows that hold text to learn."),
     Layout("instruction with instances", ("instruction", "instances"), dict, use="instructions with a list of cases each", **_NESTED),
@@ -131,13 +141,15 @@ OTHERS = (
 )
 """Rows that are neither trained on as they stand nor preferences."""
 
-TEXT_COLUMNS = ("prompt", "completion", "instruction", "input", "output", "system", "question", "answer", "text", "context", "continuation", "query",
+TEXT_COLUMNS = ("prompt", "completion", "instruction", "input", "output", "system", "question", "answer", "text", "context", "continuation",
+                "query",
                 "chosen", "rejected", "winner", "left", "right", "model_a", "model_b", "model_1", "model_2")
 """Columns whose values are text in every layout that has them in a flat file."""
 
 
 def detect(columns: list[str], row: dict[str, Any] | None = None) -> Layout:
-    """The first layout whose columns are all there; others are left alone. `row` holds a value of each column where names alone do not tell.
+    """The first layout whose columns are all there; others are left alone. `row` holds a value of each column where names alone do not
+    tell.
 
     Raises `DataError` naming what was found and what is known.
     """
@@ -182,13 +194,15 @@ def examples(rows: list[dict[str, Any]], columns: list[str], first: int = 1, nam
 
 
 def judged(rows: list[dict[str, Any]], columns: list[str], first: int = 1, name: str = "") -> list[dict[str, Any]]:
-    """The preferences or votes of the rows, in the forms of `preferences.py`; a tree of replies gives one for each question with ranked replies.
+    """The preferences or votes of the rows, in the forms of `preferences.py`; a tree of replies gives one for each question with ranked
+    replies.
 
     Raises as `examples` does, and where the rows judge nothing.
     """
     layout = detect(columns, _first_values(rows, columns))
     if layout not in PREFERENCES:
-        raise DataError(f"{_called(layout, name)} are {layout.use or f'rows to imitate ({layout.name})'}; they say of no reply that it is better.",
+        use = layout.use or f"rows to imitate ({layout.name})"
+        raise DataError(f"{_called(layout, name)} are {use}; they say of no reply that it is better.",
                         "Give rows with prompt, chosen and rejected, or replies with ranks.")
     return read(rows, layout, first, name)
 
@@ -198,7 +212,8 @@ def _called(layout: Layout, name: str) -> str:
 
 
 def read(rows: list[dict[str, Any]], layout: Layout, first: int = 1, name: str = "") -> list[dict[str, Any]]:
-    """Every example of the rows, whatever their layout is for. Raises `DataError` with the number of a row that does not hold what the layout says."""
+    """Every example of the rows, whatever their layout is for. Raises `DataError` with the number of a row that does not hold what the
+    layout says."""
     out: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=first):
         try:

@@ -3,7 +3,7 @@
     {"prompt": P, "chosen": R, "rejected": R}           a pair, for a reward model or DPO
     {"prompt": P, "replies": [R, R, ...], "ranks": [...]}   replies to one prompt, best first; replies of one rank are equally good
     {"prompt": P, "completion": R, "label": bool}       one reply, judged good or bad on its own (KTO)
-    {"left": "...", "right": "...", "winner": "left" | "right" | "tie" | None, ...}   a vote between two models; None where no verdict was reached
+    {"left": "...", "right": "...", "winner": "left" | "right" | "tie" | None, ...}   a vote between two models (None: no verdict)
 P and R are text, or both lists of messages: the forms that trl's trainers take. All raise `ValueError` with a clause.
 Not here: which columns make which layout (`layouts.py`); ratings out of votes (`workbench.alignment`).
 """
@@ -22,7 +22,8 @@ def pair(row: Row) -> Row:
     if isinstance(chosen, (list, dict)) or isinstance(rejected, (list, dict)):
         return _parted(_prompt_messages(prompt, row), turns.either(chosen), turns.either(rejected))
     if isinstance(prompt, (list, dict)) or turns.is_transcript(prompt):
-        return _parted(_prompt_messages(prompt, row), *([{"role": "assistant", "content": turns.text(row, name).strip()}] for name in ("chosen", "rejected")))
+        return _parted(_prompt_messages(prompt, row),
+                       *([{"role": "assistant", "content": turns.text(row, name).strip()}] for name in ("chosen", "rejected")))
     return {"prompt": turns.text(row, "prompt"), "chosen": turns.text(row, "chosen"), "rejected": turns.text(row, "rejected")}
 
 
@@ -41,8 +42,7 @@ def bare_pair(row: Row) -> Row:
 
 def shared_pair(row: Row) -> Row:
     """ShareGPT paired: `conversations` (or `messages`) up to the question, `chosen` and `rejected` one turn each (or their text)."""
-    replies = [turns.either(row[name]) if isinstance(row[name], (list, dict)) else [{"role": "assistant", "content": turns.text(row, name)}]
-               for name in ("chosen", "rejected")]
+    replies = [_reply(row[name] if isinstance(row[name], (list, dict)) else turns.text(row, name)) for name in ("chosen", "rejected")]
     return _parted(turns.either(_turns_of(row)), *replies)
 
 
@@ -78,7 +78,8 @@ def _turns_of(row: Row) -> Any:
 
 
 def unpaired(row: Row) -> Row:
-    """One reply and its verdict in `kto_tag` or `label`: a conversation that ends in the reply, `prompt`/`completion`, or `instruction`/`output`."""
+    """One reply and its verdict in `kto_tag` or `label`: a conversation that ends in the reply, `prompt`/`completion`, or
+    `instruction`/`output`."""
     verdict = row["kto_tag"] if "kto_tag" in row else row["label"]
     if not is_verdict(verdict):
         raise ValueError(f"its verdict is {verdict!r}, not true or false")
@@ -106,23 +107,30 @@ def ranked(row: Row) -> Row:
     replies = row["replies"] if row.get("replies") is not None else row.get("responses")
     if not isinstance(replies, (list, tuple)) or len(replies) < 2:
         raise ValueError("there are fewer than two replies to rank")
-    order = row["ranks"] if row.get("ranks") is not None else [-score for score in _numbers(row["scores"])] if row.get("scores") is not None else range(len(replies))
-    order = _numbers(order)
+    if row.get("ranks") is not None:
+        order = _numbers(row["ranks"])
+    elif row.get("scores") is not None:
+        order = [-score for score in _numbers(row["scores"])]
+    else:
+        order = list(range(len(replies)))
     if len(order) != len(replies):
         raise ValueError(f"there are {len(replies)} replies and {len(order)} ranks or scores")
-    asked, answers = row["prompt"], replies
-    if isinstance(asked, (list, dict)) or any(isinstance(reply, (list, dict)) for reply in replies):
-        asked = _prompt_messages(asked, row)
-        answers = [turns.either(reply) if isinstance(reply, (list, dict)) else [{"role": "assistant", "content": turns.text({"reply": reply}, "reply")}]
-                   for reply in replies]
+    asked: Any = row["prompt"]
+    answers: list[Any] = [reply if isinstance(reply, (list, dict)) else turns.text({"reply": reply}, "reply") for reply in replies]
+    if isinstance(asked, (list, dict)) or any(not isinstance(answer, str) for answer in answers):
+        asked, answers = _prompt_messages(asked, row), [_reply(answer) for answer in answers]
     else:
-        asked, answers = turns.text(row, "prompt"), [turns.text({"reply": reply}, "reply") for reply in replies]
-    return {"prompt": asked, "replies": [answers[i] for i in sorted(range(len(answers)), key=order.__getitem__)],
-            "ranks": sorted(order)}
+        asked = turns.text(row, "prompt")
+    return {"prompt": asked, "replies": [answers[i] for i in sorted(range(len(answers)), key=order.__getitem__)], "ranks": sorted(order)}
+
+
+def _reply(answer: Any) -> Messages:
+    """A reply as the messages it consists of."""
+    return turns.either(answer) if isinstance(answer, (list, dict)) else [{"role": "assistant", "content": answer}]
 
 
 def _numbers(values: Any) -> list[float]:
-    if not isinstance(values, (list, tuple, range)) or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
+    if not isinstance(values, (list, tuple)) or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
         raise ValueError("its ranks or scores are not a list of numbers")
     return list(values)
 
@@ -137,7 +145,8 @@ def ranked_tree(row: Row) -> list[Row]:
             raise ValueError("a reply in the tree is no object")
         path = [*above, turns.message(node, "role", "text")]
         replies = node.get("replies") or []
-        judged = sorted((reply for reply in replies if isinstance(reply, dict) and reply.get("rank") is not None), key=lambda reply: reply["rank"])
+        judged = [reply for reply in replies if isinstance(reply, dict) and reply.get("rank") is not None]
+        judged.sort(key=lambda reply: reply["rank"])
         if len(judged) > 1:
             found.append({"prompt": path, "replies": [[turns.message(reply, "role", "text")] for reply in judged],
                           "ranks": [reply["rank"] for reply in judged]})
@@ -153,7 +162,9 @@ WINNERS = {"left": "left", "a": "left", "model_a": "left", "model_1": "left", "1
 
 
 def vote(left: str, right: str, winner: str) -> Any:
-    """A reader of votes whose columns have these names. A winner may also be written as the name of one of the two; other columns are kept."""
+    """A reader of votes whose columns have these names. A winner may also be written as the name of one of the two.
+
+    Other columns are kept."""
     def read(row: Row) -> Row:
         one, other, told = turns.text(row, left), turns.text(row, right), turns.text(row, winner).strip()
         if told in (one, other) and one != other:
@@ -162,5 +173,6 @@ def vote(left: str, right: str, winner: str) -> Any:
             verdict = WINNERS[told.lower()]
         else:
             raise ValueError(f"{winner!r} is {told!r}, which is none of {', '.join(WINNERS)}")
-        return {**{name: value for name, value in row.items() if name not in (left, right, winner)}, "left": one, "right": other, "winner": verdict}
+        others = {name: value for name, value in row.items() if name not in (left, right, winner)}
+        return {**others, "left": one, "right": other, "winner": verdict}
     return read

@@ -1,8 +1,9 @@
-"""One file of rows, as an Arrow table: JSON lines, JSON, CSV, TSV, Parquet, Arrow and plain text, also gzipped, and files without an ending that are
-one of the first four.
+"""One file of rows, as an Arrow table: JSON lines, JSON, CSV, TSV, Parquet, Arrow and plain text, also gzipped, and files without an ending
+that are one of the first four.
 
-Every fault is one `DataError` that names the file, the line (or row) and what to do. A file is read whole. Not here: sources that are no files
-(`sources.py`), what the bytes of a file are before they are rows (`raw.py`), JSON (`json_files.py`), CSV (`delimited.py`), what columns mean.
+Every fault is one `DataError` that names the file, the line (or row) and what to do. A file is read whole. Not here: sources that are no
+files (`sources.py`), what the bytes of a file are before they are rows (`raw.py`), JSON (`json_files.py`), CSV (`delimited.py`), what
+columns mean.
 """
 
 import re
@@ -35,7 +36,8 @@ def read_file(path: Path) -> "pa.Table":
 
 
 def _unknown(path: Path, kind: str) -> DataError:
-    return DataError(f"{path.name} has the ending {kind or '(none)'}, which is not known.", f"Known are {', '.join(SUFFIXES)}, also with .gz; plain text is .txt.")
+    return DataError(f"{path.name} has the ending {kind or '(none)'}, which is not known.",
+                     f"Known are {', '.join(SUFFIXES)}, also with .gz; plain text is .txt.")
 
 
 def _text_file(path: Path, kind: str) -> "pa.Table":
@@ -77,7 +79,8 @@ def _plain(content: bytes, name: str) -> tuple[list[Any], list[int]]:
     lines = [line for line in content.split(b"\n") if line.strip()]
     if len(lines) > 1 and all(_RELEVANCE.fullmatch(line) for line in lines):
         what = "relevance judgements" if len(lines[0].split()) == 4 else "a ranking of documents"
-        raise DataError(f"{name}, line 1: {what} in TREC's format, not rows of text.", "It is for scoring a search; give the texts themselves as rows.")
+        raise DataError(f"{name}, line 1: {what} in TREC's format, not rows of text.",
+                        "It is for scoring a search; give the texts themselves as rows.")
     rows: list[Any] = []
     numbers: list[int] = []
     line = 1

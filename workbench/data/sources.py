@@ -1,7 +1,7 @@
 """Rows from wherever they are, as one Arrow table: the town, files, the hub, a `datasets.Dataset`, a DataFrame or an Arrow table.
 
-`keep` writes them into a run folder, so a run is whole by itself. A table remembers the name of its source, so that errors found later can name it.
-Not here: files (`readers.py`), layouts (`layouts.py`), streaming sources that do not fit in memory.
+`keep` writes them into a run folder, so a run is whole by itself. A table remembers the name of its source, so that errors found later can
+name it. Not here: files (`readers.py`), layouts (`layouts.py`), streaming sources that do not fit in memory.
 """
 
 import hashlib
@@ -25,7 +25,8 @@ ORIGIN = b"workbench.source"
 
 
 def load_rows(source: Any) -> "pa.Table":
-    """The rows behind `source`: "town:NAME", a file (also gzipped), a hub id, a `datasets.Dataset`, a DataFrame, an Arrow table or a list of dicts.
+    """The rows behind `source`: "town:NAME", a file (also gzipped), a hub id, a `datasets.Dataset`, a DataFrame, an Arrow table or a list
+    of dicts.
 
     Raises `DataError` naming the file, the line and what to do.
     """
@@ -34,7 +35,8 @@ def load_rows(source: Any) -> "pa.Table":
     if isinstance(source, list):
         return finished(tables.from_dicts(source, "the list"), "the list")
     if isinstance(source, dict) and hasattr(source, "with_format"):
-        raise DataError(f"This DatasetDict holds several data sets: {', '.join(source)}.", f"Give one of them, such as data[{next(iter(source), 'train')!r}].")
+        raise DataError(f"This DatasetDict holds several data sets: {', '.join(source)}.",
+                        f"Give one of them, such as data[{next(iter(source), 'train')!r}].")
     if hasattr(source, "with_format") and hasattr(source, "column_names"):
         if not hasattr(source, "__len__"):
             raise DataError("This data set is streamed and has no length, so it cannot be read whole.",
@@ -50,7 +52,8 @@ def _named(source: str, by_path: bool) -> "pa.Table":
     if source.startswith("town:") and not by_path:
         return _town(source)
     if not source.strip() or "\n" in source or source.lstrip()[:1] in ("{", "["):
-        raise DataError("This text is no name of a file or a data set.", "Give rows themselves as a list of dicts, or write them to a file.")
+        raise DataError("This text is no name of a file or a data set.",
+                        "Give rows themselves as a list of dicts, or write them to a file.")
     path = Path(source).expanduser()
     try:
         if path.is_dir():
@@ -60,7 +63,8 @@ def _named(source: str, by_path: bool) -> "pa.Table":
                 raise DataError(f"{path} is no ordinary file (a pipe or a device).", "Write the rows to a file first.")
             return finished(readers.read_file(path), path.name)
     except OSError as error:
-        raise DataError(f"{path.name[:80]} cannot be read: {error.strerror or error}.", "Check the path, the file and who may read it.") from error
+        raise DataError(f"{path.name[:80]} cannot be read: {error.strerror or error}.",
+                        "Check the path, the file and who may read it.") from error
     if by_path or path.suffix.removesuffix(".gz") in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise DataError(f"There is no file {path}.", 'Check the path, or use "town:instructions".')
     return finished(_hub(source), source)
@@ -74,7 +78,8 @@ def _file_in(folder: Path) -> str:
 
 
 def finished(table: "pa.Table", name: str) -> "pa.Table":
-    """The table with its source's name and nothing else in its metadata. Raises `DataError` where it has no rows or is empty where text belongs."""
+    """The table with its source's name and nothing else in its metadata. Raises `DataError` where it has no rows or is empty where text
+    belongs."""
     if table.num_rows == 0:
         raise DataError(f"{name} holds no rows.", "Give a source with at least one row.")
     tables.no_name_twice(table.column_names, name)
@@ -88,7 +93,8 @@ def finished(table: "pa.Table", name: str) -> "pa.Table":
 
 
 def _needed(table: "pa.Table") -> tuple[str, ...]:
-    """The columns that the table's layout cannot do without; none where no layout is known, since columns may be renamed after they are read."""
+    """The columns that the table's layout cannot do without; none where no layout is known, since columns may be renamed after they are
+    read."""
     try:
         return layouts.layout_of(table).columns
     except DataError:
@@ -101,7 +107,8 @@ def origin(table: "pa.Table") -> str:
 
 
 def _from_frame(frame: Any) -> "pa.Table":
-    """A DataFrame of pandas without its index, or whatever hands over Arrow data (polars, pyarrow). Raises `DataError` for columns of no one type."""
+    """A DataFrame of pandas without its index, or whatever hands over Arrow data (polars, pyarrow). Raises `DataError` for columns of no
+    one type."""
     import pyarrow as pa
 
     if hasattr(frame, "iloc"):
@@ -111,7 +118,8 @@ def _from_frame(frame: Any) -> "pa.Table":
             return pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowException, OverflowError) as error:
             told = ": ".join(str(part).rstrip(".") for part in reversed(error.args))
-            raise DataError(f"The DataFrame mixes types: {told.splitlines()[0]}.", "Make each column one type, such as frame[name].astype(str).") from error
+            raise DataError(f"The DataFrame mixes types: {told.splitlines()[0]}.",
+                            "Make each column one type, such as frame[name].astype(str).") from error
     return pa.table(frame)
 
 
@@ -126,7 +134,8 @@ def _hub(name: str) -> "pa.Table":
     import datasets
 
     asked = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = asked or not hub.reachable()  # what is in its cache still loads; without this it tries for half a minute
+    # what is in its cache still loads; without this it tries for half a minute
+    datasets.config.HF_HUB_OFFLINE = asked or not hub.reachable()
     try:
         return datasets.load_dataset(name, split="train").with_format("arrow")[:]
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -181,7 +190,8 @@ def kept(path: Path) -> "pa.Table":
 
 
 def check_layout(table: "pa.Table") -> None:
-    """Raises `DataError` where the columns are no layout to train on, or a row does not hold what its layout says; it names the source and the row."""
+    """Raises `DataError` where the columns are no layout to train on, or a row does not hold what its layout says; it names the source and
+    the row."""
     first, name = 1, origin(table)
     for batch in table.to_batches(max_chunksize=10_000):
         layouts.examples(batch.to_pylist(), table.column_names, first, name)

@@ -1,4 +1,5 @@
-"""Rows of named values as an Arrow table, and what every table from a file must keep to: one type a column, names told apart, values not too long or deep.
+"""Rows of named values as an Arrow table, and what every table from a file must keep to: one type a column, names told apart, values not
+too long or deep.
 
 Not here: reading (`readers.py`).
 """
@@ -19,7 +20,8 @@ DEEPEST = 200
 
 
 def from_dicts(rows: list[Any], name: str, line_of: Callable[[int], int] | None = None) -> "pa.Table":
-    """Rows of named values as a table; a column that a row lacks is null there. `line_of` tells the line of a row, counted from 0, where that is known."""
+    """Rows of named values as a table; a column that a row lacks is null there. `line_of` tells the line of a row, counted from 0, where
+    that is known."""
     import pyarrow as pa
 
     def place(index: int) -> str:
@@ -39,9 +41,11 @@ def from_dicts(rows: list[Any], name: str, line_of: Callable[[int], int] | None 
         except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             index = _first_that_does_not_fit(values)
             if isinstance(error, OverflowError):
-                raise DataError(f"{place(index)}: the column {column!r} holds a whole number of more than 64 bits.", "Write it as text.") from error
+                raise DataError(f"{place(index)}: the column {column!r} holds a whole number of more than 64 bits.",
+                                "Write it as text.") from error
             if isinstance(error, UnicodeEncodeError):
-                raise DataError(f"{place(index)}: the column {column!r} holds half a character (a lone surrogate).", "Remove it from the text.") from error
+                raise DataError(f"{place(index)}: the column {column!r} holds half a character (a lone surrogate).",
+                                "Remove it from the text.") from error
             raise DataError(f"{place(index)}: the column {column!r} mixes types: {_what_differs(values, index, error)}.",
                             "Make it one type in every row.") from error
     return pa.table(arrays, names=columns)
@@ -73,7 +77,8 @@ def _what_differs(values: list[Any], index: int, error: Exception) -> str:
 def not_too_long(size: int, where: str, remedy: str) -> None:
     """Raises `DataError` where a row or a value of `size` bytes is over the limit."""
     if size > LONGEST_VALUE_BYTES:
-        raise DataError(f"{where}: one row of {size / 1e6:.1f} MB, more than the {LONGEST_VALUE_BYTES / 1e6:.1f} MB that a row may have.", remedy)
+        raise DataError(f"{where}: one row of {size / 1e6:.1f} MB, more than the {LONGEST_VALUE_BYTES / 1e6:.1f} MB that a row may have.",
+                        remedy)
 
 
 def too_deep(where: str) -> DataError:
@@ -93,7 +98,8 @@ def checked(table: "pa.Table", name: str) -> "pa.Table":
             sizes = pc.binary_length(values)
             if (pc.max(sizes).as_py() or 0) > LONGEST_VALUE_BYTES:
                 row = pc.index(pc.greater(sizes, LONGEST_VALUE_BYTES), True).as_py()
-                not_too_long(sizes[row].as_py(), f"Row {row + 1} of {name}, column {column!r}", "Break it up into rows, or remove that row.")
+                not_too_long(sizes[row].as_py(), f"Row {row + 1} of {name}, column {column!r}",
+                             "Break it up into rows, or remove that row.")
     return table
 
 

@@ -1,13 +1,14 @@
 """What one cell of a row holds: text, a list of turns, or a transcript, each as text or as `{"role", "content"}` messages.
 
-All raise `ValueError` with a clause that goes after "Row 17 of a.jsonl does not fit the layout ...: ". Not here: which columns make a layout (`layouts.py`).
+All raise `ValueError` with a clause that goes after "Row 17 of a.jsonl does not fit the layout ...: ". Not here: which columns make a
+layout (`layouts.py`).
 """
 
 import re
 from typing import Any
 
-ROLES = {"human": "user", "user": "user", "prompter": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bot": "assistant",
-         "model": "assistant", "system": "system", "tool": "tool", "function": "tool", "observation": "tool"}
+ROLES = {"human": "user", "user": "user", "prompter": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
+         "bot": "assistant", "model": "assistant", "system": "system", "tool": "tool", "function": "tool", "observation": "tool"}
 
 _SPEAKER = re.compile(r"(?:\n\n|\A)(Human|Assistant):")
 
@@ -53,11 +54,13 @@ def is_transcript(value: Any) -> bool:
 
 
 def transcript(value: str) -> list[dict[str, str]]:
-    """hh-rlhf's "\\n\\nHuman: ... \\n\\nAssistant: ..." as messages, without the blanks around each turn (an empty reply stays an empty reply)."""
+    """hh-rlhf's "\\n\\nHuman: ... \\n\\nAssistant: ..." as messages, without the blanks around each turn (an empty reply stays an empty
+    reply)."""
     parts = _SPEAKER.split(value.lstrip() if is_transcript(value) else value)
     if len(parts) < 3 or parts[0].strip():
         raise ValueError('the transcript does not open with "Human:" or "Assistant:"')
-    return [{"role": "user" if who == "Human" else "assistant", "content": said.strip()} for who, said in zip(parts[1::2], parts[2::2], strict=True)]
+    return [{"role": "user" if who == "Human" else "assistant", "content": said.strip()}
+            for who, said in zip(parts[1::2], parts[2::2], strict=True)]
 
 
 def pair(question: str, answer: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One row that holds several becomes several: instances of an instruction, and conversations out of trees of messages.
 
-Every path from a tree's first message down to its last reply is one conversation. Not here: rankings out of trees (`preferences.ranked_tree`).
+Every path from a tree's first message down to its last reply is one conversation. Not here: rankings out of trees
+(`preferences.ranked_tree`).
 """
 
 from collections import defaultdict
@@ -18,8 +19,8 @@ Row = dict[str, Any]
 def unfold(table: "pa.Table") -> "pa.Table":
     """Rows of the layout instruction/input/output or messages, out of a table of instances, of nested trees, or of one message a row.
 
-    Other columns of an instruction are kept beside each of its instances; a tree's number or id is kept as `tree`. Raises `DataError` for any other layout,
-    for a message whose parent is missing, and for messages that are each other's parents.
+    Other columns of an instruction are kept beside each of its instances; a tree's number or id is kept as `tree`. Raises `DataError` for
+    any other layout, for a message whose parent is missing, and for messages that are each other's parents.
     """
     layout, name = layouts.layout_of(table), sources.origin(table)
     if layout.name == "instruction with instances":
@@ -27,7 +28,8 @@ def unfold(table: "pa.Table") -> "pa.Table":
     elif layout.name == "ranked reply trees":
         made = [{"messages": path, "tree": row["message_tree_id"]} for row in table.to_pylist() for path in _paths(row["prompt"], name)]
     elif layout.name == "tree messages":
-        made = [{"messages": path, "tree": tree} for tree, node in enumerate(_grown(table.to_pylist(), layout.columns, name)) for path in _paths(node, name)]
+        made = [{"messages": path, "tree": tree} for tree, node in enumerate(_grown(table.to_pylist(), layout.columns, name))
+                for path in _paths(node, name)]
     else:
         raise DataError(f"{name} is a table of the layout {layout.name}, in which no row holds several.", "Use it as it is.")
     return sources.finished(tables.from_dicts(made, name), name)
@@ -53,7 +55,8 @@ def _grown(rows: list[Row], columns: tuple[str, ...], name: str) -> list[Row]:
         if row[above] is None:
             firsts.append(nodes[row[own]])
         elif row[above] not in nodes:
-            raise DataError(f"Row {number} of {name} answers the message {row[above]!r}, which is not there.", "Give the whole tree, or remove that row.")
+            raise DataError(f"Row {number} of {name} answers the message {row[above]!r}, which is not there.",
+                            "Give the whole tree, or remove that row.")
         else:
             below[row[above]].append(row[own])
             nodes[row[above]]["replies"].append(nodes[row[own]])
@@ -62,7 +65,8 @@ def _grown(rows: list[Row], columns: tuple[str, ...], name: str) -> list[Row]:
         seen += 1
         waiting += waiting.pop()["replies"]
     if len(nodes) != len(rows) or seen != len(rows):
-        raise DataError(f"The messages of {name} are no trees: an id is given twice, or messages answer each other in a circle.", "Mend the ids.")
+        raise DataError(f"The messages of {name} are no trees: an id is given twice, or messages answer each other in a circle.",
+                        "Mend the ids.")
     return firsts
 
 
