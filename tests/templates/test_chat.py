@@ -78,6 +78,41 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_for_completions_only(
     with pytest.raises(DataError, match="rewrites") as caught:
         chat.encode(townsfolk, LONG, True)
     assert "completions_only=False" in caught.value.remedy
+    ids, mask = chat.encode(townsfolk, LONG, False)
+    assert mask == [0] + [1] * (len(ids) - 1), "and that remedy works"
+
+
+def test_the_method_is_proved_for_each_tokenizer(stories, townsfolk):
+    assert chat.mask_method(stories) == chat.mask_method(townsfolk) == "generation marks"
+    for tokenizer in (stories, townsfolk):
+        tokenizer.chat_template = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", tokenizer.chat_template)
+        assert chat.mask_method(tokenizer) == "prefix comparison"
+
+
+@pytest.mark.parametrize("template", [
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% generation %}{% endgeneration %}{% endfor %}",
+    "{% for m in messages %}{% generation %}{{ m['role'] }}: {{ m['content'] }}{% endgeneration %}\n{% endfor %}",
+    "{% for m in messages %}{{ m['role'] }}:{% if loop.last %}{% generation %}{{ m['content'] }}{% endgeneration %}"
+    "{% else %}{{ m['content'] }}{% endif %}\n{% endfor %}"], ids=["marks around nothing", "marks around everything", "marks around the last reply only"])
+def test_marks_in_the_wrong_place_are_refused(townsfolk, template):
+    townsfolk.chat_template = template
+    with pytest.raises(DataError, match="marks other tokens") as caught:
+        chat.mask_method(townsfolk)
+    assert "completions_only=False" in caught.value.remedy
+
+
+def test_a_tokenizer_that_cannot_place_its_tokens_is_refused_for_completions_only():
+    from transformers import ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer()
+    chat.ensure_template(tokenizer)
+    for template in (tokenizer.chat_template, chat.PLAIN_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")):
+        tokenizer.chat_template = template
+        for example in (PAIR, {"prompt": "Who bakes", "completion": " bread?"}):
+            with pytest.raises(DataError, match="which characters"):
+                chat.encode(tokenizer, example, True)
+            ids, mask = chat.encode(tokenizer, example, False)
+            assert mask == [0] + [1] * (len(ids) - 1) and ids[-1] == tokenizer.eos_token_id
 
 
 def test_without_completions_only_all_but_the_first_token_is_trained(stories):

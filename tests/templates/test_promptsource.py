@@ -1,4 +1,4 @@
-"""promptsource's files round trip byte for byte; rows render as their authors rendered them, and as plain Jinja does by promptsource's rules."""
+"""promptsource's files round trip byte for byte; rows render as their authors rendered them, and as plain Jinja does by its rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ ROWS = {
     "ai2_arc__ARC-Easy": {"question": "Where do boats sail?", "choices": ABCD, "answerKey": "C"},
     "anli": SENTENCES,
     "cnn_dailymail__3.0.0": {"article": "A long day. " * 300, "highlights": "A day .\nIt was long ."},
-    "commonsense_qa": {"question": "Where do boats sail?", "choices": {key: [*some, some[0] + "!"] for key, some in ABCD.items()}, "answerKey": "B"},
+    "commonsense_qa": {"question": "Where do boats sail?", "answerKey": "B",
+                       "choices": {key: [*some, some[0] + "!"] for key, some in ABCD.items()}},
     "dbpedia_14": {"title": "Holra", "content": " Holra is a village by the sea.", "label": 8},
     "glue__qqp": {"question1": "How is bread baked?", "question2": "How do you bake bread?", "label": 1},
     "hellaswag": {"ctx": "A man kneads. he", "ctx_a": "A man kneads.", "ctx_b": "he", "activity_label": "Baking", "label": "2",
@@ -33,8 +34,10 @@ ROWS = {
     "rotten_tomatoes": {"text": "a quiet, lovely film .", "label": 1},
     "sciq": {"question": "What do plants need?", "support": "", "correct_answer": "light", "distractor1": "salt", "distractor2": "iron",
              "distractor3": "noise"},
-    "social_i_qa": {"context": "Tom thanked Ann.", "question": "How would Ann feel?", "answerA": "glad", "answerB": "cold", "answerC": "lost", "label": "1"},
-    "squad_v2": {"title": "Velish_bread", "context": "Mira bakes bread in Holra.", "question": "Who bakes?", "answers": {"text": ["Mira"], "answer_start": [0]}},
+    "social_i_qa": {"context": "Tom thanked Ann.", "question": "How would Ann feel?", "answerA": "glad", "answerB": "cold",
+                    "answerC": "lost", "label": "1"},
+    "squad_v2": {"title": "Velish_bread", "context": "Mira bakes bread in Holra.", "question": "Who bakes?",
+                 "answers": {"text": ["Mira"], "answer_start": [0]}},
     "super_glue__cb": SENTENCES | {"label": -1},
     "super_glue__rte": SENTENCES,
     "trec": {"text": "How far is Holra ?", "coarse_label": 5, "fine_label": 40},
@@ -110,7 +113,8 @@ NEWS = ("World politics", "Sports", "Business", "Science and technology")
 def news_rows(real_data) -> list[dict]:
     """The rows behind the files: the text with what stands before it from one template, with what stands behind it from another."""
     rows = []
-    for (last, target), (first, _) in zip(prompted(real_data, "ag_news_classify"), prompted(real_data, "ag_news_classify_question_first"), strict=True):
+    question_last, question_first = (prompted(real_data, f"ag_news_{name}") for name in ("classify", "classify_question_first"))
+    for (last, target), (first, _) in zip(question_last, question_first, strict=True):
         text, behind = last.removesuffix(f"\n{NEWS_QUESTION}"), first.removeprefix(f"{NEWS_QUESTION}\n")
         assert text.strip() == behind.strip() and text.endswith(" ")
         rows.append({"text": text[:-1], "label": NEWS.index(target)})
@@ -138,7 +142,8 @@ def test_reviews_of_t0_are_rendered_as_their_authors_did(real_data):
     assert len(task.templates) == 10
 
 
-SCIENCE = re.compile(r"(?:Answer the following question given this paragraph: \n\n(?P<support>.*?)\n\n\n)?Q: (?P<question>.*?)\n\n\n? Choices:\n\n"
+SCIENCE = re.compile(r"(?:Answer the following question given this paragraph: \n\n(?P<support>.*?)\n\n\n)?"
+                     r"Q: (?P<question>.*?)\n\n\n? Choices:\n\n"
                      r"- (?P<c0>.*?)\n\n- (?P<c1>.*?)\n\n- (?P<c2>.*?)\n\n- (?P<c3>.*?)\n\nA:", re.DOTALL)
 
 
@@ -200,8 +205,8 @@ def test_what_a_row_has_of_separators_stays_its_own():
 
 def test_shared_metadata_stays_shared_and_unknown_keys_stay(tmp_path):
     text = ("contributors: [ada]\ndataset: d\nsubset: null\ntemplates:\n"
-            "  i: !Template {answer_choices: null, id: i, jinja: 'a ||| b', metadata: &m !TemplateMetadata {metrics: [BLEU], odd: 1}, name: n, "
-            "reference: null, task_template: true}\n"
+            "  i: !Template {answer_choices: null, id: i, jinja: 'a ||| b', metadata: &m !TemplateMetadata {metrics: [BLEU], odd: 1}, "
+            "name: n, reference: null, task_template: true}\n"
             "  j: !Template {answer_choices: null, id: j, jinja: 'c', metadata: *m, name: o, reference: ''}\n")
     task = promptsource.loads(text)
     written = promptsource.dumps(task)

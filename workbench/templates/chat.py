@@ -46,12 +46,17 @@ def encode(tokenizer: Any, example: dict[str, Any], completions_only: bool) -> t
     The first token is never trained: nothing predicts it. Raises `DataError` where `completions_only` cannot be honoured.
     """
     if "messages" in example:
-        ids, mask = _conversation(tokenizer, example["messages"])
-        if not completions_only:
+        if completions_only:
+            ids, mask = _conversation(tokenizer, example["messages"])
+        else:
+            ids = list(_rendered(tokenizer, example["messages"], tokenize=True, return_dict=True)["input_ids"])
             mask = [1] * len(ids)
     elif "prompt" in example:
-        ids, mask = _continuation(tokenizer, example["prompt"], example["completion"])
-        if not completions_only:
+        if completions_only:
+            ids, mask = _continuation(tokenizer, example["prompt"], example["completion"])
+        else:
+            ids = list(tokenizer(example["prompt"] + example["completion"]).input_ids)
+            ids = _closed(tokenizer, ids) if example["completion"].strip() else ids
             mask = [1] * len(ids)
     else:
         ids = _closed(tokenizer, list(tokenizer(example["text"]).input_ids))
@@ -75,6 +80,7 @@ def _closed(tokenizer: Any, ids: list[int]) -> list[int]:
 
 def _continuation(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:
     """Tokenized in one piece, so that words are cut as they would be in running text; a token that straddles the seam is trained."""
+    _check_places(tokenizer)
     out = tokenizer(prompt + completion, return_offsets_mapping=True)
     seam = len(prompt)
     ids = list(out.input_ids)
@@ -92,10 +98,47 @@ def _conversation(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[
     if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
         ids = _rendered(tokenizer, messages, tokenize=True, return_dict=True)["input_ids"]
         return list(ids), [0] * len(ids)
-    if re.search(r"\{%-?\s*generation\b", tokenizer.chat_template):
+    _check_places(tokenizer)
+    if _marked(tokenizer):
         out = _rendered(tokenizer, messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
         return list(out["input_ids"]), list(out["assistant_masks"])
     return _by_turns(tokenizer, messages)
+
+
+def _check_places(tokenizer: Any) -> None:
+    if not tokenizer.is_fast:
+        raise DataError("This tokenizer does not tell which characters a token came from, so completions_only cannot be honoured.",
+                        "Use completions_only=False, or a model with a fast tokenizer.")
+
+
+def _marked(tokenizer: Any) -> bool:
+    return bool(re.search(r"\{%[-+]?\s*generation\b", tokenizer.chat_template))
+
+
+PROBE = [("Who bakes bread?", "Mira does."), ("And who has a boat?", "Tom has one.")]
+
+
+def mask_method(tokenizer: Any) -> str:
+    """How replies are told from the rest: "generation marks" or "prefix comparison", proved on a conversation of two replies.
+
+    Proved means: both replies are among the trained tokens, in order, and neither question is. Raises `DataError` where that fails, and
+    where the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise DataError("The tokenizer has no chat template.", "Give it one first (ensure_template).")
+    messages = [{"role": role, "content": text} for turn in PROBE for role, text in zip(("user", "assistant"), turn, strict=True)]
+    ids, mask = encode(tokenizer, {"messages": messages}, True)
+
+    def written(tokens: list[int]) -> str:
+        return "".join(tokenizer.decode(tokens, skip_special_tokens=True).split())
+
+    trained = written([token for token, kept in zip(ids, mask, strict=True) if kept])
+    questions, replies = ([written(tokenizer(turn[side], add_special_tokens=False).input_ids) for turn in PROBE] for side in (0, 1))
+    first = trained.find(replies[0])
+    if first < 0 or trained.find(replies[1], first + len(replies[0])) < 0 or any(question in trained for question in questions):
+        raise DataError("This tokenizer's chat template marks other tokens than the replies, so completions_only cannot be honoured.",
+                        "Mend its {% generation %} marks, or use completions_only=False.")
+    return "generation marks" if _marked(tokenizer) else "prefix comparison"
 
 
 def _by_turns(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:

@@ -28,7 +28,7 @@ ALLOWED_NODES = frozenset((
     "Template Output TemplateData For If Assign AssignBlock Name NSRef Const Tuple List Dict Pair Keyword CondExpr Filter Test Call "
     "Getattr Getitem Slice Concat Compare Operand Add Sub Mul Div FloorDiv Mod Pow Not And Or Neg Pos").split())
 TAGS = {"Import": "import", "FromImport": "from", "Include": "include", "Extends": "extends", "Block": "block", "Macro": "macro",
-        "CallBlock": "call", "FilterBlock": "filter", "With": "with", "ScopedEvalContextModifier": "autoescape"}
+        "CallBlock": "call", "FilterBlock": "filter", "With": "with", "Scope": "autoescape"}
 FILTERS = (
     "abs capitalize count d default dictsort first float format int items join last length list lower map max min reject rejectattr "
     "replace reverse round select selectattr sort string sum title trim truncate unique upper wordcount").split()
@@ -150,10 +150,11 @@ class _Prepare(visitor.NodeTransformer):
     """Refuses nodes that are not listed; marks where each expression begins; sends loops, `~` and literals through the budget."""
 
     def __init__(self, environment: "Sandbox"):
-        self.environment, self.depth = environment, 0
+        self.environment, self.depth, self.place = environment, 0, Place.at("", 0)
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
-        kind, place = type(node).__name__, node.lineno
+        kind, place = type(node).__name__, node.lineno or self.place
+        self.place = place
         if kind not in ALLOWED_NODES or (isinstance(node, nodes.For) and node.recursive):
             what = f"{{% {TAGS[kind]} %}}" if kind in TAGS else "a recursive loop" if kind == "For" else kind
             raise jinja2.TemplateSyntaxError(f"{what} is not allowed in a template", place)
@@ -253,6 +254,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return not attribute.startswith("_")
         return attribute in METHODS.get(type(obj), ())
 
+    def call_filter(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """The way by which `map` reaches a filter whose name is a value: not ours."""
+        if name.startswith(" "):
+            raise SecurityError(f"there is no filter {name!r}")
+        return super().call_filter(name, *args, **kwargs)
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, jinja2.Undefined):
             return obj[attribute]  # raises, and names what is undefined
@@ -270,6 +277,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:
         if isinstance(obj, jinja2.Undefined):
             return obj[argument]  # raises, and names what is undefined
+        plain_only((argument,))
         if isinstance(obj, (str, list, tuple, dict, range)):
             try:
                 return obj[argument]
@@ -346,8 +354,12 @@ class Compiled:
             self.assigned = frozenset(node.name for node in prepared.find_all(nodes.Name) if node.ctx == "store")
             self._template = jinja2.Template.from_code(environment, environment.compile(prepared), environment.globals)
         except jinja2.TemplateSyntaxError as error:
-            column = getattr(error.lineno, "column", 1)
-            raise TemplateError(error.message or "it is no Jinja", "Mend the template there.", int(error.lineno), column) from None
+            message = error.message or "it is no Jinja"
+            place = error.lineno
+            if message.lower().startswith("unexpected end of template"):  # the last token may have begun long before
+                text = re.sub(r"\r\n|\r", "\n", source)
+                place = Place.at(text, len(text))
+            raise TemplateError(message, "Mend the template there.", int(place), getattr(place, "column", 1)) from None
         except (RecursionError, SyntaxError, MemoryError):
             raise TemplateError("it is nested too deeply", "Nest fewer brackets and blocks.") from None
 
