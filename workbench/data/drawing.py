@@ -4,8 +4,8 @@ Which source: each asks for its m-th row (m = 0, 1, ...) between slot floor(m/r)
 come the one that must come first is taken (earliest deadline first). Since the rates sum to 1 such an order exists (Tijdeman 1980, "The
 chairman assignment problem"; Baruah et al. 1996, "Proportionate progress"), so after any number of rows t a source has given floor(r t) or
 ceil(r t) of them. seqio and `datasets.interleave_datasets` throw dice for each row and are off by the square root of t.
-Which row: a fresh permutation for each epoch of a source, computed where it is looked at (a Feistel network on digits of base sqrt(rows), as
-in Black and Rogaway 2002, "Ciphers with arbitrary finite domains"), so ten million rows are never shuffled in memory.
+Which row: a fresh permutation for each epoch of a source, computed where it is looked at (a Feistel network on digits of base sqrt(rows),
+as in Black and Rogaway 2002, "Ciphers with arbitrary finite domains"), so ten million rows are never shuffled in memory.
 
 Everything is a function of the seed, the rates, and each source's name and size: not of processes, batches or the order of the names; which
 rows of a source come first does not depend on the other sources either.
@@ -26,7 +26,8 @@ import numpy as np
 from workbench.errors import DataError
 
 GRID = 2**36
-"""Rates are whole multiples of 1/W, W at most this: those of whole numbers are exact, those of a temperature are off by 1.5e-11 at most."""
+"""Rates are whole multiples of 1/W, W at most this: those of whole numbers are exact, those of a temperature are off
+by at most 1.5e-11, and the largest by that times the number of sources."""
 MOST_ROWS = 2**26
 """Rows of one draw between two changes of the rates: (rows x W) stays inside 64 bits."""
 MOST_SOURCES = 2**11
@@ -77,12 +78,12 @@ class Order:
 
 def whole_weights(shares: dict[str, Fraction]) -> dict[str, int]:
     """Whole numbers in proportion to `shares` (not all 0), exact where their sum stays within `GRID`. A positive share stays positive."""
-    total = sum(shares.values())
-    parts = {name: share / total for name, share in shares.items()}
-    common = math.lcm(*(part.denominator for part in parts.values()))
-    if common <= GRID:
-        return {name: int(part * common) for name, part in parts.items()}
-    weights = {name: max(1, int(part * GRID)) if part else 0 for name, part in parts.items()}
+    common = math.lcm(*(share.denominator for share in shares.values()))
+    whole = {name: share.numerator * (common // share.denominator) for name, share in shares.items()}
+    total, divisor = sum(whole.values()), math.gcd(*whole.values())
+    if total // divisor <= GRID:
+        return {name: number // divisor for name, number in whole.items()}
+    weights = {name: max(1, number * GRID // total) if number else 0 for name, number in whole.items()}
     largest = max(weights, key=weights.__getitem__)
     weights[largest] += GRID - sum(weights.values())
     return weights

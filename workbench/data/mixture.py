@@ -37,7 +37,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float, Fraction)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Mixture:
     """`Mixture({"chat": "chat.jsonl", "code": 120_000})`. Raises `DataError` for what cannot be mixed.
 
@@ -64,10 +64,11 @@ class Mixture:
     counts: dict[str, int] | None = None
     """Rows of sources, where they are known: such files are opened only when drawn from, and a stream can then be proportional."""
     _tables: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _weights: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         names = list(self.sources) if isinstance(self.sources, dict) else []
-        self.sources = {name: _whole(self.sources[name]) for name in names}
+        object.__setattr__(self, "sources", {name: _whole(self.sources[name]) for name in names})
         need(bool(names) and all(isinstance(name, str) and name for name in names), "A mixture needs sources by name.",
              'Use Mixture({"name": rows or a count}).')
         need(len(names) <= 2048, f"{len(names)} sources are more than the 2048 that can be mixed.", "Join some of them.")
@@ -83,7 +84,7 @@ class Mixture:
              f"temperature is {self.temperature!r}; it must lie from 0.01 to 1e6.", "Use temperature=1.0.")
         need(is_number(self.pretraining_share) and 0 <= self.pretraining_share <= 1,
              f"pretraining_share is {self.pretraining_share!r}; it must be a share from 0 to 1.", "Use pretraining_share=0.1.")
-        self.pretraining = None if self.pretraining is None else tuple(self.pretraining)
+        object.__setattr__(self, "pretraining", None if self.pretraining is None else tuple(self.pretraining))
         for what in ("multipliers", "weights", "pretraining", "counts"):
             for name in getattr(self, what) or ():
                 need(name in self.sources, f"{what} names {name!r}, which is no source.", f"The sources are {', '.join(names)}.")
@@ -119,7 +120,9 @@ class Mixture:
                 found = source.with_format(None)
             else:
                 table = source if isinstance(source, pa.Table) else sources.load_rows(source)
-                found = datasets.Dataset(datasets.table.InMemoryTable(table.replace_schema_metadata(None)))
+                # a fingerprint of its own choosing would read every byte of the rows
+                found = datasets.Dataset(datasets.table.InMemoryTable(table.replace_schema_metadata(None)),
+                                         fingerprint=datasets.fingerprint.generate_random_fingerprint())
             need(found.num_rows > 0, f"The source {name!r} holds no rows.", "Leave it out.")
             said = (self.counts or {}).get(name, found.num_rows)
             need(said == found.num_rows, f"The source {name!r} has {found.num_rows} rows, and counts says {said}: it has changed.",
@@ -138,14 +141,20 @@ class Mixture:
 
     # ---- rates
 
-    def shares(self) -> dict[str, Fraction]:
-        """Rates as exact fractions; those of a temperature are rounded to 2^-36."""
-        from workbench.data.drawing import whole_weights
+    def whole_weights(self) -> dict[str, int]:
+        """The rates as whole numbers in proportion: exact, but for those of a temperature, which are rounded to 2^-36 of their sum."""
+        if not self._weights:
+            from workbench.data.drawing import whole_weights
 
+            self._weights.update(whole_weights(self._scores()))
+        return dict(self._weights)
+
+    def _scores(self) -> dict[str, Fraction]:
         scores = {name: self._score(name) for name in self.sources}
         if self.temperature != 1:
             most = max(scores.values()) or 1
-            scores = {name: Fraction(float(score / most) ** (1 / self.temperature)) for name, score in scores.items()}
+            powers = {name: float(score / most) ** (1 / self.temperature) for name, score in scores.items()}
+            scores = {name: Fraction(max(1, int(powers[name] * 2**64)) if score else 0) for name, score in scores.items()}
         if plain := self._plain():
             share = Fraction(str(self.pretraining_share))
             for part, names in ((share, plain), (1 - share, set(scores) - plain)):
@@ -158,9 +167,7 @@ class Mixture:
             need(not self.pretraining_share, f"pretraining_share is {self.pretraining_share}, and no source is plain text.",
                  'Name those that are: pretraining=("name",).')
         need(any(scores.values()), "Every source has the rate 0.", "Give one of them a weight and a multiplier above 0.")
-        weights = whole_weights(scores)
-        total = sum(weights.values())
-        return {name: Fraction(weight, total) for name, weight in weights.items()}
+        return scores
 
     def _score(self, name: str) -> Fraction:
         if self.rule == "proportional":
@@ -176,13 +183,22 @@ class Mixture:
     @property
     def rates(self) -> dict[str, float]:
         """Name -> share of the examples; they sum to 1."""
-        return {name: float(share) for name, share in self.shares().items()}
+        weights = self.whole_weights()
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()}
+
+    def shares(self) -> dict[str, Fraction]:
+        """The rates as fractions, which sum to exactly 1."""
+        weights = self.whole_weights()
+        total = sum(weights.values())
+        return {name: Fraction(weight, total) for name, weight in weights.items()}
 
     def token_shares(self, tokens: dict[str, int]) -> dict[str, float]:
         """Name -> share of the tokens, `tokens` being how many each source has in all."""
         mean = self._tokens_a_row(tokens)
-        parts = {name: share * mean[name] for name, share in self.shares().items()}
-        return {name: float(part / sum(parts.values())) for name, part in parts.items()}
+        parts = {name: weight * mean[name] for name, weight in self.whole_weights().items()}
+        total = sum(parts.values())
+        return {name: float(part / total) for name, part in parts.items()}
 
     def examples(self, budget: float, tokens: dict[str, int]) -> int:
         """Examples that `budget` tokens buy, rounded down."""
@@ -196,12 +212,14 @@ class Mixture:
         """
         need(is_number(budget) and budget >= 0, f"The budget is {budget!r}; it must be a number of at least 0.", "Use the rows of the run.")
         drawn = _exact(budget) if tokens is None else self._examples(budget, tokens)
-        rows = {name: self.rows_of(name) for name in self.sources}
-        return {name: None if rows[name] is None else float(share * drawn / rows[name]) for name, share in self.shares().items()}
+        weights, rows = self.whole_weights(), {name: self.rows_of(name) for name in self.sources}
+        above, below = drawn.numerator, drawn.denominator * sum(weights.values())  # whole numbers, which Python divides with one rounding
+        return {name: None if rows[name] is None else weight * above / (below * rows[name]) for name, weight in weights.items()}
 
     def _examples(self, budget: float, tokens: dict[str, int]) -> Fraction:
         mean = self._tokens_a_row(tokens)
-        return _exact(budget) / sum(share * mean[name] for name, share in self.shares().items())
+        weights = self.whole_weights()
+        return _exact(budget) * sum(weights.values()) / sum(weight * mean[name] for name, weight in weights.items())
 
     def _tokens_a_row(self, tokens: dict[str, int]) -> dict[str, Fraction]:
         mean = {}
@@ -210,16 +228,10 @@ class Mixture:
             need(rows is not None, f"The source {name!r} has no known length, so its tokens a row are not known.",
                  "Give counts={name: rows}.")
             need(tokens.get(name, 0) > 0, f"tokens does not say how many tokens {name!r} has.", "Give the tokens of all its rows.")
-            mean[name] = Fraction(tokens[name]) / rows
+            mean[name] = Fraction(int(tokens[name]), rows)
         return mean
 
     # ---- rows
-
-    def weights_in_whole_numbers(self) -> dict[str, int]:
-        """The rates as `drawing` counts them."""
-        from workbench.data.drawing import whole_weights
-
-        return whole_weights(self.shares())
 
     def order(self, rows: int, seed: int = 0, start: "int | Position" = 0) -> "Order":
         """The next `rows` rows as numbers: source, item, row, and the position they end at."""
@@ -229,21 +241,20 @@ class Mixture:
         need(isinstance(start, drawing.Position) or (type(start) is int and start >= 0),
              f"start is {start!r}; it is rows drawn before, or a Position.", "Use start=0.")
         sizes = {name: None if _is_stream(source) else self.rows_of(name) for name, source in self.sources.items()}
-        return drawing.order(drawing.begin(self.weights_in_whole_numbers(), seed, start), rows, sizes)
+        return drawing.order(drawing.begin(self.whole_weights(), seed, start), rows, sizes)
 
     def position(self, rows: int, seed: int = 0, start: "int | Position" = 0) -> "Position":
-        """Where the order stands after `rows` more rows. Another mixture drawn with `start=` this goes on under its own rates, in the middle
-        of every source's epoch: no row comes again before the rest of its source has come."""
+        """Where the order stands after `rows` more rows. Another mixture drawn with `start=` this goes on under its own rates, in the
+        middle of every source's epoch: no row comes again before the rest of its source has come."""
         return self.order(rows, seed, start).end
 
     def draw(self, n: int, seed: int = 0, start: "int | Position" = 0) -> "datasets.Dataset | datasets.IterableDataset":
-        """`n` rows as a `datasets.Dataset` that points into the sources' own Arrow tables, 8 bytes a row; an `IterableDataset` where a source
-        is a stream. `start` is how many rows of this mixture were drawn before, or the `Position` where this or another one stood.
+        """`n` rows as a `datasets.Dataset` that points into the sources' own Arrow tables, 8 bytes a row; an `IterableDataset` where a
+        source is a stream. `start` is how many rows of this mixture were drawn before, or the `Position` where this or another one stood.
 
         Columns that a source lacks are null. Raises `DataError` where two sources hold one column in different types.
         """
-        drawn = self.order(n, seed, start)
-        return rows_of_orders(self, [drawn])
+        return rows_of_orders(self, [self.order(n, seed, start)], {name for name, weight in self.whole_weights().items() if weight})
 
     # ---- whole tasks held out, JSON
 
@@ -293,15 +304,15 @@ class Mixture:
         return cls(**body)
 
 
-def rows_of_orders(mixture: Mixture, orders: "list[Order]") -> "datasets.Dataset | datasets.IterableDataset":
-    """The rows behind orders over `mixture`'s sources, one after the other."""
+def rows_of_orders(mixture: Mixture, orders: "list[Order]", among: set[str]) -> "datasets.Dataset | datasets.IterableDataset":
+    """The rows behind orders over `mixture`'s sources, one after the other. Their columns are those of the sources `among`, whether
+    these come or not."""
     import datasets
     import numpy as np
 
     source, row = (np.concatenate([getattr(each, what) for each in orders]) for what in ("source", "row"))
     names = orders[0].names
-    used = [names[i] for i in np.flatnonzero(np.bincount(source, minlength=len(names)))]
-    sized = [name for name in used if not _is_stream(mixture.sources[name])]
+    sized = [name for name in names if name in among and not _is_stream(mixture.sources[name])]
     tables = [mixture._table(name) for name in sized]
     first = dict(zip(sized, np.cumsum([0, *(table.num_rows for table in tables)]).tolist(), strict=False))
     if tables:
@@ -312,17 +323,15 @@ def rows_of_orders(mixture: Mixture, orders: "list[Order]") -> "datasets.Dataset
                             "Give columns of one name one type in every source.") from error
     offset = np.array([first.get(name, 0) for name in names], np.int64)
     place = offset[source] + row
-    if len(used) == len(sized):
-        if not used:
-            return datasets.Dataset.from_list([])
+    if len(sized) == len(among):
         # the name of the result in datasets' cache, made of the bytes: its own way pickles every number
         fingerprint = hashlib.blake2b(place.tobytes(), key=joined._fingerprint.encode()[:64], digest_size=8).hexdigest()
         return joined.select(place.tolist(), new_fingerprint=fingerprint)
     item = np.concatenate([each.item for each in orders])
-    streams = {i: name for i, name in enumerate(names) if name in used and name not in sized}
+    streams = {i: name for i, name in enumerate(names) if name in among and name not in sized}
 
     def generate() -> Iterator[dict[str, Any]]:
-        flows = {i: _endless(mixture.sources[name], name, int(item[source == i][0])) for i, name in streams.items()}
+        flows = {i: _endless(mixture.sources[name], name, item[source == i]) for i, name in streams.items()}
         for begun in range(0, len(source), AT_ONCE):
             block = source[begun:begun + AT_ONCE]
             known = [int(where) for where, i in zip(place[begun:begun + AT_ONCE], block, strict=True) if i not in flows]
@@ -333,9 +342,9 @@ def rows_of_orders(mixture: Mixture, orders: "list[Order]") -> "datasets.Dataset
     return datasets.IterableDataset.from_generator(generate)
 
 
-def _endless(source: Any, name: str, skipped: int) -> Iterator[dict[str, Any]]:
-    """A stream's rows from row `skipped` on, from its beginning again when it ends, in its own order (shuffle it before, if wanted)."""
-    length = None
+def _endless(source: Any, name: str, items: Any) -> Iterator[dict[str, Any]]:
+    """A stream's rows from row `items[0]` on, from its beginning again when it ends, in its own order (shuffle it before, if wanted)."""
+    skipped, length = int(items[0]), None
     while True:
         if length:
             skipped %= length

@@ -4,7 +4,6 @@ A later stage draws its share `replay` from the stages before it. A source that 
 from stage to stage: what is replayed is what had not come yet, until all of it has. Not here: learning rates that change between stages.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -31,17 +30,18 @@ class Stages:
     (the first is 0)."""
 
     def __post_init__(self):
-        need(isinstance(self.stages, Iterable) and not isinstance(self.stages, (str, dict)), "Stages needs a list of (mixture, rows).",
+        need(isinstance(self.stages, (list, tuple)), "Stages needs a list of (mixture, rows).",
              "Use Stages([(first, 4000), (second, 2000)]).")
-        self.stages = [tuple(stage) for stage in self.stages]
-        need(bool(self.stages) and all(len(stage) == 2 and isinstance(stage[0], Mixture) for stage in self.stages), 
-             "A stage is not (mixture, rows).", "Use Stages([(first, 4000), (second, 2000)]).")
+        good = [isinstance(stage, (list, tuple)) and len(stage) == 2 and isinstance(stage[0], Mixture) for stage in self.stages]
+        need(bool(good) and all(good), "A stage is not (mixture, rows).",
+             "Use Stages([(first, 4000), (second, 2000)]).")
+        self.stages = [(mixture, rows) for mixture, rows in self.stages]
         for number, (_, rows) in enumerate(self.stages, start=1):
             need(type(rows) is int and rows >= 1, f"Stage {number} has {rows!r} rows; it must be a whole number.", "Use 1000.")
         shares = self.replays()
         need(len(shares) == len(self.stages), f"replay has {len(shares)} shares for {len(self.stages)} stages.",
              "Give one a stage, the first 0.")
-        need(all(is_number(share) and 0 <= share < 1 for share in shares), 
+        need(all(is_number(share) and 0 <= share < 1 for share in shares),
              f"replay is {self.replay!r}; shares lie from 0 to below 1.", "Use replay=0.1.")
         need(shares[0] == 0, "The first stage has nothing before it to replay.", "Begin replay with 0.")
         self._sources()
@@ -110,7 +110,9 @@ class Stages:
         n = self.rows - start if n is None else n
         need(type(n) is int and 0 <= n <= self.rows - start, f"There are {self.rows - start} rows after row {start}, not {n!r}.",
              "Draw fewer.")
-        return rows_of_orders(self.mixtures()[0], self._orders(n, seed, start))
+        mixtures = self.mixtures()
+        among = {name for mixture in mixtures for name, weight in mixture.whole_weights().items() if weight}
+        return rows_of_orders(mixtures[0], self._orders(n, seed, start), among)
 
     def _orders(self, n: int, seed: int, start: int) -> list[Any]:
         orders, position, begun = [], 0, 0
