@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import random
 import tarfile
 import tracemalloc
 import zipfile
@@ -231,6 +232,44 @@ def test_what_only_looks_wrong_loads(tmp_path, file, content):
     table = sources.load_rows(tmp_path / file)
     assert [{name: row[name] for name in ("question", "answer")} for row in table.to_pylist()] == ROWS
     sources.check_layout(table)
+
+
+SEEDS: dict[str, Callable[[], bytes]] = {
+    "a.jsonl": lambda: b"".join(b'{"question": "Q%d", "answer": "a \\"b\\"", "n": [{"x": %d}]}\n' % (n, n) for n in range(20)),
+    "a.json": lambda: json.dumps([{"question": f"Q {n}", "answer": "ü"} for n in range(20)], indent=1, ensure_ascii=False).encode(),
+    "a.csv": lambda: b"question,answer,n\n" + b"".join(b'"Q, %d","a ""b""",%d\n' % (n, n) for n in range(20)),
+    "a.tsv": lambda: b"question\tanswer\n" + b'Q "x"\tR\n' * 20, "bare": lambda: b"ham\tx\nspam\ty\nham\tz\n" * 5,
+    "a.txt": lambda: b"<DOC>\n<DOCNO>1</DOCNO>\nhello\n</DOC>\n" * 5, "b.txt": lambda: b"one\n\ntwo\r\n\r\nthree\n" * 5,
+    "a.jsonl.gz": lambda: gzip.compress(LINE * 50), "a.parquet": lambda: parquet(["question", "answer"], ["Q"] * 50, ["R"] * 50),
+    "a.arrow": lambda: arrow(question=["Q"] * 50, answer=["R"] * 50)}
+PIECES = (b'"', b"\n", b",", b"\t", b"[", b"{", b"}", b"null", b"1e999", b"\\", b"\xef\xbb\xbf", b"\r", b'""', b'{"a":1}', b"<DOC>",
+          b"\0", b"\xff")
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_whatever_is_damaged_it_loads_or_is_refused_in_a_sentence(tmp_path, name):
+    rng, whole = random.Random(name), SEEDS[name]()
+    refused = 0
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            at, how = rng.randrange(len(content) + 1), rng.random()
+            if how < 0.2:
+                del content[at:]
+            elif how < 0.4:
+                del content[at:at + rng.randint(1, 30)]
+            elif how < 0.6:
+                content[at:at + 1] = bytes([rng.randrange(256)])
+            else:
+                content[at:at] = rng.choice(PIECES)
+        (tmp_path / name).write_bytes(content)
+        try:
+            table = sources.load_rows(tmp_path / name)
+            sources.content_hash(table)
+        except DataError as error:
+            refused += 1
+            assert name in str(error) and error.remedy and len(str(error).splitlines()) == 1 and len(str(error)) < 500, str(error)
+    assert refused >= 5
 
 
 def test_quotes_in_a_table_parted_by_tabs_are_characters_where_they_do_not_pair(tmp_path):

@@ -31,7 +31,7 @@ def load_rows(source: Any) -> "pa.Table":
     Raises `DataError` naming the file, the line and what to do.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _named(os.fspath(source), by_path=not isinstance(source, str))
+        return _named(os.fspath(source))
     if isinstance(source, list):
         return finished(tables.from_dicts(source, "the list"), "the list")
     if isinstance(source, dict) and hasattr(source, "with_format"):
@@ -48,8 +48,8 @@ def load_rows(source: Any) -> "pa.Table":
                     "Give a file, a hub id, a datasets.Dataset, a DataFrame or a list of dicts.")
 
 
-def _named(source: str, by_path: bool) -> "pa.Table":
-    if source.startswith("town:") and not by_path:
+def _named(source: str) -> "pa.Table":
+    if source.startswith("town:"):
         return _town(source)
     if not source.strip() or "\n" in source or source.lstrip()[:1] in ("{", "["):
         raise DataError("This text is no name of a file or a data set.",
@@ -65,7 +65,7 @@ def _named(source: str, by_path: bool) -> "pa.Table":
     except OSError as error:
         raise DataError(f"{path.name[:80]} cannot be read: {error.strerror or error}.",
                         "Check the path, the file and who may read it.") from error
-    if by_path or path.suffix.removesuffix(".gz") in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") > 1:
+    if path.suffix.removesuffix(".gz") in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise DataError(f"There is no file {path}.", 'Check the path, or use "town:instructions".')
     return finished(_hub(source), source)
 
