@@ -106,9 +106,14 @@ def begin(weights: dict[str, int], seed: int, start: int | Position) -> Position
     periods, rest = divmod(start, sum(weights.values()))  # after a whole period every source has exactly its share
     jumped = {name: periods * weight for name, weight in weights.items()}
     here = Position(seed=seed, rows=start - rest, taken=jumped, since=start - rest, before=nothing, weights=weights)
-    for _, here in _blocks(here, rest):
+    return advance(here, rest)
+
+
+def advance(position: Position, rows: int) -> Position:
+    """Where the order stands `rows` rows after `position`. Raises `DataError` above `MOST_ROWS`."""
+    for _, position in _blocks(position, rows):
         pass
-    return here
+    return position
 
 
 def order(position: Position, rows: int, sizes: dict[str, int | None]) -> Order:

@@ -237,16 +237,23 @@ class Mixture:
         """The next `rows` rows as numbers: source, item, row, and the position they end at."""
         from workbench.data import drawing
 
+        sizes = {name: None if _is_stream(source) else self.rows_of(name) for name, source in self.sources.items()}
+        return drawing.order(self._begin(rows, seed, start), rows, sizes)
+
+    def _begin(self, rows: int, seed: int, start: "int | Position") -> "Position":
+        from workbench.data import drawing
+
         need(type(rows) is int and rows >= 0, f"{rows!r} is no number of rows.", "Give a whole number.")
         need(isinstance(start, drawing.Position) or (type(start) is int and start >= 0),
              f"start is {start!r}; it is rows drawn before, or a Position.", "Use start=0.")
-        sizes = {name: None if _is_stream(source) else self.rows_of(name) for name, source in self.sources.items()}
-        return drawing.order(drawing.begin(self.whole_weights(), seed, start), rows, sizes)
+        return drawing.begin(self.whole_weights(), seed, start)
 
     def position(self, rows: int, seed: int = 0, start: "int | Position" = 0) -> "Position":
         """Where the order stands after `rows` more rows. Another mixture drawn with `start=` this goes on under its own rates, in the
         middle of every source's epoch: no row comes again before the rest of its source has come."""
-        return self.order(rows, seed, start).end
+        from workbench.data import drawing
+
+        return drawing.advance(self._begin(rows, seed, start), rows)
 
     def draw(self, n: int, seed: int = 0, start: "int | Position" = 0) -> "datasets.Dataset | datasets.IterableDataset":
         """`n` rows as a `datasets.Dataset` that points into the sources' own Arrow tables, 8 bytes a row; an `IterableDataset` where a
