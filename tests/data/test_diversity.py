@@ -74,7 +74,8 @@ def test_the_draw_is_the_seeds():
     assert diversity.diversity(rows[:1])["vendi"].tolist() == [pytest.approx(1)]
 
 
-@pytest.mark.parametrize("rows, options, sentence", [([], {}, "no rows"), (["a"], {"sample": 1}, "sample of 1"), (["a"], {"n": 0}, "n-gram of 0")])
+@pytest.mark.parametrize("rows, options, sentence",
+                         [([], {}, "no rows"), (["a"], {"sample": 1}, "sample of 1"), (["a"], {"n": 0}, "n-gram of 0")])
 def test_what_cannot_be_measured_is_said(rows, options, sentence):
     with pytest.raises(DataError, match=sentence):
         diversity.diversity(rows, **options)

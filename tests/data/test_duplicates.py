@@ -108,7 +108,8 @@ def test_a_bucket_larger_than_the_window_is_still_one_group():
 
 
 def test_layouts_columns_and_iterables_give_the_same_groups():
-    rows = [{"id": str(i), "question": q, "answer": "1"} for i, q in enumerate(["what is one and one", "who are you today", "what is one and one"])]
+    questions = ["what is one and one", "who are you today", "what is one and one"]
+    rows = [{"id": str(i), "question": question, "answer": "1"} for i, question in enumerate(questions)]
     table = pa.Table.from_pylist(rows)
     chat = [{"messages": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]} for row in rows]
     for source in (table, rows, iter(rows), chat, pa.Table.from_pylist(chat), table.to_pandas()):
@@ -139,7 +140,8 @@ def test_it_can_be_stopped_from_its_progress():
 
 
 @pytest.mark.parametrize("options, sentence", [({"threshold": 0.1}, "threshold of 0.1"), ({"threshold": 1.2}, "threshold of 1.2"),
-                                               ({"permutations": 81}, "81 permutations"), ({"n": 0}, "n-gram of 0"), ({"unit": "bytes"}, "'bytes'"),
+                                               ({"permutations": 81}, "81 permutations"), ({"n": 0}, "n-gram of 0"),
+                                               ({"unit": "bytes"}, "'bytes'"),
                                                ({"columns": "no"}, "There is no column 'no'")])
 def test_what_cannot_be_asked_is_said(options, sentence):
     with pytest.raises(DataError, match=sentence):

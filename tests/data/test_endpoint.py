@@ -20,7 +20,8 @@ def completion(text):
 
 
 class Server:
-    """Answers each request with the next of `answers` (status, headers, body), the last one for ever; `seen` holds path, headers and body."""
+    """Answers each request with the next of `answers` (status, headers, body), the last one for ever; `seen` holds path, headers and
+    body."""
 
     def __init__(self, *answers):
         self.answers, self.seen, lock = list(answers), [], threading.Lock()
@@ -139,7 +140,9 @@ def test_nobody_there(serve):
     server.server.shutdown = lambda: None
 
 
-@pytest.mark.parametrize("address, sentence", [("api.orla.com", "no address"), ("ftp://orla.com", "no address"), ("https://ann:pw@orla.com", "holds a user name")])
+@pytest.mark.parametrize("address, sentence",
+                         [("api.orla.com", "no address"), ("ftp://orla.com", "no address"),
+                          ("https://ann:pw@orla.com", "holds a user name")])
 def test_an_address_that_cannot_be_used_is_said_at_once(address, sentence):
     with pytest.raises(DataError, match=sentence):
         Endpoint(address, "small")

@@ -14,7 +14,8 @@ from workbench.data import layouts, lengths, sources
 from workbench.errors import DataError
 from workbench.templates import chat
 
-CHATS = [{"messages": [{"role": "user", "content": f"Who bakes bread {'again ' * i}?"}, {"role": "assistant", "content": "Mira " * (i + 1)}]} for i in range(9)]
+CHATS = [{"messages": [{"role": "user", "content": f"Who bakes bread {'again ' * i}?"},
+                       {"role": "assistant", "content": "Mira " * (i + 1)}]} for i in range(9)]
 PAIRS = [{"prompt": "Bread is", "completion": " good."}, {"prompt": "Bread", "completion": "  "}, {"prompt": "", "completion": "ü 語"}]
 PLAIN = [{"text": "A story."}, {"text": ""}, {"text": "Two\nlines </s>"}]
 
@@ -107,7 +108,8 @@ def test_another_template_is_another_length(townsfolk):
 def test_the_same_words_as_plain_text_and_as_a_chat_are_two_entries(townsfolk):
     townsfolk.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     cache = lengths.LengthCache()
-    one = lengths.token_lengths([{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}], townsfolk, cache=cache)
+    one = lengths.token_lengths([{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}], townsfolk,
+                                cache=cache)
     two = lengths.token_lengths(["Who?Me."], townsfolk, cache=cache)
     assert two[0] == one[0] + 1, "plain text is closed by the end token"
 

@@ -71,7 +71,8 @@ def test_a_short_question_is_looked_for_whole():
     question = "Who bakes the bread in the small town of Orla?"
     train = ["A talk.", f"Ann asked: {question} Nobody knew.", "Who bakes the bread in the small town of Vels?"]
     found = overlap.overlap([question, "Who bakes the bread?", "Who bakes the bread in the town of Orla?"], train)
-    assert found["checked"].tolist() == [True, False, True] and found["coverage"].tolist() == [1, 0, 0] and found["train_row"].tolist() == [1, -1, -1]
+    assert found["checked"].tolist() == [True, False, True] and found["coverage"].tolist() == [1, 0, 0]
+    assert found["train_row"].tolist() == [1, -1, -1]
     assert overlap.leaking_rows([question], train).tolist() == [1]
     assert overlap.overlap([question], train, shortest=11)["checked"].tolist() == [False]
 

@@ -30,7 +30,8 @@ FOUND = {
     "call (212) 736-5000 today": ("phone number", "(212) 736-5000"),
     "ruf +49 30 22732152 an": ("phone number", "+49 30 22732152"),
     "key AKIA" + "IOSFODNN7EXAMPLE"[:16] + " here": ("AWS key", "AKIA" + "IOSFODNN7EXAMPLE"),
-    "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY": ("AWS secret", "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY"),
+    "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY": ("AWS secret",
+                                                                              "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY"),
     "push with ghp_" + ANY[:36]: ("GitHub token", "ghp_" + ANY[:36]),
     "or github_" + "pat_" + ANY[:22] + "_" + ANY[:40]: ("GitHub token", "github_" + "pat_" + ANY[:22] + "_" + ANY[:40]),
     "OPENAI sk-" + "proj-" + ANY[:40]: ("OpenAI key", "sk-" + "proj-" + ANY[:40]),
@@ -85,7 +86,8 @@ def test_random_digits_are_seldom_cards():
 
 
 def test_several_in_one_row_stand_in_order_and_rows_keep_their_number():
-    rows = [{"question": "no", "answer": "nothing"}, {"question": "mail ann@orla.com", "answer": "or call +1 212 736 5000, or bob@orla.com"}]
+    rows = [{"question": "no", "answer": "nothing"},
+            {"question": "mail ann@orla.com", "answer": "or call +1 212 736 5000, or bob@orla.com"}]
     found = private.scan(rows)
     assert found["row"].tolist() == [1, 1, 1] and found["kind"].tolist() == ["e-mail", "phone number", "e-mail"]
     assert private.redacted(rows)[1] == "mail <e-mail>\nor call <phone number>, or <e-mail>"
@@ -99,7 +101,8 @@ def test_numbers_without_a_country_are_known_by_region():
     assert private.scan(["+49 30 22732152"], regions=[])["kind"].tolist() == ["phone number"]
 
 
-@pytest.mark.parametrize("options, sentence", [({"kinds": ["shoe size"]}, "no kind 'shoe size'"), ({"regions": ["XY"]}, "'XY' is no region")])
+@pytest.mark.parametrize("options, sentence",
+                         [({"kinds": ["shoe size"]}, "no kind 'shoe size'"), ({"regions": ["XY"]}, "'XY' is no region")])
 def test_what_cannot_be_asked_is_said(options, sentence):
     with pytest.raises(DataError, match=sentence):
         private.scan(["a"], **options)

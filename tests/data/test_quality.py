@@ -109,7 +109,8 @@ def graded(count: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
     rows, scores = [], []
     for i in range(count):
         good = i % 2
-        names = [f"{'clear' if good else 'muddy'}{chance.randrange(40)}" for _ in range(3)] + [f"w{chance.randrange(500)}" for _ in range(12)]
+        names = [f"{'clear' if good else 'muddy'}{chance.randrange(40)}" for _ in range(3)]
+        names += [f"w{chance.randrange(500)}" for _ in range(12)]
         chance.shuffle(names)
         rows.append(" ".join(names))
         scores.append((4 if good else 1) + chance.randrange(2))
@@ -143,7 +144,8 @@ def test_copies_of_a_row_do_not_stand_on_both_sides():
 def test_rows_without_a_grade_are_left_out_and_features_can_be_given():
     rows, scores = graded(200)
     scores[::10] = float("nan")
-    scorer = quality.learn(rows, scores, features=lambda texts: np.array([[text.count("clear"), text.count("muddy")] for text in texts], float))
+    scorer = quality.learn(rows, scores,
+                           features=lambda texts: np.array([[text.count("clear"), text.count("muddy")] for text in texts], float))
     assert scorer.agreement["accuracy"] == 1 and scorer.score([]).shape == (0,)
     assert scorer.score(["clear1 clear2 clear3", "muddy1 muddy2 muddy3"]).round().tolist() == [1, 0]
 
@@ -154,8 +156,10 @@ def test_the_threshold_leaves_rows_on_both_sides():
     assert quality.learn(rows, [1.0] * 30 + [3.0] * 70).threshold == 3
 
 
-@pytest.mark.parametrize("scores, sentence", [([3.0] * 99, "99 scores for 100 rows"), ([3.0] * 100, "100 graded rows are good and 0 are not"),
-                                              ([float("nan")] * 100, "0 graded rows are good"), ([5.0] * 90 + [1.0] * 10, "and 10 are not")])
+@pytest.mark.parametrize("scores, sentence",
+                         [([3.0] * 99, "99 scores for 100 rows"), ([3.0] * 100, "100 graded rows are good and 0 are not"),
+                                              ([float("nan")] * 100, "0 graded rows are good"),
+                                              ([5.0] * 90 + [1.0] * 10, "and 10 are not")])
 def test_what_cannot_be_learned_is_said(scores, sentence):
     with pytest.raises(DataError, match=sentence):
         quality.learn(graded(100)[0], scores)

@@ -20,7 +20,8 @@ def letters(people: int = 60, tasks: int = 40, seed: int = 0) -> list[dict]:
     rows = []
     for person in range(people):
         for _ in range(chance.randint(1, 12)):
-            rows.append({"person": f"p{person}", "task": f"t{person // 4 * 2 + chance.randrange(2)}", "text": f"letter {chance.randrange(10 ** 9)}"})
+            rows.append({"person": f"p{person}", "task": f"t{person // 4 * 2 + chance.randrange(2)}",
+                         "text": f"letter {chance.randrange(10 ** 9)}"})
     chance.shuffle(rows)
     return rows
 
@@ -42,7 +43,8 @@ def test_no_person_and_no_task_crosses(by, growing):
 
 
 def test_grouped_by_person_alone_tasks_do_cross_and_it_is_shown():
-    rows = [{"person": "ann", "task": "sums", "text": "1"}, {"person": "bob", "task": "sums", "text": "2"}, {"person": "cy", "task": "rhymes", "text": "3"}]
+    rows = [{"person": "ann", "task": "sums", "text": "1"}, {"person": "bob", "task": "sums", "text": "2"},
+            {"person": "cy", "task": "rhymes", "text": "3"}]
     found = splits.crossing(rows, {"train": [0, 2], "test": [1]}, "task")
     assert found.to_dict("records") == [{"value": "sums", "parts": "train, test", "rows_train": 1, "rows_test": 1}]
     assert splits.crossing(rows, {"train": [0, 2], "test": [1]}, "person").empty
@@ -107,7 +109,8 @@ def test_containers_agree():
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    ({"by": "person", "shares": {"train": 0.5, "test": 0.4}}, "do not divide"), ({"by": "person", "shares": {"train": 1.5, "test": -0.5}}, "do not divide"),
+    ({"by": "person", "shares": {"train": 0.5, "test": 0.4}}, "do not divide"),
+    ({"by": "person", "shares": {"train": 1.5, "test": -0.5}}, "do not divide"),
     ({"by": "nobody"}, "no column 'nobody'"), ({"labels": [1, 2]}, "2 labels for"), ({"by": "list"}, "list where a group's name"),
     ({"by": "all"}, "No rows are left for test: 1 groups .* holds 100 %|100%")])
 def test_what_cannot_be_split_is_said(arguments, sentence):

@@ -25,9 +25,9 @@ def diversity(rows: Any, columns: str | Sequence[str] | None = None, *, by: str 
               seed: int = 0) -> "pd.DataFrame":
     """One line for all rows, or one for each value of the column `by`, measured on equally many rows drawn by `seed`.
 
-    `group`, `rows`, `measured` (rows looked at), `distinct_1`, `distinct_2`, `distinct_3` (0 to 1), `vendi` (1 to `measured`: as many rows as
-    would be this diverse if they shared nothing), `vendi_share` (of `measured`), `mean_similarity` (0 to 1, between two different rows) and
-    `compression` (bytes by compressed bytes: higher is more alike). Raises `DataError` for no rows, or a sample below 2.
+    `group`, `rows`, `measured` (rows looked at), `distinct_1`, `distinct_2`, `distinct_3` (0 to 1), `vendi` (1 to `measured`: as many rows
+    as would be this diverse if they shared nothing), `vendi_share` (of `measured`), `mean_similarity` (0 to 1, between two different rows)
+    and `compression` (bytes by compressed bytes: higher is more alike). Raises `DataError` for no rows, or a sample below 2.
     """
     import numpy as np
     import pandas as pd

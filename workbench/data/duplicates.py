@@ -1,10 +1,12 @@
-"""Rows that are there twice, or nearly: exact duplicates by hash, near ones by MinHash signatures, banding, and the Jaccard similarity itself.
+"""Rows that are there twice, or nearly: exact duplicates by hash, near ones by MinHash signatures, banding, and the Jaccard similarity
+itself.
 
-Candidates come from locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3.4): rows that agree in a whole
-band of their signatures. Each candidate pair is then *measured* on its n-grams, so no estimate decides and precision does not hang on the signature.
-Signatures are rensa's. Not here: duplicates across two tables (`overlap.py`), rewordings that share no words.
+Candidates come from locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3.4): rows that
+agree in a whole band of their signatures. Each candidate pair is then *measured* on its n-grams, so no estimate decides and precision does
+not hang on the signature. Signatures are rensa's. Not here: duplicates across two tables (`overlap.py`), rewordings that share no words.
 
-A pair at Jaccard s is missed with probability (1 - s**BAND)**(permutations / BAND): 3e-5 at 0.8, 0.4 % at 0.7, 6 % at 0.6 with the defaults.
+A pair at Jaccard s is missed with probability (1 - s**BAND)**(permutations / BAND): 3e-5 at 0.8, 0.4 % at 0.7, 6 % at 0.6 with the
+defaults.
 """
 
 import hashlib
@@ -22,14 +24,15 @@ BAND = 4
 """Signature values a band holds: fewer find more pairs and measure more for nothing."""
 
 NEIGHBOURS = 20
-"""How far a row looks ahead in a bucket: a boilerplate shared by ten thousand rows costs no fifty million pairs. In larger buckets not every pair is
-listed; the group is joined through the chain of neighbours."""
+"""How far a row looks ahead in a bucket: a boilerplate shared by ten thousand rows costs no fifty million pairs. In larger buckets not
+every pair is listed; the group is joined through the chain of neighbours."""
 
 PAIRS_AT_ONCE = 20_000
 
 
 def exact(rows: Any, columns: str | Sequence[str] | None = None, normalise: bool = False) -> "pd.DataFrame":
-    """Groups of rows with the same text, as `near` returns them (similarity 1). With `normalise` case, punctuation and white space do not count."""
+    """Groups of rows with the same text, as `near` returns them (similarity 1). With `normalise` case, punctuation and white space do not
+    count."""
     import numpy as np
 
     shown = texts.texts_of(rows, columns)
@@ -42,12 +45,12 @@ def exact(rows: Any, columns: str | Sequence[str] | None = None, normalise: bool
     return _groups(first[row], row, np.ones(len(row)), len(shown))
 
 
-def near(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words", permutations: int = 80,
-         seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
+def near(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words",
+         permutations: int = 80, seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
     """Groups of rows joined by pairs of Jaccard similarity ≥ `threshold` on their n-grams (single linkage: A and C may meet through B).
 
-    A DataFrame with a line for each row that is in a group: `row` (index from 0), `group` (from 0, by first row), `size`, `similarity` (to the most
-    similar row of the group) and `keep` (true for the first row of each group). Raises `DataError` as `near_pairs` does.
+    A DataFrame with a line for each row that is in a group: `row` (index from 0), `group` (from 0, by first row), `size`, `similarity` (to
+    the most similar row of the group) and `keep` (true for the first row of each group). Raises `DataError` as `near_pairs` does.
     """
     import numpy as np
 
@@ -56,16 +59,17 @@ def near(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: fl
     return _groups(pairs["first"].to_numpy(np.int64), pairs["second"].to_numpy(np.int64), pairs["similarity"].to_numpy(), len(shown))
 
 
-def near_pairs(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words", permutations: int = 80,
-               seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
-    """The pairs themselves: `first` < `second` (row indices) and `similarity`, sorted by row. Rows with the very same n-grams are paired with the first of
-    them only. Raises `DataError` for a threshold outside 0.2 to 1, or for permutations that are no multiple of `BAND`.
+def near_pairs(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words",
+               permutations: int = 80, seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
+    """The pairs themselves: `first` < `second` (row indices) and `similarity`, sorted by row. Rows with the very same n-grams are paired
+    with the first of them only. Raises `DataError` for a threshold outside 0.2 to 1, or for permutations that are no multiple of `BAND`.
     """
     import numpy as np
     import pandas as pd
 
     if not 0.2 <= threshold <= 1:
-        raise DataError(f"A threshold of {threshold:g} is not a similarity this search can find.", "Use one from 0.2 to 1; 0.7 to 0.8 is usual.")
+        raise DataError(f"A threshold of {threshold:g} is not a similarity this search can find.",
+                        "Use one from 0.2 to 1; 0.7 to 0.8 is usual.")
     if permutations < BAND or permutations % BAND:
         raise DataError(f"{permutations} permutations do not fill bands of {BAND}.", f"Use a multiple of {BAND}, such as 80.")
     found = ngrams.grams(texts.texts_of(rows, columns), n, unit, progress)
@@ -98,7 +102,7 @@ def jaccard(found: ngrams.Grams, first: "np.ndarray", second: "np.ndarray") -> "
         counts = found.counts[rows]
         pair = np.repeat(np.concatenate([np.arange(len(a), dtype=np.uint64)] * 2), counts)
         at = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(found.starts[rows], counts)
-        key = np.sort(pair << np.uint64(48) | found.hashes[at] >> np.uint64(16))  # pair and hash in one word: three times as fast as two keys
+        key = np.sort(pair << np.uint64(48) | found.hashes[at] >> np.uint64(16))  # pair and hash in one word sort faster than two keys
         shared = np.bincount((key[1:][key[1:] == key[:-1]] >> np.uint64(48)).astype(np.int64), minlength=len(a))
         union = counts[:len(a)] + counts[len(a):] - shared
         out[begin:begin + len(a)] = np.where(union > 0, shared / np.maximum(union, 1), 1.0)

@@ -1,4 +1,5 @@
-"""A language model behind an OpenAI-compatible address, as a function of a prompt: for judging (`quality.py`) and whatever else asks for text.
+"""A language model behind an OpenAI-compatible address, as a function of a prompt: for judging (`quality.py`) and whatever else asks for
+text.
 
 The key is read from the environment at each request and kept nowhere. It is sent over https, or to this machine, and never along a
 redirect. Not here: streaming, batches, tools.
@@ -49,7 +50,8 @@ class Endpoint:
     def __post_init__(self) -> None:
         parts = urllib.parse.urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise DataError(f"{self.address!r} is no address of a server.", 'Give one like "https://api.openai.com/v1" or "http://localhost:8000/v1".')
+            raise DataError(f"{self.address!r} is no address of a server.",
+                            'Give one like "https://api.openai.com/v1" or "http://localhost:8000/v1".')
         if parts.username or parts.password:
             raise DataError("The address holds a user name or password.", f"Put the key into the environment variable {self.key_variable}.")
 
@@ -83,13 +85,14 @@ class Endpoint:
                         _wait(error.headers.get("Retry-After"), attempt)
                         continue
                 # the body is not shown: some servers repeat the key in it
-                raise DataError(f"{host} answered {error.code} ({http.client.responses.get(error.code, 'unknown')}) for the model {self.model!r}.",
-                                self._remedy(error.code)) from None
+                told = http.client.responses.get(error.code, "unknown")
+                raise DataError(f"{host} answered {error.code} ({told}) for the model {self.model!r}.", self._remedy(error.code)) from None
             except urllib.error.URLError as error:
                 raise DataError(f"{host} cannot be reached: {error.reason}.", "Check the address and the network.") from None
             except (TimeoutError, ConnectionError, http.client.HTTPException) as error:  # it answered, and then no more
                 if attempt == TRIES:
-                    raise DataError(f"{host} does not answer to the end: {error or type(error).__name__}.", "Try again, or raise timeout_s.") from None
+                    raise DataError(f"{host} does not answer to the end: {error or type(error).__name__}.",
+                                    "Try again, or raise timeout_s.") from None
         raise AssertionError("the last try returns or raises")
 
     def _remedy(self, code: int) -> str:

@@ -33,7 +33,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "compression": (1, 6),
     "broken_characters": (0, 0),
 }
-"""Lowest and highest value that passes, both included. Rae et al. ask of web pages 50 to 100,000 words and a mean word length of 3 to 10."""
+"""Lowest and highest value that passes, both included. Rae et al. ask of web pages 50 to 100,000 words and a mean word length of 3 to
+10."""
 
 REASONS = {
     "words": ("too short", "too long"),
@@ -97,7 +98,8 @@ def failing(rows: Any, columns: str | Sequence[str] | None = None, *, measured: 
             judged = judged & (table["words"].to_numpy() > 0)
         for outside, side in ((values < low, 0), (values > high, 1)):
             for row in np.flatnonzero(outside & judged):
-                found.setdefault(int(row), []).append((name, REASONS.get(name, ("", ""))[side] or f"{name} {'below' if side == 0 else 'above'} bound"))
+                reason = REASONS.get(name, ("", ""))[side] or f"{name} {'above' if side else 'below'} bound"
+                found.setdefault(int(row), []).append((name, reason))
     lines = [{"row": row, "reasons": [reason for _, reason in why], "measure": why[0][0], "value": float(table[why[0][0]].iloc[row])}
              for row, why in sorted(found.items())]
     return pd.DataFrame(lines, columns=["row", "reasons", "measure", "value"])

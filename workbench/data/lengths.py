@@ -1,7 +1,7 @@
 """How long rows are in tokens, and what a max_length costs before anything is trained: cut tokens, padding, room left in packed rows.
 
-Lengths are those that training sees: the chat template, the end token and all (`templates/chat.py`), but tokenized many rows at a time and remembered
-by content. Not here: which of the tokens are trained, and rows whose whole answer is cut off (`training/rows.py` counts those).
+Lengths are those that training sees: the chat template, the end token and all (`templates/chat.py`), but tokenized many rows at a time and
+remembered by content. Not here: which of the tokens are trained, and rows whose whole answer is cut off (`training/rows.py` counts those).
 
 Shapes: lengths are int64 [N], in tokens. Shares are 0 to 1.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from workbench.data import layouts, sources, texts
+from workbench.data import layouts, ngrams, sources, texts
 from workbench.errors import DataError
 from workbench.templates import chat
 
@@ -87,9 +87,9 @@ def token_lengths(rows: Any, tokenizer: Any, *, columns: str | Sequence[str] | N
                   progress: Callable[[int, int], None] | None = None) -> "np.ndarray":
     """Tokens of each row, int64 [N].
 
-    `tokenizer` is one of transformers, or any callable text → ids or count (not cached: nobody can tell whether two callables are the same). Rows of a
-    known layout are counted as training would see them; texts, or chosen `columns`, as plain text with its end token. A callable counts the text alone.
-    Raises `DataError` for rows that do not fit their layout or that the chat template refuses.
+    `tokenizer` is one of transformers, or any callable text → ids or count (not cached: nobody can tell whether two callables are the
+    same). Rows of a known layout are counted as training would see them; texts, or chosen `columns`, as plain text with its end token. A
+    callable counts the text alone. Raises `DataError` for rows that do not fit their layout or that the chat template refuses.
     """
     import numpy as np
 
@@ -102,8 +102,7 @@ def token_lengths(rows: Any, tokenizer: Any, *, columns: str | Sequence[str] | N
     chunks, count = _chunks(rows, columns)
     for examples in chunks:
         shown, kinds = _shown(tokenizer, examples)
-        keys = np.array([int.from_bytes(hashlib.blake2b(f"{kind}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-                         for text, kind in zip(shown, kinds, strict=True)], np.uint64)
+        keys = np.array([ngrams.hash_of(f"{kind}\0{text}") for text, kind in zip(shown, kinds, strict=True)], np.uint64)
         found = cache.look_up(name, keys) if cache is not None else np.full(len(keys), -1, np.int64)
         missing = np.flatnonzero(found < 0)
         if len(missing):
@@ -121,16 +120,17 @@ def fingerprint(tokenizer: Any) -> str:
     """16 hex digits that are the same for tokenizers that give the same lengths: its whole definition, its template, its special tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     body = backend.to_str() if backend is not None else repr((type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())))
-    return hashlib.sha256(repr((body, tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    whole = repr((body, tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token))
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def waste(lengths: Iterable[int], max_lengths: int | Sequence[int], batch_size: int = 8, seed: int = 0) -> "pd.DataFrame":
     """What each max_length would cost, one line each.
 
-    `rows`, `tokens` (after cutting); `truncated_rows`, `truncated_share`, `lost_tokens`, `lost_share`; padding as a share of all positions: `padding_share`
-    (batches of `batch_size` in random order by `seed`, padded to the longest), `padding_share_sorted` (rows of like length together),
-    `padding_share_full` (everything padded to max_length); `packed_rows` and `packing_efficiency` (real tokens by positions) of best-fit packing.
-    Raises `DataError` for lengths or limits that are none.
+    `rows`, `tokens` (after cutting); `truncated_rows`, `truncated_share`, `lost_tokens`, `lost_share`; padding as a share of all positions:
+    `padding_share` (batches of `batch_size` in random order by `seed`, padded to the longest), `padding_share_sorted` (rows of like length
+    together), `padding_share_full` (everything padded to max_length); `packed_rows` and `packing_efficiency` (real tokens by positions) of
+    best-fit packing. Raises `DataError` for lengths or limits that are none.
     """
     import numpy as np
     import pandas as pd
@@ -161,8 +161,8 @@ def waste(lengths: Iterable[int], max_lengths: int | Sequence[int], batch_size: 
 def packed_rows(lengths: "np.ndarray", max_length: int) -> int:
     """How many rows of `max_length` best-fit decreasing needs (Johnson 1974), longer examples cut: the number that trl's `bfd` comes to.
 
-    Reckoned on counts of lengths, not on rows, so ten million rows cost what their distinct lengths cost: an example goes where least room stays, and
-    a row that has taken one takes others of that length until they no longer fit.
+    Reckoned on counts of lengths, not on rows, so ten million rows cost what their distinct lengths cost: an example goes where least room
+    stays, and a row that has taken one takes others of that length until they no longer fit.
     """
     import numpy as np
 

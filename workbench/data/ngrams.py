@@ -1,8 +1,8 @@
 """Texts as sets of hashed n-grams: what near duplicates, overlap and diversity are counted on.
 
-A word is a run of letters and digits, compatibility-normalised (NFKC) and without case; in Chinese and Japanese each character is one. Hashes are the same
-in every process. Two different n-grams share a 64-bit hash with probability 5e-20, which is left out of all counts. Not here: positions in the
-text (`overlap.py`), tokenizers (`lengths.py`).
+A word is a run of letters and digits, compatibility-normalised (NFKC) and without case; in Chinese and Japanese each character is one.
+Hashes are the same in every process. Two different n-grams share a 64-bit hash with probability 5e-20, which is left out of all counts. Not
+here: positions in the text (`overlap.py`), tokenizers (`lengths.py`).
 
 Shapes: N rows, S n-grams in all; row i holds `hashes[starts[i]:starts[i + 1]]`, sorted, each once.
 """
@@ -42,6 +42,11 @@ def plain(word: str) -> str:
     return unicodedata.normalize("NFKC", word).casefold()
 
 
+def hash_of(text: str) -> int:
+    """64 bits of BLAKE2b, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
 @dataclass(frozen=True, slots=True)
 class Grams:
     """`hashes` uint64 [S], `starts` int64 [N + 1]."""
@@ -58,7 +63,8 @@ class Grams:
 def grams(texts: Sequence[str], n: int = 3, unit: str = "words", progress: Progress | None = None) -> Grams:
     """The distinct n-grams of each text; a text of fewer than `n` units is one n-gram, an empty one none.
 
-    `unit` is "words" or "characters" (white space runs as one space, without case). Raises `DataError` for an `n` or a unit that is not one.
+    `unit` is "words" or "characters" (white space runs as one space, without case). Raises `DataError` for an `n` or a unit that is not
+    one.
     """
     import numpy as np
 
@@ -118,7 +124,7 @@ def units(texts: Sequence[str], unit: str, known: dict[str, int]) -> tuple["np.n
         for word in found:
             value = known.get(word)
             if value is None:
-                value = known[word] = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+                value = known[word] = hash_of(word)
             hashes.append(value)
     return np.array(hashes, np.uint64), lengths
 

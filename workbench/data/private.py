@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEYS: dict[str, re.Pattern[str]] = {
-    "private key": re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:.*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?", re.S),
+    "private key": re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+                              r"(?:.*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?", re.S),
     "AWS key": re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
     "AWS secret": re.compile(r"(?i:aws.{0,20}?(?:secret|private).{0,20}?[=:]\s*[\"']?)(?P<key>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])"),
     "GitHub token": re.compile(r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{60,244})(?![A-Za-z0-9_])"),
@@ -35,19 +36,23 @@ KEYS: dict[str, re.Pattern[str]] = {
     "PyPI token": re.compile(r"(?<![A-Za-z0-9])pypi-AgEI[A-Za-z0-9_-]{50,}"),
     "JSON web token": re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     "password in URL": re.compile(r"[a-z][a-z0-9+.-]*://[^\s:/@]{1,64}:(?P<key>[^\s:/@]{3,128})@[\w.-]+"),
-    "assigned secret": re.compile(r"(?i:(?:api[_-]?key|secret|token|passw(?:or)?d|pwd)[\"']?\s*[=:]\s*[\"'])(?P<key>[^\s\"']{12,200})[\"']"),
+    "assigned secret": re.compile(r"(?i:(?:api[_-]?key|secret|token|passw(?:or)?d|pwd)[\"']?\s*[=:]\s*[\"'])"
+                                  r"(?P<key>[^\s\"']{12,200})[\"']"),
 }
 """In order: what an earlier one has is not told again. Where a group `key` is named, it is the secret."""
 
 ENTROPY_BITS = 3.0
-"""Bits a character that a value assigned to a "token" must have to be taken for a real one: "your-token-here" has 3.2, and is told; "xxxxxxxxxxxx" 0."""
+"""Bits a character that a value assigned to a "token" must have to be taken for a real one: "your-token-here" has 3.2, and is told;
+"xxxxxxxxxxxx" 0."""
 
-EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![\w-])")
+EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@"
+                   r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![\w-])")
 NOBODY = re.compile(r"@(?:.+\.)?(?:example\.(?:com|org|net|edu)|(?:.+\.)?(?:example|invalid|test|localhost))$", re.I)
 IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ \u00a0-]?[A-Z0-9]){11,30}")
 CARD = re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d]|[.,]\d)")
-ISSUERS = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}"
-                     r"|3(?:0[0-5]|[68]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}|(?:50|5[6-9]|6[0139])\d{14}")
+ISSUERS = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
+                     r"|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}"
+                     r"|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}|(?:50|5[6-9]|6[0139])\d{14}")
 """Visa, Mastercard (both ranges), American Express, Discover, Diners, JCB, UnionPay, Maestro: prefix and number of digits."""
 SSN = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
@@ -58,11 +63,13 @@ PERSONAL = ("IBAN", "card number", "US social security number", "e-mail", "IP ad
 KINDS = (*KEYS, *PERSONAL)
 
 
-def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterable[str] = KINDS, regions: Sequence[str] = ("US",)) -> "pd.DataFrame":
-    """One line for each find: `row`, `kind`, `begin` and `end` (character positions in the row's text), and `shown`, its first letters only, so
-    that the table itself may be kept.
+def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterable[str] = KINDS,
+         regions: Sequence[str] = ("US",)) -> "pd.DataFrame":
+    """One line for each find in any column, or in those chosen: `row`, `kind`, `begin` and `end` (character positions in the row's text),
+    and `shown`, its first letters only, so that the table itself may be kept.
 
-    `regions` (ISO codes) are those whose phone numbers are known without a country code. Raises `DataError` for a kind or region that is none.
+    `regions` (ISO codes) are those whose phone numbers are known without a country code. Raises `DataError` for a kind or region that is
+    none.
     """
     import pandas as pd
     import phonenumbers
@@ -75,15 +82,16 @@ def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterab
         if region not in phonenumbers.SUPPORTED_REGIONS:
             raise DataError(f"{region!r} is no region whose phone numbers are known.", 'Use ISO codes such as "US", "DE" or "IN".')
     lines = []
-    for row, text in enumerate(texts.texts_of(rows, columns)):
+    for row, text in enumerate(texts.texts_of(rows, columns, whole=True)):
         for begin, end, kind in _finds(text, kinds, regions):
             lines.append({"row": row, "kind": kind, "begin": begin, "end": end, "shown": _shown(text[begin:end], kind)})
     return pd.DataFrame(lines, columns=["row", "kind", "begin", "end", "shown"])
 
 
 def redacted(rows: Any, columns: str | Sequence[str] | None = None, **options: Any) -> list[str]:
-    """The text of each row with `<e-mail>`, `<AWS key>` and so on for what `scan` finds (same options)."""
-    shown = texts.texts_of(rows, columns)
+    """The text of each row, all its columns or those chosen,
+    with `<e-mail>`, `<AWS key>` and so on for what `scan` finds (same options)."""
+    shown = list(texts.texts_of(rows, columns, whole=True))
     for line in scan(shown, **options).iloc[::-1].itertuples(index=False):
         shown[line.row] = f"{shown[line.row][:line.begin]}<{line.kind}>{shown[line.row][line.end:]}"
     return shown
@@ -103,7 +111,8 @@ def _finds(text: str, kinds: list[str], regions: Sequence[str]) -> list[tuple[in
 def _keys(text: str, kind: str) -> Iterator[tuple[int, int]]:
     for match in KEYS[kind].finditer(text):
         begin, end = match.span("key" if "key" in match.re.groupindex else 0)
-        if kind not in ("assigned secret", "password in URL") or _entropy(text[begin:end]) >= (ENTROPY_BITS if kind == "assigned secret" else 1):
+        least = {"assigned secret": ENTROPY_BITS, "password in URL": 1}.get(kind, 0)
+        if _entropy(text[begin:end]) >= least:
             yield begin, end
 
 

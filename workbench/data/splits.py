@@ -1,14 +1,13 @@
 """Splits in which nobody crosses: rows that share a person, a task, a document or a duplicate group go to one side together.
 
-Deterministic by seed, whatever the order of the rows. Not here: held-out tasks of a mixture (`mixture.py`), stratifying by a label. scikit-learn's
-GroupShuffleSplit keeps one kind of group together in two parts; here several kinds hold at once, in any number of parts.
+Deterministic by seed, whatever the order of the rows. Not here: held-out tasks of a mixture (`mixture.py`), stratifying by a label.
+scikit-learn's GroupShuffleSplit keeps one kind of group together in two parts; here several kinds hold at once, in any number of parts.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.data import texts
+from workbench.data import ngrams, texts
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,21 +15,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def split(rows: Any, by: str | Sequence[str] = (), shares: Mapping[str, float] | None = None, *, labels: Sequence[Any] | None = None, seed: int = 0,
-          growing: bool = False) -> "dict[str, np.ndarray]":
+def split(rows: Any, by: str | Sequence[str] = (), shares: Mapping[str, float] | None = None, *, labels: Sequence[Any] | None = None,
+          seed: int = 0, growing: bool = False) -> "dict[str, np.ndarray]":
     """Row indices of each part, sorted, int64; every row is in exactly one.
 
-    `by` names a column or several, `labels` gives one value a row (such as `duplicate_labels`); rows that share a value in any of them stay together, and
-    empty values join nothing. `shares` of rows by part, 0.9 train and 0.1 test if not given, are met but for about the size of the largest group. With `growing` each group
-    goes where its hash says, so that rows added later move none that were there; the shares are then met on the average only.
-    Raises `DataError` where shares do not add up, or there are too few groups for every part to get one.
+    `by` names a column or several, `labels` gives one value a row (such as `duplicate_labels`); rows that share a value in any of them stay
+    together, and empty values join nothing. `shares` of rows by part, 0.9 train and 0.1 test if not given, are met but for about the size
+    of the largest group. With `growing` each group goes where its hash says, so that rows added later move none that were there; the shares
+    are then met on the average only. Raises `DataError` where shares do not add up, or there are too few groups for every part to get one.
     """
     import numpy as np
 
     shares = dict(shares or {"train": 0.9, "test": 0.1})
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise DataError(f"The shares {', '.join(f'{name} {share:g}' for name, share in shares.items()) or '(none)'} do not divide the rows.",
-                        "Give each part a share above 0, together 1.")
+        told = ", ".join(f"{name} {share:g}" for name, share in shares.items()) or "(none)"
+        raise DataError(f"The shares {told} do not divide the rows.", "Give each part a share above 0, together 1.")
     if hasattr(rows, "__next__"):
         rows = list(rows)
     names, label = _components(rows, [by] if isinstance(by, str) else list(by), labels)
@@ -40,13 +39,14 @@ def split(rows: Any, by: str | Sequence[str] = (), shares: Mapping[str, float] |
     empty = [part for part, found in out.items() if len(found) == 0]
     if empty:
         largest = f"the largest holds {sizes.max() / len(label):.0%} of the rows" if len(label) else "there are no rows"
-        raise DataError(f"No rows are left for {', '.join(empty)}: {len(names)} groups that share nothing can be told apart, and {largest}.",
+        raise DataError(f"No rows are left for {', '.join(empty)}: {len(names)} groups share nothing, and {largest}.",
                         "Group by fewer columns, or give a larger share" + ("." if not growing else ", or use growing=False."))
     return out
 
 
 def crossing(rows: Any, parts: "Mapping[str, Any]", column: str | Sequence[Any]) -> "pd.DataFrame":
-    """Values that stand in more than one part: `value`, `parts` (joined by ", ") and rows in each (`rows_<part>`), most rows first. Empty if none cross."""
+    """Values that stand in more than one part: `value`, `parts` (joined by ", ") and rows in each (`rows_<part>`), most rows first. Empty
+    if none cross."""
     import pandas as pd
 
     values = _values(rows, column)
@@ -77,7 +77,8 @@ def _values(rows: Any, column: Any) -> list[Any]:
     for number, value in enumerate(values, start=1):
         value = value.item() if hasattr(value, "item") else value
         if isinstance(value, (list, dict)):
-            raise DataError(f"Row {number} has a {type(value).__name__} where a group's name should be.", "Group by a column of single values.")
+            raise DataError(f"Row {number} has a {type(value).__name__} where a group's name should be.",
+                            "Group by a column of single values.")
         out.append(None if value is None or value == "" or value != value else value)
     return out
 
@@ -92,7 +93,8 @@ def _components(rows: Any, columns: list[str], labels: Sequence[Any] | None) -> 
     shown = texts.texts_of(rows)
     count = len(shown)
     if not all(len(values) == count for values in kinds):
-        raise DataError(f"There are {len(labels or ())} labels for {count} rows.", "Give one label a row, None for a row that belongs to nothing.")
+        raise DataError(f"There are {len(labels or ())} labels for {count} rows.",
+                        "Give one label a row, None for a row that belongs to nothing.")
     nodes: dict[tuple[int, Any], int] = {}
     of_row, of_value = [], []
     for kind, values in enumerate(kinds):
@@ -118,7 +120,7 @@ def _components(rows: Any, columns: list[str], labels: Sequence[Any] | None) -> 
 
 
 def _hash(name: str, seed: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return ngrams.hash_of(f"{seed}\0{name}")
 
 
 def _by_hash(names: list[str], shares: Mapping[str, float], seed: int) -> "np.ndarray":

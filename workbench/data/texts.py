@@ -1,7 +1,8 @@
 """The text of each row, whatever the rows come in: what the checks of data quality look at.
 
-Without `columns` the text is what the row's layout trains on (`layouts.py`), its parts on lines of their own; rows of no known layout give every
-string in them. Empty cells give nothing, so a row may have the text "". Not here: reading files (`sources.py`), chat templates, tokens.
+Without `columns` the text is what the row's layout trains on (`layouts.py`), its parts on lines of their own; of a pair of replies the
+chosen one; rows of no known layout give every string in them. Empty cells give nothing, so a row may have the text "". Not here: reading
+files (`sources.py`), chat templates, tokens.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,16 +15,17 @@ TELL_WHO = ("role", "from")
 """Keys of a turn that say who speaks, which is no part of the text."""
 
 
-def texts_of(rows: Any, columns: str | Sequence[str] | None = None) -> list[str]:
+def texts_of(rows: Any, columns: str | Sequence[str] | None = None, *, whole: bool = False) -> list[str]:
     """One text a row, in order.
 
-    `rows` is an Arrow table, an iterable of texts or of dicts, or anything `sources.load_rows` takes (a file, "town:NAME", a Dataset, a DataFrame).
-    Raises `DataError` where a named column is not there, or a row is neither text nor named columns.
+    `rows` is an Arrow table, an iterable of texts or of dicts, or anything `sources.load_rows` takes (a file, "town:NAME", a Dataset, a
+    DataFrame). `whole` takes the strings of every column. Raises `DataError` where a named column is not there, or a row is neither text
+    nor named columns.
     """
     if isinstance(rows, (str, bytes)) or hasattr(rows, "with_format") or type(rows).__name__ == "DataFrame" or hasattr(rows, "__fspath__"):
         rows = sources.load_rows(rows)
     if hasattr(rows, "column_names") and hasattr(rows, "to_batches"):
-        chosen = _chosen(list(rows.column_names), columns)
+        chosen = _chosen(list(rows.column_names), columns, whole)
         cells = [rows.column(name).to_pylist() for name in chosen]
         return [_joined(values) for values in zip(*cells, strict=True)] if cells else [""] * rows.num_rows
     rows = list(rows)
@@ -35,7 +37,7 @@ def texts_of(rows: Any, columns: str | Sequence[str] | None = None) -> list[str]
         if not isinstance(row, dict):
             raise DataError(f"Row {number} is {type(row).__name__}, not an object with named columns as a row before it or after it.",
                             "Give either texts only, or one object a row.")
-    chosen = _chosen(list(dict.fromkeys(name for row in rows for name in row)), columns)
+    chosen = _chosen(list(dict.fromkeys(name for row in rows for name in row)), columns, whole)
     return [_joined([row.get(name) for name in chosen]) for row in rows]
 
 
@@ -51,19 +53,22 @@ def column_of(rows: Any, column: str) -> list[Any]:
     return [row.get(column) for row in rows]
 
 
-def _chosen(names: list[str], columns: str | Sequence[str] | None) -> list[str]:
+def _chosen(names: list[str], columns: str | Sequence[str] | None, whole: bool = False) -> list[str]:
     if columns is not None:
         asked = [columns] if isinstance(columns, str) else list(columns)
         for name in asked:
             if name not in names:
                 raise DataError(f"There is no column {name!r}.", f"The columns are {', '.join(map(repr, names)) or '(none)'}.")
         return asked
+    if whole:
+        return names
     try:
         layout = layouts.detect(names)
     except DataError:
         return names
-    optional = [name for name in ("system", "input") if name in names and name in layouts.TEXT_COLUMNS and layout.name.startswith("instruction")]
-    return [*optional, *layout.columns]
+    optional = [name for name in ("system", "instruction", "input") if name in names] if "instruction" in layout.columns else []
+    rest = [name for name in layout.columns if name not in optional and not (name == "rejected" and "chosen" in layout.columns)]
+    return [*optional, *rest]
 
 
 def _joined(values: Iterable[Any]) -> str:
