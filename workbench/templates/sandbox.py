@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 from jinja2 import filters, meta, nodes, runtime, tests, visitor
-from jinja2.lexer import TokenStream
+from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError, safe_range
 
@@ -134,6 +134,21 @@ def _text(context: runtime.Context, value: Any) -> str:
     return str(budget.made(value))
 
 
+def _cut(context: runtime.Context, value: Any) -> str:
+    """promptsource's `| string | truncate(longest)`."""
+    text, longest = _text(context, value), context.environment.longest
+    return text if len(text) <= longest else filters.do_truncate(context.environment, text, longest)
+
+
+def _with_cuts(tokens: Iterable[Token]) -> Iterator[Token]:
+    before = ""
+    for token in tokens:
+        if token.type == "variable_end" and before != "variable_begin":
+            yield from (Token(token.lineno, "pipe", "|"), Token(token.lineno, "name", " cut"))
+        before = token.type
+        yield token
+
+
 class Place(int):
     """A line number that knows its column; jinja2 carries it from the token to the node and to the error."""
 
@@ -221,26 +236,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 "tojson": lambda value: json.dumps(value, ensure_ascii=False)}
         self.filters = {name: _guarded(name, filters.FILTERS[name], _needs(filters.FILTERS[name])) for name in FILTERS}
         self.filters |= {name: _guarded(name, function, None) for name, function in ours.items()}
-        inner = {"choice": _choice, "random": _choice, " mark": _mark, " each": _each, " concatenated": _concat,
+        inner = {"choice": _choice, "random": _choice, " cut": _cut, " mark": _mark, " each": _each, " concatenated": _concat,
                  " made": lambda context, value: context[BUDGET].made(value)}
         self.filters |= {name: jinja2.pass_context(function) for name, function in inner.items()}
         self.tests = {name: _guarded(name, tests.TESTS[name], _needs(tests.TESTS[name])) for name in TESTS}
 
     def _tokenize(self, source: str, name: str | None, filename: str | None = None, state: str | None = None) -> TokenStream:
         text = re.sub(r"\r\n|\r", "\n", source)
-        return TokenStream(self.lexer.wrap(self._placed(text), name, filename), name, filename)
+        tokens: Iterable[Token] = self.lexer.wrap(self._placed(text), name, filename)
+        return TokenStream(tokens if self.longest is None else _with_cuts(tokens), name, filename)
 
     def _placed(self, source: str) -> Iterator[tuple[Place, str, str]]:
-        position, before = 0, ""
+        position = 0
         try:
             for _, kind, value in self.lexer.tokeniter(source, None):
                 start = source.index(value, position)
                 place, position = Place.at(source, start), start + len(value)
-                if kind == "variable_end" and self.longest is not None and before != "variable_begin":
-                    cut = (("operator", "|"), ("name", "string"), ("operator", "|"), ("name", "truncate"), ("operator", "("),
-                           ("integer", str(self.longest)), ("operator", ")"))
-                    yield from ((place, token, text) for token, text in cut)
-                before = kind if kind != "whitespace" else before
                 yield place, kind, value
         except jinja2.TemplateSyntaxError as error:
             gap = len(source[position:]) - len(source[position:].lstrip())
@@ -341,10 +352,9 @@ class Compiled:
 
     def __init__(self, source: str, strict: bool = True, longest: int | None = None):
         """Raises `TemplateError` with line and column."""
-        self._environment, self.source = _sandbox(strict, longest), source
+        environment, self.source = _sandbox(strict, longest), source
         if len(source) > SOURCE_CHARACTERS:
             raise TemplateError(f"it is {len(source)} characters long, over {SOURCE_CHARACTERS}", "Shorten it; long texts belong in rows.")
-        environment = self._environment
         try:
             tree = Parser(environment, source).parse()
             prepared = _Prepare(environment).visit(tree).set_environment(environment)
@@ -354,8 +364,7 @@ class Compiled:
             self.assigned = frozenset(node.name for node in prepared.find_all(nodes.Name) if node.ctx == "store")
             self._template = jinja2.Template.from_code(environment, environment.compile(prepared), environment.globals)
         except jinja2.TemplateSyntaxError as error:
-            message = error.message or "it is no Jinja"
-            place = error.lineno
+            message, place = error.message or "it is no Jinja", error.lineno
             if message.lower().startswith("unexpected end of template"):  # the last token may have begun long before
                 text = re.sub(r"\r\n|\r", "\n", source)
                 place = Place.at(text, len(text))

@@ -142,26 +142,28 @@ class Template:
 
         Raises `TemplateError`, with its line and column in the input or the target; `DataError` where the row has a column answer_choices.
         """
+        return self._rendered(row, choose, limits)[0]
+
+    def _rendered(self, row: Mapping[str, Any], choose: Choose, limits: Limits) -> tuple[list[str], list[str] | None]:
         values = _protected(row)
         if "answer_choices" in values:
             raise DataError("The row has a column 'answer_choices', the name by which templates know their own.", "Rename that column.")
-        values["answer_choices"] = self._choices(values, choose, limits)
+        values["answer_choices"] = choices = self._choices(values, choose, limits)
         ready = self._compiled()
         try:
             text = ready.render(values, choose, limits)
         except TemplateError as error:
             raise self._moved(error) from None
-        return [part.replace(PROTECTED, SEPARATOR).strip() for part in text.split(SEPARATOR)]
+        return [part.replace(PROTECTED, SEPARATOR).strip() for part in text.split(SEPARATOR)], choices
 
     def render(self, row: Mapping[str, Any], *, seed: int = 0, key: Any = 0, limits: Limits = Limits()) -> Rendered | None:
         """Input and target, or None where the template writes no such two (T0's rule).
 
         A target may be empty. What is drawn depends on `seed`, `key` and the template's name only. Raises what `parts` raises.
         """
-        parts = self.parts(row, drawing(seed, self.name, key), limits)
+        parts, choices = self._rendered(row, drawing(seed, self.name, key), limits)
         if len(parts) != 2:
             return None
-        choices = self.choices(row, drawing(seed, self.name, key), limits) if self.answer_choices is not None else None
         return Rendered(*parts, choices=tuple(choices) if choices and parts[1] in choices else None)
 
     def _compiled(self) -> Any:
