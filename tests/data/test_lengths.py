@@ -97,6 +97,25 @@ def test_what_was_counted_is_not_counted_again_not_even_by_another_process(towns
     assert lengths.token_lengths(more, tokenizer, cache=fresh).tolist()[:-1] == counted.tolist() and asked == [1]
 
 
+def test_what_was_counted_before_it_was_stopped_is_kept(townsfolk, tmp_path):
+    asked: list[int] = []
+    texts = [f"letter {i}" for i in range(2 * lengths.CHUNK_ROWS)]
+
+    def stop(done, count):
+        assert (done, count) == (lengths.CHUNK_ROWS, len(texts))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lengths.token_lengths(texts, townsfolk, cache=lengths.LengthCache(tmp_path), progress=stop)
+    lengths.token_lengths(texts, counting(townsfolk, asked), cache=lengths.LengthCache(tmp_path))
+    assert sum(asked) == lengths.CHUNK_ROWS
+
+
+def test_a_row_longer_than_the_model_is_counted_without_a_word(townsfolk, capfd):
+    assert lengths.token_lengths(["bread " * 2000], townsfolk, cache=None)[0] > townsfolk.model_max_length
+    assert capfd.readouterr() == ("", "")
+
+
 def test_another_template_is_another_length(townsfolk):
     cache = lengths.LengthCache()
     before = lengths.token_lengths(CHATS, townsfolk, cache=cache)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import string
+import time
 
 import pytest
 
@@ -99,6 +100,15 @@ def test_numbers_without_a_country_are_known_by_region():
     text = ["Ruf mich an: 030 22732152"]
     assert private.scan(text).empty and private.scan(text, regions=["DE"])["kind"].tolist() == ["phone number"]
     assert private.scan(["+49 30 22732152"], regions=[])["kind"].tolist() == ["phone number"]
+
+
+@pytest.mark.parametrize("text",
+                         ["a" * 300_000, "a@" * 100_000, "a." * 100_000, "1" * 300_000, "1 " * 100_000, "DE89" * 50_000, "2001:" * 50_000,
+                                  "key = \"" * 40_000, "-----BEGIN PRIVATE " + "KEY-----" * 30_000, "eyJ" * 80_000, "http://a:" * 30_000])
+def test_a_hostile_row_takes_no_longer_than_its_length(text):
+    begun = time.process_time()
+    private.scan([text])
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("options, sentence",

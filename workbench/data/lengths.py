@@ -98,21 +98,24 @@ def token_lengths(rows: Any, tokenizer: Any, *, columns: str | Sequence[str] | N
         return np.fromiter((found if isinstance(found, int) else len(found) for found in counted), np.int64)
     tokenizer = copy.copy(tokenizer)  # a template given to it for counting stays with the copy
     chat.ensure_template(tokenizer)
-    name, out, done = fingerprint(tokenizer), [np.empty(0, np.int64)], 0
+    name = fingerprint(tokenizer)
+    out, new = [np.empty(0, np.int64)], [(np.empty(0, np.uint64), np.empty(0, np.int64))]
     chunks, count = _chunks(rows, columns)
-    for examples in chunks:
-        shown, kinds = _shown(tokenizer, examples)
-        keys = np.array([ngrams.hash_of(f"{kind}\0{text}") for text, kind in zip(shown, kinds, strict=True)], np.uint64)
-        found = cache.look_up(name, keys) if cache is not None else np.full(len(keys), -1, np.int64)
-        missing = np.flatnonzero(found < 0)
-        if len(missing):
-            found[missing] = _counted(tokenizer, [shown[i] for i in missing], [kinds[i] for i in missing])
-            if cache is not None:
-                cache.add(name, keys[missing], found[missing])
-        out.append(found)
-        done += len(found)
-        if progress is not None:
-            progress(done, count)
+    try:
+        for examples in chunks:
+            shown, kinds = _shown(tokenizer, examples)
+            keys = np.array([ngrams.hash_of(f"{kind}\0{text}") for text, kind in zip(shown, kinds, strict=True)], np.uint64)
+            found = cache.look_up(name, keys) if cache is not None else np.full(len(keys), -1, np.int64)
+            missing = np.flatnonzero(found < 0)
+            if len(missing):
+                found[missing] = _counted(tokenizer, [shown[i] for i in missing], [kinds[i] for i in missing])
+                new.append((keys[missing], found[missing]))
+            out.append(found)
+            if progress is not None:
+                progress(sum(map(len, out)), count)
+    finally:  # what was counted before an error, or before it was stopped, is kept too
+        if cache is not None and len(new) > 1:
+            cache.add(name, np.concatenate([keys for keys, _ in new]), np.concatenate([found for _, found in new]))
     return np.concatenate(out)
 
 
@@ -245,6 +248,7 @@ def _counted(tokenizer: Any, shown: list[str], kinds: list[str]) -> list[int]:
     for special in (False, True):
         those = [i for i, kind in enumerate(kinds) if (kind != "chat") == special]
         if those:
-            for i, ids in zip(those, tokenizer([shown[i] for i in those], add_special_tokens=special)["input_ids"], strict=True):
+            cut = tokenizer([shown[i] for i in those], add_special_tokens=special, verbose=False)["input_ids"]
+            for i, ids in zip(those, cut, strict=True):
                 out[i] = len(ids) + int(kinds[i] == "plain" and (not ids or ids[-1] != tokenizer.eos_token_id))
     return out

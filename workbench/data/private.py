@@ -6,6 +6,7 @@ addresses that can be somebody's are told: not example.com (RFC 2606), not 192.1
 model; passwords that look like words. detect-secrets was weighed: it knows no Hugging Face tokens and reads files, not rows.
 """
 
+import bisect
 import ipaddress
 import math
 import re
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 KEYS: dict[str, re.Pattern[str]] = {
     "private key": re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-                              r"(?:.*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?", re.S),
+                              r"(?:.{0,20000}?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?", re.S),
     "AWS key": re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
     "AWS secret": re.compile(r"(?i:aws.{0,20}?(?:secret|private).{0,20}?[=:]\s*[\"']?)(?P<key>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])"),
     "GitHub token": re.compile(r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{60,244})(?![A-Za-z0-9_])"),
@@ -35,7 +36,7 @@ KEYS: dict[str, re.Pattern[str]] = {
     "npm token": re.compile(r"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
     "PyPI token": re.compile(r"(?<![A-Za-z0-9])pypi-AgEI[A-Za-z0-9_-]{50,}"),
     "JSON web token": re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
-    "password in URL": re.compile(r"[a-z][a-z0-9+.-]*://[^\s:/@]{1,64}:(?P<key>[^\s:/@]{3,128})@[\w.-]+"),
+    "password in URL": re.compile(r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{1,64}:(?P<key>[^\s:/@]{3,128})@[\w.-]+"),
     "assigned secret": re.compile(r"(?i:(?:api[_-]?key|secret|token|passw(?:or)?d|pwd)[\"']?\s*[=:]\s*[\"'])"
                                   r"(?P<key>[^\s\"']{12,200})[\"']"),
 }
@@ -47,7 +48,7 @@ ENTROPY_BITS = 3.0
 
 EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@"
                    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![\w-])")
-NOBODY = re.compile(r"@(?:.+\.)?(?:example\.(?:com|org|net|edu)|(?:.+\.)?(?:example|invalid|test|localhost))$", re.I)
+NOBODY = re.compile(r"[@.](?:example\.(?:com|org|net|edu)|example|invalid|test|localhost)$", re.I)
 IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ \u00a0-]?[A-Z0-9]){11,30}")
 CARD = re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d]|[.,]\d)")
 ISSUERS = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
@@ -103,9 +104,10 @@ def _finds(text: str, kinds: list[str], regions: Sequence[str]) -> list[tuple[in
     for kind in KINDS:
         if kind in kinds:
             for begin, end in _CHECKS[kind](text, regions) if kind in _CHECKS else _keys(text, kind):
-                if all(end <= other_begin or begin >= other_end for other_begin, other_end, _ in taken):
-                    taken.append((begin, end, kind))
-    return sorted(taken)
+                at = bisect.bisect_left(taken, (begin,))
+                if (at == 0 or taken[at - 1][1] <= begin) and (at == len(taken) or end <= taken[at][0]):
+                    taken.insert(at, (begin, end, kind))
+    return taken
 
 
 def _keys(text: str, kind: str) -> Iterator[tuple[int, int]]:
