@@ -78,3 +78,23 @@ def test_slots_let_so_many_run(tmp_path, monkeypatch):
         process.stdin.write("\n")
         process.stdin.close()
     assert [process.wait(timeout=30) for process in (first, second, third)] == [0, 0, 0]
+
+
+def test_a_ticket_is_handed_over_with_its_place(tmp_path):
+    old, new = (subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.readline()"], stdin=subprocess.PIPE) for _ in range(2))
+    device_queue.draw("first", old.pid, tmp_path)
+    second = waiter("second", tmp_path)
+    assert [second.stdout.readline() for _ in range(2)] == ["placed\n", "behind first\n"]
+    device_queue.hand_over("first", old.pid, new.pid, tmp_path)
+    old.communicate()
+    assert [ticket.name.split("-")[1] for ticket in sorted(tmp_path.glob("[0-9]*-*"))] == [str(new.pid), str(second.pid)]
+    new.communicate()
+    assert second.stdout.readline() == "turn\n"
+    second.communicate("\n")
+
+
+def test_a_ticket_given_up_is_gone(tmp_path):
+    device_queue.draw("one", os.getpid(), tmp_path)
+    device_queue.draw("other", os.getpid(), tmp_path)
+    device_queue.give_up("one", os.getpid(), tmp_path)
+    assert [device_queue.holder(ticket) for ticket in tmp_path.glob("[0-9]*-*")] == ["other"]

@@ -10,7 +10,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from workbench import living
@@ -18,8 +18,9 @@ from workbench import living
 POLL_S = 0.05
 
 
-def queue_folder() -> Path:
-    folder = Path(os.environ.get("WORKBENCH_QUEUE") or Path(tempfile.gettempdir()) / "workbench-queue")
+def queue_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of tickets that a process with this environment draws from, made when missing."""
+    folder = Path(environment.get("WORKBENCH_QUEUE") or Path(tempfile.gettempdir()) / "workbench-queue")
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid == os.getuid():
         folder.chmod(0o1777)  # everybody on the machine draws tickets here
@@ -48,16 +49,27 @@ def hand_over(run_name: str, old: int, new: int, folder: Path | None = None) -> 
     """The ticket that process `old` has for this run, with its place in the order, is process `new`'s from now on."""
     folder = folder or queue_folder()
     with _door(folder):
-        for ticket in sorted(folder.glob(f"*-{old}")):
+        for ticket in sorted(folder.glob(f"[0-9]*-{old}")):
             if holder(ticket) == run_name:
                 _write(folder / f"{ticket.name.split('-')[0]}-{new}", run_name)
                 ticket.unlink()
                 return
 
 
+def give_up(run_name: str, pid: int, folder: Path) -> None:
+    """Take the ticket that process `pid` has for this run out of the queue."""
+    with _door(folder):
+        for ticket in sorted(folder.glob(f"[0-9]*-{pid}")):
+            if holder(ticket) == run_name:
+                ticket.unlink()
+                return
+
+
 def _write(ticket: Path, run_name: str) -> Path:
-    ticket.write_text(f"{living.created(int(ticket.name.split('-')[1]))}\n{run_name}")
-    return ticket
+    """Whole or not there: an empty one would be taken for a dead process's, and removed."""
+    unseen = ticket.with_name(f".{ticket.name}")
+    unseen.write_text(f"{living.created(int(ticket.name.split('-')[1]))}\n{run_name}")
+    return unseen.replace(ticket)
 
 
 def holder(ticket: Path) -> str | None:
@@ -74,7 +86,7 @@ class Place:
 
     def __init__(self, run_name: str, folder: Path | None = None):
         self.folder = folder or queue_folder()
-        mine = sorted(self.folder.glob(f"*-{os.getpid()}"))
+        mine = sorted(self.folder.glob(f"[0-9]*-{os.getpid()}"))
         mine = [ticket for ticket in mine if holder(ticket) is not None]
         self.ticket = mine[0] if mine else draw(run_name, os.getpid(), self.folder)
         self._slot: int | None = None

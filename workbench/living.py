@@ -3,7 +3,11 @@
 Processes are told apart by pid and creation time: a pid alone is given out again. Knows nothing of what the processes do.
 """
 
+import contextlib
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +42,31 @@ def alive(pid: int, created_at: float, standby: int | None = None) -> bool:
 
 def note(folder: Path, pid: int, **more: Any) -> None:
     """Process `pid` has the run in `folder` from now on. Raises `RunError` where the folder refuses."""
-    asked = {name: value for name, value in worker_of(folder).items() if name == "asked"}
-    write_json(folder / "worker.json", {"pid": pid, "created": created(pid)} | asked | more)
+    with _alone(folder):
+        asked = {name: value for name, value in worker_of(folder).items() if name == "asked"}
+        write_json(folder / "worker.json", {"pid": pid, "created": created(pid)} | asked | more)
+
+
+def note_exit(folder: Path, pid: int, code: int) -> None:
+    """Process `pid` ended with exit status `code`; nothing is written where another one has the run by now. Raises as `note` does."""
+    with _alone(folder):
+        worker = worker_of(folder)
+        if worker.get("pid") == pid:
+            write_json(folder / "worker.json", worker | {"exit": code})
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else notes anything meanwhile. Raises `RunError` where there is no such folder."""
+    try:
+        door = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be opened: {error.strerror}.", "Check that the run folder is still there.") from error
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(door)
 
 
 def worker_of(folder: Path) -> dict[str, Any]:
@@ -54,7 +81,7 @@ def worker_of(folder: Path) -> dict[str, Any]:
 
 def write_json(path: Path, body: dict[str, Any]) -> None:
     """Written whole or not at all. Raises `RunError` where the folder refuses."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(json.dumps(body, indent=1) + "\n")
         partial.replace(path)

@@ -141,12 +141,14 @@ def test_a_change_made_again_twice_after_kills_close_together(real_data, tmp_pat
     assert_as_uninterrupted(run, uninterrupted)
 
 
-def test_the_kernel_killed_during_a_run_leaves_the_run_to_finish(real_data, tmp_path):
+@pytest.mark.parametrize("before", ["", "wb.standby(wait=True)"], ids=["cold", "through a standby"])
+def test_the_kernel_killed_during_a_run_leaves_the_run_to_finish(real_data, tmp_path, before):
     code = f"""
 import sys
 import workbench as wb
 from pathlib import Path
 from tests.runs import tools
+{before}
 run = wb.start(tools.recipe(Path({str(real_data)!r}), steps=60, sample_prompts=0), runs={str(tmp_path)!r})
 print(run.folder, flush=True)
 run.wait(until=5)

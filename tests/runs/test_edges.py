@@ -1,7 +1,5 @@
 """Where runs go wrong at their edges: the last step, a crash between two halves of a command, questions nobody can answer, journals changed by hand.
 
-pytestmark = pytest.mark.usefixtures("warm")
-
 What needs no process of its own trains in this one (`tools.here`); a crash is a session cut short by an exception at a step, and taken up by a new one.
 """
 
@@ -23,6 +21,8 @@ from workbench.journal.log import append
 from workbench.runs.fork import compare, replay
 from workbench.runs.run import Run
 from workbench.runs.start import prepare
+
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 class Crash(BaseException):

@@ -1,7 +1,5 @@
 """A run from start to result: what it says, live control, probes, the queue, early stopping and the best checkpoint, and Trainer folders read only.
 
-pytestmark = pytest.mark.usefixtures("warm")
-
 Processes are real; what needs none trains in this process (`tools.here`). Kills, full disks and the like are in `tests/faults`.
 """
 
@@ -19,6 +17,8 @@ from workbench.data.sources import content_hash, load_rows
 from workbench.journal import commands as cmd
 from workbench.recipes import schedule_shape
 from workbench.training.rows import Collator
+
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 @pytest.fixture(scope="module")

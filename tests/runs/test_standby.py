@@ -1,6 +1,7 @@
 """The standby: serves one run after another, warm or while it is still importing; gone with the process that asked for it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,8 @@ import pytest
 
 import workbench as wb
 from tests.runs import tools
-from workbench import device_queue
-from workbench.runs import standby
+from workbench import device_queue, living
+from workbench.runs import processes, standby
 from workbench.runs.processes import environment
 
 RECIPE = dict(steps=2, heldout=0, sample_prompts=0, learning_rate=1e-3)
@@ -138,3 +139,31 @@ def test_it_ends_with_the_process_that_asked_for_it():
         psutil.Process(pid).wait(timeout=20)  # raises TimeoutExpired where it stays
     except psutil.NoSuchProcess:
         pass
+
+
+def test_a_worker_that_dies_at_once_blocks_nobody(tmp_path, fresh):
+    """Its folder is gone before the standby has imported everything."""
+    wb.standby()
+    lost = wb.start(wb.Recipe(**RECIPE), runs=tmp_path / "gone")
+    shutil.rmtree(lost.folder)
+    kept = wb.start(wb.Recipe(**RECIPE), runs=tmp_path / "kept")
+    assert kept.wait(timeout=60) == "finished"
+    assert wb.standby(), "the standby is still there"
+
+
+def test_how_an_old_worker_ended_is_not_said_of_a_later_attempt(tmp_path):
+    living.note(tmp_path, 1)
+    living.note(tmp_path, os.getpid(), asked=5.0)
+    living.note_exit(tmp_path, 1, -9)
+    assert "exit" not in living.worker_of(tmp_path) and living.worker_of(tmp_path)["pid"] == os.getpid()
+    living.note_exit(tmp_path, os.getpid(), 3)
+    assert living.worker_of(tmp_path)["exit"] == 3 and not processes.alive(living.worker_of(tmp_path))
+
+
+def test_a_standby_that_died_unseen_is_replaced(tmp_path, fresh):
+    wb.standby()
+    standby._waiting.kill()
+    tools.until(lambda: not psutil.pid_exists(standby._waiting.pid) or psutil.Process(standby._waiting.pid).status() == psutil.STATUS_ZOMBIE, what="its end")
+    standby._waiting.poll = lambda: None  # as in the moment before its end is seen
+    run = wb.start(wb.Recipe(**RECIPE), runs=tmp_path)
+    assert run.wait(timeout=60) == "finished" and not wb.standby()

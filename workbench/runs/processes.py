@@ -17,19 +17,23 @@ from workbench.runs import standby
 
 MODULE = "workbench.training.worker"
 _children: dict[int, subprocess.Popen] = {}
-"""Workers this process started, so that they are waited for and leave no zombie."""
+"""Processes this one started, workers and standbys, so that they are waited for and leave no zombie."""
 
 
 def spawn(folder: Path, asked: float | None = None) -> int:
-    """Start a worker on a run folder: the warm standby if there is one, else a new process. Returns its pid.
+    """Start a worker on a run folder: the warm standby if there is one, else a new process. Returns the pid that answers for it now.
 
     Commands sent before `asked` (now, unless given) are taken for an earlier attempt's.
     """
     asked = time.time() if asked is None else asked
 
     def note(pid: int) -> None:
-        living.note(folder, pid, asked=asked)
-        device_queue.draw(folder.name, pid)
+        ticket = device_queue.draw(folder.name, pid)
+        try:
+            living.note(folder, pid, asked=asked)
+        except RunError:
+            ticket.unlink()  # nobody will run it, so nobody shall wait for it
+            raise
 
     child = standby.take(folder, note)  # it reads the note at once, so the note comes first
     if child is None:
@@ -58,6 +62,8 @@ def environment() -> dict[str, str]:
 
 def alive(worker: dict[str, Any]) -> bool:
     """Whether the process that was noted as a run's worker still runs."""
+    if "exit" in worker:
+        return False
     child = _children.get(worker["pid"])
     if child is not None:  # a killed process is a zombie some moments before its exit status can be had: until then it counts
         return child.poll() is None

@@ -4,6 +4,7 @@ At most one a process; `standby()` asks for it, every start, fork and resume goe
 `workbench/training/standby.py`.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,13 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from workbench import living
 
-READ_ONCE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HF_", "TRANSFORMERS_", "OMP_", "MKL_", "PYTHONPATH")
+READ_ONCE = ("CUDA_", "HIP_", "ROCR_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "XDG_CACHE_HOME",
+             "PYTHONPATH")
 """Beginnings of variables that are looked at once, when libraries are imported: a standby that imported under others is of no use."""
-GPU_FILES = ("/dev/nvidiactl", "/dev/kfd")
-"""There is an NVIDIA or an AMD GPU: bitsandbytes opens it when it is imported, and a process forked after that cannot use it."""
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
+"""There is an NVIDIA or an AMD GPU (the last two: under Windows, on a Jetson): bitsandbytes opens it when it is imported, and a process forked after that cannot use it."""
 FORK_S = 2.0
 _lock = threading.Lock()
 _waiting: subprocess.Popen | None = None
@@ -78,7 +81,7 @@ def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
             return None
         note(child.pid)
         try:
-            child.stdin.write(json.dumps({"folder": str(folder), "environment": now}).encode() + b"\n")
+            child.stdin.write(json.dumps({"folder": str(folder)} | _changes(child.given, now)).encode() + b"\n")
             child.stdin.flush()
             if not child.serves_many:
                 _waiting = None
@@ -86,15 +89,21 @@ def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
                 child.stdout.close()
             elif _is_ready(child):
                 _wait_for_fork(folder, child)
-        except (BrokenPipeError, OSError):  # it died a moment ago: start a fresh one instead
+        except OSError:  # it died a moment ago: start a fresh one instead
+            _send_away()
             return None
     return child
+
+
+def _changes(given: dict[str, str], now: dict[str, str]) -> dict[str, Any]:
+    """What is different since the standby started; whole environments would fill the pipe of one that is still importing."""
+    return {"set": {name: value for name, value in now.items() if given.get(name) != value}, "unset": [name for name in given if name not in now]}
 
 
 def _wait_for_fork(folder: Path, child: subprocess.Popen) -> None:
     """Some milliseconds, so that the run's pid is the worker's from the first moment."""
     deadline = time.monotonic() + FORK_S
-    while living.worker_of(folder)["pid"] == child.pid and child.poll() is None and time.monotonic() < deadline:
+    while living.worker_of(folder).get("pid") == child.pid and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
@@ -107,7 +116,8 @@ def _send_away() -> subprocess.Popen | None:
     global _waiting
     child, _waiting = _waiting, None
     if child is not None:
-        child.stdin.close()
+        with contextlib.suppress(OSError):  # it is gone, with what was not yet written to it
+            child.stdin.close()
         child.stdout.close()
         threading.Thread(target=child.wait, daemon=True).start()  # it may still be importing, and nobody needs to wait for it
     return child

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from workbench import device_queue, living
 from workbench.errors import RunError
@@ -46,13 +47,18 @@ def stand_by(forks: bool) -> Path | None:
     return _serve() if forks else _adopt(sys.stdin.readline())
 
 
+def _environment(told: dict[str, Any]) -> dict[str, str]:
+    """This process's environment with the changes that came with a folder."""
+    return {name: value for name, value in (os.environ | told["set"]).items() if name not in told["unset"]}
+
+
 def _adopt(line: str) -> Path | None:
     """Become the worker of the folder that `line` names, in the environment it gives."""
     if not line:
         return None
     told = json.loads(line)
     folder = Path(told["folder"])
-    take_over(told["environment"])
+    take_over(_environment(told))
     os.chdir(folder)
     log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
@@ -79,31 +85,59 @@ def _serve() -> Path | None:
                 return None
             *lines, rest = (rest + got).split(b"\n")
             for line in lines:
-                pid = os.fork()
+                pid = _fork(json.loads(line), workers)
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     os.close(heard)
                     os.close(wake)
-                    return _move_in(line.decode())
-                workers[pid] = Path(json.loads(line)["folder"])
+                    os.setsid()  # a signal to the standby's group is not meant for the run
+                    return _adopt(line.decode())
 
 
-def _move_in(line: str) -> Path | None:
-    """In a fork: the run, and its place in the queue, were noted under the standby's pid; they are this process's now."""
-    os.setsid()  # a signal to the standby's group is not meant for the run
-    folder = _adopt(line)
-    device_queue.hand_over(folder.name, os.getppid(), os.getpid())
-    living.note(folder, os.getpid(), standby=os.getppid())
-    return folder
+def _fork(told: dict[str, Any], workers: dict[int, Path]) -> int:
+    """A worker for one folder: 0 in it, its pid in the standby.
+
+    The run, and its place in the queue, were noted under the standby's pid. They are made the worker's before it does anything, so that however early it dies, it is
+    the worker that is dead and not a run that seems to start for ever.
+    """
+    folder, queue = Path(told["folder"]), device_queue.queue_folder(_environment(told))
+    begin, go = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:  # no memory, or too many processes
+        print(f"No worker can be forked for {folder}: {error}", file=sys.stderr)
+        pid = None
+    if pid == 0:
+        os.close(go)
+        os.read(begin, 1)
+        os.close(begin)
+        return 0
+    os.close(begin)
+    with contextlib.suppress(OSError, RunError):  # the folder may be gone: the worker finds that out
+        if pid is None:
+            device_queue.give_up(folder.name, os.getpid(), queue)
+            living.note_exit(folder, os.getpid(), 1)
+        else:
+            workers[pid] = folder
+            device_queue.hand_over(folder.name, os.getpid(), pid, queue)
+            living.note(folder, pid, standby=os.getpid())
+    os.close(go)
+    return pid or -1
 
 
 def _bury(workers: dict[int, Path]) -> None:
     """Write down how each worker ended, then let its process go: until then it counts as living, so nobody finds it dead without a word."""
-    while workers and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-        folder = workers.pop(ended.si_pid)
-        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        with contextlib.suppress(OSError, RunError):  # the folder may be gone, or its disk full
-            if living.worker_of(folder).get("pid") in (ended.si_pid, os.getpid()):  # not a later attempt's
-                living.note(folder, ended.si_pid, exit=code)
+    while (ended := _dead_child()) is not None:
+        folder = workers.pop(ended.si_pid, None)  # None for a helper process of a library
+        if folder is not None:
+            with contextlib.suppress(OSError, RunError):  # the folder may be gone, or its disk full
+                living.note_exit(folder, ended.si_pid, ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
         os.waitpid(ended.si_pid, 0)
+
+
+def _dead_child() -> os.waitid_result | None:
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
