@@ -374,6 +374,41 @@ def test_the_rate_is_shown_exactly_and_stays_where_it_was_put(run: FakeRun, engi
     assert rate.value == 5e-4 and apply.disabled
 
 
+def test_what_is_in_force_waits_no_longer_though_another_command_was_refused(run: FakeRun, engine: FakeEngine) -> None:
+    monitor = RunMonitor(run, engine=engine, pump=StillPump())
+    assert monitor.widget
+    monitor.made.rate.value = 5e-4
+    Doer(monitor).click("apply")
+    run.write(ev.Refused(step=60, command="from another cell", reason="The run is not paused, so it cannot take single steps."))
+    monitor._refreshed_at = 0.0
+    monitor._tick()
+    run.write(ev.Changed(step=60, field="learning_rate", old=1e-4, new=5e-4))
+    monitor.look_again()
+    assert monitor.state.pending == monitor.sent == {} and monitor.made.rate.home == 5e-4 and monitor.made.apply.disabled
+
+
+def test_no_look_comes_between_a_command_and_the_note_that_it_was_sent(run: FakeRun, engine: FakeEngine) -> None:
+    monitor, looks = RunMonitor(run, engine=engine, pump=StillPump()), []
+    assert monitor.widget
+    ask = run.set
+
+    def look() -> None:
+        looks.append(monitor._lock.acquire(blocking=False))
+        if looks[-1]:
+            monitor._lock.release()
+
+    def asked(**values: object) -> None:
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+        ask(**values)
+
+    run.set = asked
+    monitor.made.rate.value = 5e-4
+    Doer(monitor).click("apply")
+    assert looks == [False] and monitor.sent == {"learning_rate": 5e-4}
+
+
 def test_start_forks_and_picks_change_the_run_shown(run: FakeRun, engine: FakeEngine, tmp_path: Path) -> None:
     engine.next = run
     selection = Selection()

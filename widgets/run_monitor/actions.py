@@ -107,8 +107,9 @@ class Actions:
         wanted = {name: value for name, value in monitor.state.pending.items() if monitor.sent.get(name) != value}
 
         def apply() -> None:
-            run.set(**wanted)
-            monitor.sent |= wanted  # what was set stays in sight until the journal says that it is in force
+            with monitor._lock:  # no look between the two: the journal may say at once that it is in force
+                run.set(**wanted)
+                monitor.sent |= wanted  # what was set stays in sight until the journal says that it is in force
 
         if wanted:
             self.later("apply", apply)

@@ -267,16 +267,14 @@ class RunMonitor(Panel):
             self._cost_s, self._refreshed_at = time.thread_time() - begun, time.monotonic()
 
     def _settle(self, taken: Taken) -> None:
-        """What was sent and is in force now, or never will be, waits no longer."""
+        """What is in force now, or never will be, waits no longer; unless something else is on its way to the worker."""
         if taken.run is None:
             return
         now, over = in_force(taken.run), taken.status not in LIVING
-        settled = {name for name, value in self.sent.items() if over or now[name] == value}
-        wanted = self.state.pending
         self.state.pending = {} if over else {
-            name: value for name, value in wanted.items() if not (name in settled and value == self.sent[name])
+            name: value for name, value in self.state.pending.items() if not now[name] == value == self.sent.get(name, value)
         }
-        self.sent = {name: value for name, value in self.sent.items() if name not in settled}
+        self.sent = {} if over else {name: value for name, value in self.sent.items() if now[name] != value}
 
     def _go_on(self, taken: Taken) -> Taken:
         """Carries the averaged line on from the point the page has: the steps before it are not averaged again."""
