@@ -70,6 +70,9 @@ ESCAPES = [
     "{{ namespace(a=1) | string }}",
     "{{ {'a': range}.a }}", "{{ dict(a=namespace()) }}", "{{ namespace(a=namespace()) }}", "{{ text ~ range }}",
     "{{ words | map('upper') }}",
+    "{{ words | map('upper') | lower }}", "{{ [words | map('upper')] }}", "{{ '%s' % (words | map('upper')) }}",
+    "{{ zip(words, words) | string }}",
+    "{{ 'abc' | truncate(1) }}",
     # a function smuggled past the check on calls
     "{% set f = text.upper.__call__ %}{{ f() }}", "{{ [].__class__.__call__() }}", "{{ words[text.upper] }}",
     "{{ (text.upper | default(1))() }}",
@@ -178,6 +181,9 @@ def test_a_long_row_is_within_the_limits():
     ("{% if answers.text[0].zork %}{% endif %}", 1, 7, "zork"),
     ("{{ words.index('q') }}", 1, 4, "not in list"),
     ("{% raw %}{{ x }}{% endraw %}\n{# a {{ b }} #}\n{{- text }}{{ -}}", 3, 15, "Expected an expression"),
+    ("a\n{{ n + 1e999 }}", 2, 8, "too large"),
+    ("{{ " + "9" * 5000 + " }}", 1, 4, "too large"),
+    ("{{ 1 if true[true] else 2 }}", 1, 4, "no element True"),
     ("é {{ text }} ü {{ b }}", 1, 19, "no column 'b'"),
 ])
 def test_errors_tell_line_and_column(source, line, column, says):

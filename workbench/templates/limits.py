@@ -70,12 +70,17 @@ class Budget:
                 todo.extend(item)
             elif isinstance(item, dict):
                 todo.extend(itertools.chain(item.keys(), item.values()))
-            elif item is not value and not isinstance(item, PLAIN):
+            elif item is not value and (not isinstance(item, PLAIN) or hasattr(item, "__next__")):
                 raise SecurityError(f"a {type(item).__name__} cannot be put into a list")
             total += 1
             self.fits(max(total, len(todo)))
         self.step(total)
         return value
+
+    def weight(self, value: Any) -> int:
+        before = self.created
+        self.made(value)
+        return before - self.created
 
     def joins(self, parts: Any, separator: Any) -> list[Any]:
         parts = list(parts)
@@ -89,7 +94,7 @@ class Budget:
     def formats(self, pattern: str, values: Any) -> None:
         if "*" in pattern or "%(" in pattern or re.search(r"%[-+ #0]*(\d{4}|\d*\.\d{4})", pattern):
             raise SecurityError("a format takes no names, and no width over 999")
-        size = sum(len(str(self.made(value))) for value in values)
+        size = sum(len(str(value)) for value in self.made(list(values)))
         self.fits(len(pattern) + pattern.count("%") * (size + 999))
 
 

@@ -32,6 +32,7 @@ TAGS = {"Import": "import", "FromImport": "from", "Include": "include", "Extends
 FILTERS = (
     "abs capitalize count d default dictsort first float format int items join last length list lower map max min reject rejectattr "
     "replace reverse round select selectattr sort string sum title trim truncate unique upper wordcount").split()
+WRITING = frozenset("string lower upper title capitalize trim replace truncate wordcount format".split())
 TESTS = (
     "boolean defined undefined divisibleby eq equalto even odd false true float ge gt greaterthan in integer iterable le lower lt lessthan "
     "mapping ne none number sameas sequence string upper == != > >= < <=").split()
@@ -52,13 +53,17 @@ class TemplateError(DataError):
         self.message, self.line, self.column, self.part = message, line, column, part
 
 
-def _guarded(name: str, function: Callable[..., Any], needs: str | None) -> Callable[..., Any]:
+def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter or test of jinja2 with its arguments looked at before, and its result weighed after."""
+    needs = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
+
     @jinja2.pass_context
     def call(context: runtime.Context, *args: Any, **kwargs: Any) -> Any:
         budget: Budget = context[BUDGET]
         budget.step()
         plain_only((*args, *kwargs.values()))
+        if name in WRITING and hasattr(args[0], "__next__"):
+            raise SecurityError("what a filter gives bit by bit is no text; put | list or | join behind it")
         if name == "join":
             args = (budget.joins(args[0], (*args[1:], kwargs.get("d", ""))[0]), *args[1:])
         elif name == "replace" and len(args) > 2:
@@ -69,7 +74,7 @@ def _guarded(name: str, function: Callable[..., Any], needs: str | None) -> Call
             raise SecurityError("sum adds numbers only")
         elif name in ("round", "truncate") and any(isinstance(n, int) and abs(n) > 100_000 for n in (*args[1:], *kwargs.values())):
             raise SecurityError(f"{name} takes no number over 100 000")
-        first = {"context": (context,), "eval_context": (context.eval_ctx,), "environment": (context.environment,)}.get(needs or "", ())
+        first = {"context": (context,), "eval_context": (context.eval_ctx,), "environment": (context.environment,)}.get(needs, ())
         result = function(*first, *args, **kwargs)
         if hasattr(result, "__next__"):
             result = (item for item in budget.made([budget.made(item) for item in result]))
@@ -90,11 +95,6 @@ def _most_frequent(values: Any) -> list[Any] | None:
     return [item for item, count in counts if count == counts[0][1]]
 
 
-def _needs(function: Any) -> str | None:
-    kind = getattr(function, "jinja_pass_arg", None)
-    return kind.name if kind else None
-
-
 def _mark(context: runtime.Context, line: int, column: int) -> bool:
     context[BUDGET].place = (line, column)
     return True
@@ -103,8 +103,7 @@ def _mark(context: runtime.Context, line: int, column: int) -> bool:
 def _each(context: runtime.Context, values: Any, characters: int) -> Iterator[Any]:
     """The loop's items, each paid for with a step and the text of the loop's body."""
     plain_only((values,))
-    iterator = iter(values)  # what cannot be iterated is told where the loop stands, not later
-    return _paid(context[BUDGET], iterator, characters)
+    return _paid(context[BUDGET], iter(values), characters)  # iter: what cannot be iterated is told where the loop stands, not later
 
 
 def _paid(budget: Budget, iterator: Iterator[Any], characters: int) -> Iterator[Any]:
@@ -234,12 +233,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = {"range": safe_range, "zip": zip, "dict": dict, "namespace": runtime.Namespace}
         ours = {"highlight": lambda text: "<span style='color: #F08080'>" + text + "</span>", "most_frequent": _most_frequent,
                 "tojson": lambda value: json.dumps(value, ensure_ascii=False)}
-        self.filters = {name: _guarded(name, filters.FILTERS[name], _needs(filters.FILTERS[name])) for name in FILTERS}
-        self.filters |= {name: _guarded(name, function, None) for name, function in ours.items()}
+        self.filters = {name: _guarded(name, filters.FILTERS[name]) for name in FILTERS}
+        self.filters |= {name: _guarded(name, function) for name, function in ours.items()}
         inner = {"choice": _choice, "random": _choice, " cut": _cut, " mark": _mark, " each": _each, " concatenated": _concat,
                  " made": lambda context, value: context[BUDGET].made(value)}
         self.filters |= {name: jinja2.pass_context(function) for name, function in inner.items()}
-        self.tests = {name: _guarded(name, tests.TESTS[name], _needs(tests.TESTS[name])) for name in TESTS}
+        self.tests = {name: _guarded(name, tests.TESTS[name]) for name in TESTS}
 
     def _tokenize(self, source: str, name: str | None, filename: str | None = None, state: str | None = None) -> TokenStream:
         text = re.sub(r"\r\n|\r", "\n", source)
@@ -250,6 +249,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         position = 0
         try:
             for _, kind, value in self.lexer.tokeniter(source, None):
+                if (kind == "integer" and len(value) > 1000) or (kind == "float" and float(value.replace("_", "")) == float("inf")):
+                    raise jinja2.TemplateSyntaxError("a number is too large", 1)
                 start = source.index(value, position)
                 place, position = Place.at(source, start), start + len(value)
                 yield place, kind, value
@@ -301,7 +302,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         plain_only((left, right))
         sequence, number = (right, left) if isinstance(left, int) else (left, right)
         if operator == "*" and isinstance(sequence, (str, list, tuple)) and isinstance(number, int) and number > 1:
-            budget.fits(number * (len(budget.made(sequence)) + 1 if isinstance(sequence, str) else _weight(budget, sequence)))
+            budget.fits(number * budget.weight(sequence))
         elif operator == "%" and isinstance(left, str):
             budget.formats(left, right if isinstance(right, tuple) else (right,))
         elif operator == "**" and isinstance(left, int) and isinstance(right, int) and left.bit_length() * max(right, 0) > INTEGER_BITS:
@@ -311,26 +312,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(self, context: runtime.Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         budget: Budget = context[BUDGET]
         budget.step()
-        for inner in ("_loop_vars", "_block_vars"):  # jinja2's own, for functions that take the context; none here does
-            kwargs.pop(inner, None)
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars")}  # jinja2's own
         if isinstance(obj, jinja2.Undefined):
             return obj()
         plain_only((*args, *kwargs.values()))
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
-        known = any(obj is function for function in self.globals.values())
-        if not known and not (self._allowed(owner, name) and not isinstance(owner, runtime.Namespace)):
+        if not any(obj is function for function in self.globals.values()) and (
+                isinstance(owner, runtime.Namespace) or not self._allowed(owner, name)):
             raise SecurityError(f"a {type(obj).__name__} cannot be called from a template")
         if isinstance(owner, str) and name == "join" and len(args) == 1:
             args = (budget.joins(args[0], owner),)
         elif isinstance(owner, str) and name == "replace" and len(args) > 1:
             budget.replaces(owner, args[0], args[1])
         return budget.made(obj(*args, **kwargs))
-
-
-def _weight(budget: Budget, value: Any) -> int:
-    before = budget.created
-    budget.made(value)
-    return before - budget.created
 
 
 @functools.lru_cache(maxsize=4096)
@@ -358,7 +352,10 @@ class Compiled:
         try:
             tree = Parser(environment, source).parse()
             prepared = _Prepare(environment).visit(tree).set_environment(environment)
-            free = meta.find_undeclared_variables(prepared)
+            tracker = meta.TrackingCodeGenerator(environment)
+            tracker.optimizer = None  # it would compute constants
+            tracker.visit(prepared)
+            free = tracker.undeclared_identifiers
             names = [node for node in prepared.find_all(nodes.Name) if node.name in free and node.ctx == "load"]
             self.columns = {node.name: _first(node) for node in reversed(names)}
             self.assigned = frozenset(node.name for node in prepared.find_all(nodes.Name) if node.ctx == "store")
@@ -393,7 +390,7 @@ class Compiled:
             remedy = f"The row has {', '.join(sorted(map(repr, budget.columns))) or 'no columns'}."
         except SecurityError as error:
             message, remedy = str(error), "A template reads texts, numbers and lists of its row, and changes nothing."
-        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
-                ValueError) as error:
+        except (jinja2.TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+                TypeError, ValueError) as error:
             message, remedy = (str(error) or type(error).__name__).splitlines()[0], "Mend the expression, or the row."
         raise TemplateError(message, remedy, *budget.place)
