@@ -46,12 +46,54 @@ trainer.train()
 trainer.save_state()
 """
 
+TRAINER = TRANSFORMERS[:TRANSFORMERS.index("trainer =")].replace("STEPS", "6")
+NOTEBOOK = r"""
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+import workbench as wb
+shell, run = InteractiveShell.instance(), None
+for number, cell in enumerate(open(__file__).read().split("\n#CELL\n")[1:]):
+    print("cell", number, flush=True)
+    shell.run_cell(cell)
+    run = run or wb.attach(sys.argv[2])
+    print("after", number, run.status, run.history.started.attempt, run.status.sentence, flush=True)
+sys.exit()
+#CELL
+""" + TRAINER + """
+class At(transformers.TrainerCallback):
+    def __init__(self, step, do): self.step, self.do = step, do
+    def on_step_begin(self, args, state, control, **kw):
+        if state.global_step == self.step: self.do()
+def interrupt(): raise KeyboardInterrupt
+def trainer(step=100, do=None):
+    return transformers.Trainer(model=model, args=arguments, train_dataset=data, eval_dataset=data.select(range(8)),
+        processing_class=tokenizer, data_collator=transformers.DataCollatorForSeq2Seq(tokenizer), callbacks=[wb.Stream(folder), At(step, do)])
+arguments.dataloader_num_workers, arguments.dataloader_persistent_workers = 1, True
+first, second = trainer(2, interrupt), trainer(3, interrupt)
+try:
+    first.train()
+except KeyboardInterrupt:
+    second.train()
+#CELL
+third = trainer()
+third.train()
+#CELL
+def bad(): raise ValueError("This row is bad.")
+trainer(4, bad).train()
+#CELL
+inner = trainer()
+try:
+    trainer(3, inner.train).train()
+except wb.RunError as error:
+    print("outer", error.what)
+"""
+
 
 def started(real_data, folder: Path, code: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
     script = folder / "script.py"
     script.write_text(code)
     return subprocess.Popen([sys.executable, *launcher, str(script), str(real_data / "stories260k"), str(folder / "run"), tools.file_of_rows(folder, 80)],
-                            stdout=subprocess.DEVNULL, stderr=open(folder / "log", "w"), env=tools.environment())
+                            stdout=open(folder / "out", "w"), stderr=open(folder / "log", "w"), env=tools.environment())
 
 
 def attached(folder: Path, script: subprocess.Popen) -> wb.Run:
@@ -129,6 +171,22 @@ def test_the_true_step_is_said_and_a_second_trainer_is_refused(real_data, tmp_pa
     for ask in (run.fork, run.load, lambda: run.set(learning_rate=1e-4), lambda: run.generate("Once")):
         with pytest.raises(wb.RunError, match="A script of its own trained it: the model lies where that script saved it"):
             ask()
+
+
+def test_in_a_notebook_an_interrupted_training_ends_and_gives_its_folder_to_the_next(real_data, tmp_path):
+    script = started(real_data, tmp_path, NOTEBOOK)
+    try:
+        assert script.wait(120) == 0, (tmp_path / "out").read_text()[-3000:]
+    finally:
+        script.kill()
+    said = [line for line in (tmp_path / "out").read_text().splitlines() if line.startswith(("after", "outer"))]
+    assert said == [
+        "after 0 stopped 2 Stopped at step 3 of 6. Its cell ended before the training did.",
+        "after 1 finished 3 Finished at step 6 of 6.",
+        "after 2 failed 4 Failed at step 4 of 6: ValueError: This row is bad.",
+        f"outer A later training of this process writes to {tmp_path / 'run'} now.",
+        "after 3 finished 6 Finished at step 6 of 6.",
+    ]
 
 
 def test_trls_trainer_is_written_down_with_its_own_metrics(real_data, tmp_path):

@@ -8,10 +8,12 @@ and writes, and every rank gets the same commands. Nothing here builds models or
 
 import fcntl
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 import torch
@@ -27,6 +29,10 @@ from workbench.training.writer import Journal, started
 
 POLL_S = 0.03
 """How often a paused run looks for commands."""
+HANDOVER_S = 3.0
+"""How long a trainer waits for the folder: one that has just ended may hold it for the moment its process takes to go."""
+_locks: dict[tuple[int, Path], TextIO] = {}
+"""(process, folder) -> its lock. An interrupted trainer lives on in reference cycles: the process's next one takes the folder from it."""
 NOT_METRICS = {"loss", "learning_rate", "grad_norm", "epoch", "step", "total_flos", "num_input_tokens_seen"}
 
 
@@ -57,7 +63,8 @@ class Stream(TrainerCallback):
         self.stopped = False
         self.step = 0
         self._stop_signal = False
-        self._lock: Any = None
+        self._lock: TextIO | None = None
+        self._result = ""
 
     # what trainers call ------------------------------------------------------------------------------------------------------------
 
@@ -66,8 +73,12 @@ class Stream(TrainerCallback):
         if state.global_step and getattr(kw.get("lr_scheduler"), "base_lrs", None):
             peak = kw["lr_scheduler"].base_lrs[0]  # a resumed schedule has the peak it was last given
         self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None)
+        if self._own:  # an earlier training with this callback may have left these
+            self.step, self.stopped, self._paused, self._credit = state.global_step, False, False, 0
         if self._own and self._leads(state):
             self._take_lock()
+            self._result = str(Path(args.output_dir).resolve())
+            self._watch_cell()
             self.journal = Journal(self.folder)
             from workbench.models.loading import parameter_count
 
@@ -88,6 +99,8 @@ class Stream(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
         self._seconds += time.perf_counter() - self._since
         self.step = state.global_step
+        if self._lock is not None and self._lock.closed:
+            raise RunError(f"A later training of this process writes to {self.folder} now.", "Give each wb.Stream a folder of its own.")
         if self._lock is not None:  # the journal has the steps that are logged; this is every one
             self._lock.seek(0)
             self._lock.write(f"{self.step}\n")
@@ -135,9 +148,7 @@ class Stream(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
         if self._own and self._leads(state):
-            self.journal.write(ev.Ended(step=state.global_step, status="stopped" if self.stopped else "finished", result=str(Path(args.output_dir).resolve())))
-            self._lock.close()
-            self._lock = None
+            self._end("stopped" if self.stopped else "finished")
 
     # the step boundary -------------------------------------------------------------------------------------------------------------
 
@@ -249,17 +260,50 @@ class Stream(TrainerCallback):
 
     def _take_lock(self) -> None:
         """One trainer a folder, workbench's own worker included; the lock goes with the process. Raises `RunError` where another has it."""
-        if self._lock is not None:  # this callback's own, from a training that was interrupted
-            self._lock.close()
         self.folder.mkdir(parents=True, exist_ok=True)
+        key = os.getpid(), self.folder.resolve()
+        if key in _locks:
+            _release(_locks[key])
         lock = open(os.open(self.folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644), "r+", buffering=1)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise RunError(f"Another trainer is writing to {self.folder}.", "Stop it first, or give wb.Stream another folder.") from error
+        deadline = time.monotonic() + HANDOVER_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    lock.close()
+                    remedy = "Stop it first, or give wb.Stream another folder."
+                    raise RunError(f"Another trainer is writing to {self.folder}.", remedy) from error
+                time.sleep(POLL_S)
         lock.truncate(0)
-        self._lock = lock
+        self._lock = _locks[key] = lock
+
+    def _end(self, status: str, reason: str = "") -> None:
+        """The last word, unless it was said or another training has the folder now."""
+        if self._lock is None or self._lock.closed:
+            return
+        self.journal.write(ev.Ended(step=self.step, status=status, reason=reason, result=self._result))
+        _release(self._lock)
+
+    def _watch_cell(self) -> None:
+        """In a notebook an interruption ends the training without a word to its callbacks; the end of its cell tells."""
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        if shell is None:
+            return
+        thread = threading.current_thread()
+
+        def over(cell: Any) -> None:
+            if threading.current_thread() is not thread:
+                return  # a cell of a subshell
+            shell.events.unregister("post_run_cell", over)
+            error = getattr(cell, "error_in_exec", None)  # no `cell` where asyncio cancelled it
+            if error is None or isinstance(error, KeyboardInterrupt):
+                self._end("stopped", "Its cell ended before the training did.")
+            else:
+                self._end("failed", f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+
+        shell.events.register("post_run_cell", over)
 
     def _write(self, state: Any, event: ev.Event) -> None:
         if self._leads(state):
@@ -290,3 +334,9 @@ class Stream(TrainerCallback):
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
+
+
+def _release(lock: TextIO) -> None:
+    if not lock.closed:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # closing alone would leave it with the workers that a DataLoader forked
+        lock.close()
