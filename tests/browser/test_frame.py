@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+import os
+import signal
 from collections.abc import Iterator
 
 import nbformat
@@ -157,15 +159,64 @@ def test_a_button_that_can_do_nothing_any_more_keeps_the_focus(shown: Notebook) 
     heard(shown, "len(clicks) == 2")
 
 
-def test_a_click_that_the_kernel_does_not_answer_is_said_to_wait(shown: Notebook) -> None:
-    sentence = shown.page.locator(".wb-panel [role=status]").inner_text()
-    shown.kernel("panel._status.on_msg(panel._status._heard, remove=True)")  # as while a cell holds the kernel
-    shown.page.get_by_role("button", name="Forget this run").click()
-    shown.wait("() => document.querySelector('.wb-panel [role=status]').textContent.startsWith('The kernel is busy with a cell; this')")
-    assert_layout(shown.page)
-    shown.kernel("panel._status.on_msg(panel._status._heard)")
-    shown.page.get_by_role("button", name="Forget this run").click()
-    shown.wait("sentence => document.querySelector('.wb-panel [role=status]').textContent === sentence", sentence)
+WAITS = "import os, time\nopen({name!r} + '.pid', 'w').write(str(os.getpid()))\nwhile not os.path.exists({name!r}): time.sleep(0.02)"
+BUSY = "() => document.querySelector('.wb-panel [role=status]').textContent.startsWith('The kernel is busy with a cell; this')"
+NOT_BUSY = "() => document.querySelector('.wb-panel [role=status]').textContent.startsWith('Step 1\u202f196: loss')"
+
+
+@pytest.fixture
+def held(lab: Lab) -> Iterator[Notebook]:
+    """A demo panel that was clicked while a cell holds the kernel, which hears one thing at a time; the cell waits for the file "held"."""
+    notebook = lab.open([OPEN.format(name="'town'"), WAITS.format(name="held")], "held")
+    notebook.page.evaluate("() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells = 'disabled'; }")
+    notebook.run(0)
+    notebook.drawn()
+    notebook.kernel("asked = []; panel._status.on_msg(lambda _widget, message, _buffers: asked.append(message['kind']))")
+    notebook.page.evaluate("""() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+        void jupyterapp.commands.execute('notebook:run-cell'); }""")
+    notebook.wait("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
+    notebook.page.get_by_role("button", name="Forget this run").click()
+    notebook.wait(BUSY)
+    yield notebook
+    assert notebook.errors == []
+    notebook.close()
+    (notebook.path.parent / "held").unlink(missing_ok=True)
+
+
+def test_a_click_during_a_long_cell_is_said_to_wait(held: Notebook) -> None:
+    assert_layout(held.page)
+    held.page.get_by_role("slider", name="Rank r").focus()
+    for _ in range(30):
+        held.page.keyboard.press("ArrowRight")
+    (held.path.parent / "held").touch()
+    held.wait(NOT_BUSY)
+    assert held.kernel("print(asked.count('ask'))") == "2"  # for the click, and for all that was done while it waited
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["restarts", "dies"])
+def test_with_the_kernel_goes_what_waited_for_it(held: Notebook, dies: bool) -> None:
+    if dies:
+        os.kill(int((held.path.parent / "held.pid").read_text()), signal.SIGKILL)
+    else:
+        held.restart_kernel()
+    held.wait(NOT_BUSY)
+
+
+def test_a_wrong_rate_stays_with_its_fault_until_the_kernel_has_another(shown: Notebook) -> None:
+    shown.kernel("before = panel.rate.value; panel.rate.value = 3e-4")
+    field, fault = shown.page.get_by_label("Learning rate peak, value"), shown.page.locator(".wb-log-slider [role=alert]").first
+    field.fill("fast")
+    field.press("Tab")
+    assert field.input_value() == "fast" and "Type a number above 0" in fault.inner_text()
+    shown.kernel("panel.rate.value = 4e-4")
+    shown.wait("() => document.querySelector('.wb-number').value === '4e-4' && !document.querySelector('.wb-number[aria-invalid]')")
+    assert fault.is_hidden()
+    field.focus()
+    shown.kernel("panel.rate.value = 5e-4")
+    shown.wait("() => document.querySelector('.wb-number').value === '5e-4'")
+    field.press("Tab")
+    assert shown.kernel("print(panel.rate.value)") == "0.0005" and field.input_value() == "5e-4"
+    shown.kernel("panel.rate.value = before")
 
 
 def test_drawers_show_text_and_copy_it(shown: Notebook) -> None:

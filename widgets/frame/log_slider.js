@@ -50,12 +50,14 @@ function render({model, el}) {
     range.value = String(k);
     el.style.setProperty("--wb-share", String(k / Math.max(1, stops.length - 1)));
     range.setAttribute("aria-valuetext", words(value));
-    if (document.activeElement !== field || !field.dataset.typed) field.value = words(value);
+    if (!field.dataset.typed) { // a fault goes with the text that it is about
+      field.value = words(value);
+      complain("");
+    }
     field.size = Math.max(4, field.value.length);
     range.disabled = field.disabled = model.get("disabled");
   };
   const put = value => {
-    complain("");
     delete field.dataset.typed;
     if (value !== model.get("value")) { model.set("value", value); model.save_changes(); }
     show();
@@ -82,11 +84,14 @@ function render({model, el}) {
   field.addEventListener("input", () => { field.dataset.typed = "1"; complain(""); });
   field.addEventListener("keydown", event => { event.stopPropagation(); if (event.key === "Enter") typed(); back(event); });
   field.addEventListener("focus", () => field.select());
-  field.addEventListener("blur", () => { typed(); show(); });
+  field.addEventListener("blur", () => { // a wrong text stays, with its fault, until it is mended or the kernel has another value
+    typed();
+    delete field.dataset.typed;
+    if (!fault.textContent) show();
+  });
   const names = ["value", "home", "min", "max", "disabled", "description"];
   for (const name of names) model.on("change:" + name, show);
   model.on("change:_dom_classes", mark); // what Python marks as wrong
-  complain("");
   show();
   return () => {
     for (const name of names) model.off("change:" + name, show);

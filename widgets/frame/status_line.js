@@ -100,7 +100,7 @@ function render({model, el}) {
   el.append(line, drawers.code, drawers.help);
 
   const view = String(Math.random());
-  let asked = 0, answered = 0, busy = null;
+  let asking = false, more = false, busy = null;
   const show = () => {
     const kind = model.get("kind");
     line.querySelector(":scope > svg")?.remove();
@@ -138,21 +138,29 @@ function render({model, el}) {
   show();
   for (const name of ["kind", "sentence", "code", "help", "drawers"]) model.on("change:" + name, show);
 
-  // Whatever a person does here is followed by a question, which the kernel answers after it: messages are heard in order.
-  const ask = () => {
-    if (el.classList.contains("jupyter-widgets-disconnected")) return;
-    model.send({kind: "ask", view, id: ++asked});
-    busy ??= setTimeout(() => { line.dataset.busy = "1"; aloud.textContent = BUSY; show(); }, BUSY_MS);
-  };
-  const heard = message => {
-    if (message.kind !== "answer" || message.view !== view) return;
-    answered = message.id;
-    if (answered < asked) return;
+  // Whatever a person does here is followed by a question, which the kernel answers after it: messages are heard in order. One question
+  // at a time: what is done meanwhile, as on a long drag, is followed by one more.
+  const quiet = () => {
     clearTimeout(busy);
     busy = null;
     if (line.dataset.busy) { delete line.dataset.busy; show(); }
   };
+  const ask = () => {
+    if (el.classList.contains("jupyter-widgets-disconnected")) return;
+    if (asking) { more = true; return; }
+    model.send({kind: "ask", view});
+    [asking, more] = [true, false];
+    clearTimeout(busy);
+    busy = setTimeout(() => { line.dataset.busy = "1"; aloud.textContent = BUSY; show(); }, BUSY_MS);
+  };
+  const heard = message => {
+    if (message.kind !== "answer" || message.view !== view) return;
+    asking = false;
+    if (more) ask(); else quiet();
+  };
+  const parted = () => { [asking, more] = [false, false]; quiet(); }; // that kernel answers nothing any more
   model.on("msg:custom", heard);
+  model.on("comm_live_update", parted);
   const did = event => {
     const control = event.target.closest?.(ASKING);
     if (!control || el.contains(control) || control.closest(":disabled, [aria-disabled=true]")) return;
@@ -181,6 +189,7 @@ function render({model, el}) {
     stop.abort();
     clearTimeout(busy);
     model.off("msg:custom", heard);
+    model.off("comm_live_update", parted);
     watch.disconnect();
     naming?.disconnect();
     for (const name of ["kind", "sentence", "code", "help", "drawers"]) model.off("change:" + name, show);
