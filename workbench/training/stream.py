@@ -2,8 +2,9 @@
 
     trainer = SFTTrainer(..., callbacks=[wb.Stream("runs/mine")])
 
-At each step boundary (after the step's log, evaluation and checkpoint) it reads commands, applies them and echoes them in the journal. Under torchrun rank 0 reads
-and writes, and every rank gets the same commands. Nothing here builds models or rows: see `worker.py` and `supervised.py`.
+At each step boundary (after the step's log, evaluation and checkpoint) it reads commands, applies them and echoes them in the journal.
+Under torchrun rank 0 reads and writes, and every rank gets the same commands. Nothing here builds models or rows: see `worker.py` and
+`supervised.py`.
 """
 
 import fcntl
@@ -39,8 +40,8 @@ NOT_METRICS = {"loss", "learning_rate", "grad_norm", "epoch", "step", "total_flo
 class Stream(TrainerCallback):
     """Journal, live control and probes for the trainer it is given to.
 
-    `folder` becomes a run folder that `workbench.attach` opens. The keyword arguments are for workbench's own worker: an open journal, a plan of changes to
-    make again after a resume, and hooks that count tokens, name checkpoints and answer sample prompts.
+    `folder` becomes a run folder that `workbench.attach` opens. The keyword arguments are for workbench's own worker: an open journal,
+    a plan of changes to make again after a resume, and hooks that count tokens, name checkpoints and answer sample prompts.
     """
 
     def __init__(self, folder: str | Path, *, journal: Journal | None = None, plan: list[ev.Changed] = (), restored: list[ev.Changed] = (),
@@ -86,8 +87,8 @@ class Stream(TrainerCallback):
             self.journal.write(started(attempt=1 + self._earlier_attempts(), resumed_from=state.global_step or None))
             dataset = getattr(kw.get("train_dataloader"), "dataset", None)
             self.journal.write(ev.Prepared(rows=len(dataset) if hasattr(dataset, "__len__") else 0, heldout_rows=0, dropped={}, truncated=0,
-                                           tokens=0, trained_tokens=0, parameters=everything, trainable_parameters=trainable, steps=state.max_steps,
-                                           start_step=state.global_step))
+                                           tokens=0, trained_tokens=0, parameters=everything, trainable_parameters=trainable,
+                                           steps=state.max_steps, start_step=state.global_step))
         if self.inbox is None:
             self.inbox = Inbox(self.folder, self._commands_size())
         if self.probes is None and kw.get("processing_class") is not None:
@@ -113,7 +114,8 @@ class Stream(TrainerCallback):
         if stop and args.save_strategy != "no":
             control.should_save = True
         # DefaultFlowCallback has set the flags by now: the boundary comes after the last thing that this step still does
-        self._boundary_after = "save" if control.should_save else "evaluate" if control.should_evaluate else "log" if control.should_log else ""
+        flags = {"save": control.should_save, "evaluate": control.should_evaluate, "log": control.should_log}
+        self._boundary_after = next((what for what, due in flags.items() if due), "")
         if not self._boundary_after:
             self._boundary(state, control, kw)
 
@@ -133,8 +135,9 @@ class Stream(TrainerCallback):
             if best and self._save_best:
                 control.should_save, self._boundary_after = True, "save"
             extra = {name.removeprefix("eval_"): float(value) for name, value in metrics.items()
-                     if name != "eval_loss" and "per_second" not in name and name not in ("eval_runtime", "epoch") and isinstance(value, (int, float))}
-            self.journal.write(ev.Evaluated(step=state.global_step, loss=loss, seconds=metrics.get("eval_runtime", 0.0), best=best, extra=extra))
+                     if name not in ("eval_loss", "eval_runtime", "epoch") and "per_second" not in name and isinstance(value, (int, float))}
+            seconds = metrics.get("eval_runtime", 0.0)
+            self.journal.write(ev.Evaluated(step=state.global_step, loss=loss, seconds=seconds, best=best, extra=extra))
             if self._sample:
                 for sample in self._sample(kw["model"], state.global_step):
                     self.journal.write(sample)
@@ -142,8 +145,9 @@ class Stream(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
         if self._leads(state):
-            folder = self._adopt(state.global_step) if self._adopt else str(Path(args.output_dir).resolve() / f"checkpoint-{state.global_step}")
-            self.journal.write(ev.Saved(step=state.global_step, folder=folder))
+            step = state.global_step
+            folder = self._adopt(step) if self._adopt else str(Path(args.output_dir).resolve() / f"checkpoint-{step}")
+            self.journal.write(ev.Saved(step=step, folder=folder))
         self._boundary_if("save", state, control, kw)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
@@ -215,7 +219,8 @@ class Stream(TrainerCallback):
                 if self._paused:
                     self._credit += max(1, int(command.count))
                 else:
-                    self._write(state, ev.Refused(step=step, command=command.id, reason="The run is not paused, so it cannot take single steps."))
+                    reason = "The run is not paused, so it cannot take single steps."
+                    self._write(state, ev.Refused(step=step, command=command.id, reason=reason))
             case cmd.Stop():
                 self.stopped = True
             case cmd.Probe():
@@ -227,18 +232,20 @@ class Stream(TrainerCallback):
         except ValueError as error:
             self._write(state, ev.Refused(step=state.global_step, command=command, reason=f"{error}.".capitalize()))
             return
-        self._write(state, ev.Changed(step=state.global_step, field=field, old=old, new=self._settings.values[field], command=command, by=by))
+        new = self._settings.values[field]
+        self._write(state, ev.Changed(step=state.global_step, field=field, old=old, new=new, command=command, by=by))
 
     def _answer(self, command: cmd.Probe, state: Any) -> None:
         if not self._leads(state):
             return
         if self.probes is None:
-            self._write(state, ev.Answered(step=state.global_step, command=command.id, error="This trainer has no tokenizer to ask with; give it processing_class=tokenizer."))
+            error = "This trainer has no tokenizer to ask with; give it processing_class=tokenizer."
+            self._write(state, ev.Answered(step=state.global_step, command=command.id, error=error))
             return
         try:
             result = self.probes.answer(command.probe, command.arguments)
             self._write(state, ev.Answered(step=state.global_step, command=command.id, result=result))
-        except (WorkbenchError, ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:  # a bad question must not end the run
+        except (WorkbenchError, ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:  # it must not end the run
             self._write(state, ev.Answered(step=state.global_step, command=command.id, error=str(error)))
 
     # small things ------------------------------------------------------------------------------------------------------------------
@@ -294,8 +301,8 @@ class Stream(TrainerCallback):
         thread = threading.current_thread()
 
         def over(cell: Any) -> None:
-            if threading.current_thread() is not thread:
-                return  # a cell of a subshell
+            if threading.current_thread() is not thread and not self._lock.closed:
+                return  # a cell of a subshell, or the training goes on in a thread of its own
             shell.events.unregister("post_run_cell", over)
             error = getattr(cell, "error_in_exec", None)  # no `cell` where asyncio cancelled it
             if error is None or isinstance(error, KeyboardInterrupt):
