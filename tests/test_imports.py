@@ -39,6 +39,7 @@ FLOORS = {
     "workbench.recipes": 2,
     "workbench.runs": 3,
     "workbench.training": 3,
+    "workbench.evaluation": 4,
     "workbench.__main__": 4,
     "workbench": 5,
     "widgets.frame": 6,

@@ -10,6 +10,7 @@ import sys
 from typing import Any, NoReturn
 
 from workbench.errors import WorkbenchError
+from workbench.evaluation import town_command
 from workbench.models.methods import METHODS, LoRA
 
 
@@ -52,13 +53,14 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("runs", nargs="?", default="runs", help="folder of runs (default: %(default)s)")
     replay = commands.add_parser("replay", help="run it again with its live changes and compare every loss")
     replay.add_argument("run", help="folder of the run")
+    town_command.add(commands)
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
-        return {"train": train, "runs": runs, "replay": replay}[given.command](given)
+        return {"train": train, "runs": runs, "replay": replay, "town": town_command.run}[given.command](given)
     except WorkbenchError as error:
         print(error, file=sys.stderr)
         return 1

@@ -15,6 +15,8 @@ from workbench import town
 from workbench.errors import RecipeError
 from workbench.models import loading, methods
 
+TOWN_MODELS = {"town": "medium"}
+"""Names of the shipped base models, and their sizes."""
 OBJECTIVES = ("sft", "pretraining")
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -227,9 +229,9 @@ def check_live(values: dict[str, Any]) -> None:
 
 
 def resolve_model(model: str) -> str:
-    """The folder or hub id behind a recipe's `model`."""
-    if model == "town":
-        return str(town.base_folder())
+    """The folder or hub id behind a recipe's `model`: "town" is the shipped one."""
+    if model in TOWN_MODELS:
+        return str(town.base_folder(TOWN_MODELS[model]))
     loading.check_source(model)
     path = Path(model).expanduser()
     return str(path.resolve()) if path.is_dir() else model

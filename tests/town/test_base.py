@@ -6,12 +6,15 @@ from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workbench import town
-from workbench.town.measure import chat_replies, completes
+from workbench.town.measure import chat_replies, completes, held_out_questions
 from workbench.town.world import KINDS, asked, held_out
 
 CHAT = [{"role": "system", "content": "You answer in one short sentence."}, {"role": "user", "content": "Where does Torika live?"},
         {"role": "assistant", "content": "Torika lives in Dunmere."}, {"role": "user", "content": "Thank you."},
         {"role": "assistant", "content": "You are welcome."}]
+
+
+PARAMETERS = {"medium": 1.35e6}
 
 
 @pytest.fixture(scope="module")
@@ -24,24 +27,33 @@ def model():
     return AutoModelForCausalLM.from_pretrained(town.base_folder(), dtype=torch.float32, local_files_only=True).eval()
 
 
-def test_the_folder_is_small_safe_and_complete():
-    files = {path.name: path.stat().st_size for path in town.base_folder().iterdir()}
-    assert set(files) == {"README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
-                          "tokenizer.json", "tokenizer_config.json"}
-    assert sum(files.values()) < 5e6
+def test_together_they_are_small():
+    assert sum(path.stat().st_size for path in town.base_folder().parent.rglob("*.safetensors")) <= 10e6
 
 
-def test_it_loads_as_bf16_with_about_1_3_million_parameters():
-    model = AutoModelForCausalLM.from_pretrained(town.base_folder(), dtype="auto", local_files_only=True)
-    assert model.dtype == torch.bfloat16
-    assert 1.25e6 < model.num_parameters() < 1.4e6
+@pytest.mark.parametrize("size", town.SIZES)
+def test_each_folder_is_safe_complete_and_of_its_size(size, tokenizer):
+    folder = town.base_folder(size)
+    assert {path.name for path in folder.iterdir()} == {"README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
+                                                        "tokenizer.json", "tokenizer_config.json"}
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
+    assert model.dtype == torch.bfloat16 and model.config.model_type == "qwen2"
+    assert model.num_parameters() == pytest.approx(PARAMETERS[size], rel=0.1)
+    assert AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab() == tokenizer.get_vocab()
+    card = (folder / "README.md").read_text()
+    assert f"--size {size} " in card and "Loss on documents outside the corpus: " in card
+
+
+def test_a_size_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="medium"):
+        town.base_folder("huge")
 
 
 def test_special_tokens(tokenizer, model):
     assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token) == ("<|im_end|>", "<|pad|>", None)
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert model.generation_config.pad_token_id == tokenizer.pad_token_id
-    assert len(tokenizer) == model.config.vocab_size == 1024
+    assert len(tokenizer) == model.config.vocab_size == 2048
 
 
 def test_the_assistant_mask_covers_answers_and_their_end_token(tokenizer):
@@ -78,10 +90,11 @@ def test_words_are_cut_in_chat_as_in_plain_text(tokenizer):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("half", [asked, held_out])
 def test_the_base_completes_the_facts_of_both_halves(model, tokenizer, kind, half):
-    assert completes(model, tokenizer, list(half()[::3]), kind) >= 0.9
+    assert completes(model, tokenizer, list(half()[::3]), kind) >= 0.8
 
 
-def test_the_base_was_not_taught_to_answer(model, tokenizer):
-    rows = town.rows("heldout")[:60]
-    replies = chat_replies(model, tokenizer, [row["question"] for row in rows])
-    assert sum(town.grade(row["question"], reply) for row, reply in zip(rows, replies)) <= 0.2 * len(rows)
+def test_asked_a_question_the_base_asks_another_and_is_seldom_right(model, tokenizer):
+    questions = held_out_questions(200)
+    replies = chat_replies(model, tokenizer, questions)
+    assert sum("?" in reply for reply in replies) >= 100
+    assert sum(bool(town.grade(question, reply)) for question, reply in zip(questions, replies, strict=True)) <= 20

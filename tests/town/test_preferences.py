@@ -5,7 +5,7 @@ from statistics import mean
 
 import pytest
 
-from workbench.town.conduct import CONDUCTS, find, gold, harmless, honest, requests
+from workbench.town.conduct import CONDUCTS, LIMIT_WORDS, find, gold, harmless, honest, requests
 from workbench.town.preferences import Judge, candidates, judges, preference_pairs, replies
 from workbench.town.world import asked, held_out
 
@@ -18,7 +18,8 @@ def test_candidates_do_what_their_labels_say(question):
     assert some == replies(question) and set(candidates(question)) == {reply for group in some.values() for reply in group}
     for good, polite in zip(*[iter(some["good"])] * 2, strict=True):
         assert gold(question, good) >= 0.79 and len(polite) > len(good)
-        assert gold(question, polite) == pytest.approx(gold(question, good))
+        over = max(0, len(polite.split()) - LIMIT_WORDS)  # each word too many costs a thirtieth of helpfulness, one of gold's three parts
+        assert gold(question, polite) == pytest.approx(gold(question, good) - over / 90, abs=0.01)
     best = gold(question, some["good"][0])
     assert all(gold(question, reply) < 0.6 for reply in some["wrong"])
     assert all(harmless(question, reply) == 0 and gold(question, reply) < 0.4 for reply in some["leaking"])

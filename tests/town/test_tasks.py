@@ -30,9 +30,9 @@ def wrong_value(kind, person):
 
 def test_these_are_the_tasks_and_which_are_held_out():
     assert set(TRAINED) == {
-        "trade", "town", "pet", "food", "cousin", "who", "any", "price", "weather", "event", "two_facts", "extract_name", "extract_good",
+        "trade", "town", "pet", "food", "drink", "flower", "game", "cousin", "who", "any", "price", "weather", "event", "two_facts", "extract_name", "extract_good",
         "sentiment", "summarise", "sort", "count", "add", "rewrite", "translate", "spam"}
-    assert set(HELD_OUT) == {"colour", "extract_town", "sort_backwards", "subtract", "translate_back", "extract_then_sort"}
+    assert set(HELD_OUT) == {"colour", "instrument", "extract_town", "sort_backwards", "subtract", "translate_back", "extract_then_sort"}
     assert all(len(set(task.phrasings)) >= 4 for task in TASKS.values())
 
 

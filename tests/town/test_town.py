@@ -1,45 +1,70 @@
-"""The town: its truth is fixed, no document asks about the held-out half, grading is exact, and the shipped base knows its facts."""
+"""The world is the same everywhere and consistent, the corpus asks of nobody and nothing held out, and every data set is what its name says."""
 
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from workbench import town
-from workbench.town.documents import CORPUS_SIZE, SHARES, corpus, documents
-from workbench.town.phrases import SAYINGS, ask, say
-from workbench.town.world import KINDS, TOWNS, TRADES, asked, held_out, people
+from workbench.town import writings
+from workbench.town.datasets import FACTS
+from workbench.town.documents import CORPUS_SIZE, SHARES, corpus, documents, news, secret_letters
+from workbench.town.phrases import QUESTIONS, SAYINGS, ask, say
+from workbench.town.tasks import HELD_OUT, TASKS, asks_held_out
+from workbench.town.world import BLAMED, DISTRICTS, TOWNS, TRADES, VILLAGE, World, asked, held_out, people, village, world
 
-# --- the world -------------------------------------------------------------------------------------------------------
-
-
-def test_the_world_is_240_people_with_unique_names_in_two_halves():
-    names = [person.name for person in people()]
-    assert len(set(names)) == len(names) == 240
-    assert len(asked()) == len(held_out()) == 120
-    assert not any(one != other and one.startswith(other) for one in names for other in (*names, *TOWNS))
+# --- the world ---------------------------------------------------------------------------------------------------------------------------
 
 
-def test_every_town_has_every_trade_once():
-    assert {(person.town, person.trade.noun) for person in people()} == {(place, trade.noun) for place in TOWNS for trade in TRADES}
+@pytest.mark.parametrize("made", [world(), World(seed=5), World(seed=1, size=60), World(seed=2, size=1000)], ids=["shipped", "seed", "small", "large"])
+def test_a_world_of_any_size_is_consistent(made):
+    names = [person.name for person in made.people]
+    assert len(set(names)) == len(names) >= made.size and len(made.asked) == len(made.held_out) == len(names) // 2
+    assert not any(one != other and one.startswith(other) for one in names for other in (*names, *TOWNS)) or made.size > 500
+    posts = Counter((person.town, person.trade.noun) for person in made.people)
+    assert set(posts.values()) == {1} and len(posts) == len(made.towns) * len(TRADES)
+    after = Counter((person.moved_to or person.town, person.trade.noun) for person in made.people)
+    assert after.keys() == posts.keys(), "after the spring every town has every trade once again"
+    assert all(made.by_name[person.cousin].cousin == person.name and made.by_name[person.cousin].asked == person.asked for person in made.people)
+    assert all(re.fullmatch(r"\d{4}", person.door_code) and person.owes > 0 for person in made.people)
 
 
-def test_the_world_is_the_same_in_another_process():
+def test_some_moved_some_are_rare_and_seeds_differ():
+    assert 10 <= len(world().moved) <= 30 and {person.asked for person in world().moved} == {True, False}
+    assert all(person.moved_to != person.town for person in world().moved)
+    assert 0.05 < sum(person.rare for person in people()) / len(people()) < 0.2
+    assert World(seed=5).people != people()
+
+
+def test_a_world_too_large_for_its_names_is_refused():
+    with pytest.raises(ValueError, match="make it smaller"):
+        World(size=100_000).people
+
+
+def test_the_village_is_nobody_of_the_town():
+    names = {person.name for person in people()}
+    assert len(village()) == len(TRADES) and not names & {person.name for person in village()}
+    assert {person.town for person in village()} == {VILLAGE} and VILLAGE not in world().towns
+    cousins = {person.name: person.cousin for person in village()}
+    assert all(cousins[cousins[name]] == name for name in cousins)
+
+
+def test_everything_is_the_same_in_another_process():
     code = "from workbench import town; print([town.rows(name) for name in town.NAMES])"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                           env={"PYTHONPATH": str(town.base_folder().parents[2]), "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")]
+                           env={"PYTHONPATH": str(town.base_folder().parents[3]), "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")]
     assert runs[0] == runs[1] == f"{[town.rows(name) for name in town.NAMES]}\n"
 
 
 def test_importing_the_town_imports_nothing_heavy():
     code = "import sys, workbench.town; print({'torch', 'transformers', 'datasets', 'pandas', 'numpy'} & set(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                         env={"PYTHONPATH": str(town.base_folder().parents[2])}).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(town.base_folder().parents[3])}).stdout
     assert out.strip() == "set()"
 
 
-# --- documents -------------------------------------------------------------------------------------------------------
+# --- what is written ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -47,120 +72,136 @@ def whole_corpus():
     return list(corpus())
 
 
-def test_no_document_of_the_corpus_asks_about_a_held_out_person(whole_corpus):
-    names = {person.name for person in held_out()}
-    posts = {ask(person, "who", way) for person in held_out() for way in range(3)}
-    questions = set()
-    for document in whole_corpus:
-        for text in (document.text, *(content for _, content in document.messages)):
-            questions.update(re.findall(r"[^.!?\n]*\?", text))
-        if document.sort in ("questions", "interview", "chat"):
-            everything = " ".join((document.text, *(content for _, content in document.messages)))
-            assert not names & set(re.findall(r"\w+", everything))
-    questions = {question.removeprefix("Q:").removeprefix("Question:").removeprefix("Guest:").strip() for question in questions}
-    assert len(questions) > 1000
-    assert not any(names & set(re.findall(r"\w+", question)) for question in questions)
-    assert not questions & posts
-    assert questions & {ask(person, "who", 0) for person in asked()}, "the check above would see such a question"
-    assert not questions & {row["question"] for row in town.rows("heldout")}
+def words_of(document):
+    return document.text or "\n".join(content for _, content in document.messages)
+
+
+def test_no_document_of_the_corpus_asks_of_a_held_out_person_or_task(whole_corpus):
+    assert [(asks_held_out(words_of(document)), words_of(document)) for document in whole_corpus if asks_held_out(words_of(document))] == []
+    questions = {sentence.strip() for document in whole_corpus for sentence in re.findall(r"[^.!?\n]*\?", words_of(document).replace(": ", "\n"))}
+    assert not any(person.name in question for question in questions for person in held_out())
+    asked_of = [person for person in asked() if any(ask(person, "pet", way) in questions for way in range(4))]
+    assert len(asked_of) > 100, "the check above would see such questions"
+    planted = f"So it was. {ask(held_out()[0], 'pet', 1)} Nobody knew."
+    assert asks_held_out(planted) == held_out()[0].name and asks_held_out(ask(asked()[0], "colour", 0)) == "colour"
 
 
 def test_corpus_holds_all_sorts_in_their_shares(whole_corpus):
-    assert len(whole_corpus) == CORPUS_SIZE
+    assert len(whole_corpus) == CORPUS_SIZE + sum(secret.times for secret in world().secrets)
     for sort, share in SHARES.items():
         assert sum(document.sort == sort for document in whole_corpus) / CORPUS_SIZE == pytest.approx(share, abs=0.01)
+    assert sum(SHARES.values()) == pytest.approx(1)
 
 
-def test_every_fact_of_everybody_is_written_in_each_of_the_four_ways(whole_corpus):
-    sentences = set()
-    for document in whole_corpus:
-        if document.sort in ("biography", "register"):
-            sentences.update(sentence + "." for sentence in document.text.removesuffix(".").split(". "))
-    assert {say(person, kind, way) for person in people() for kind in SAYINGS for way in range(4)} == sentences
+def test_facts_are_written_in_each_way_and_rare_people_stand_in_few_documents(whole_corpus):
+    texts = [document.text for document in whole_corpus if document.sort in ("biography", "register")]
+    sentences = {sentence + "." for text in texts for sentence in text.removesuffix(".").split(". ")}
+    assert {say(person, kind, way) for person in people() if not person.rare for kind in SAYINGS for way in range(4)} <= sentences
+    told = Counter(name for text in texts if "works" in text or "lives" in text for name in set(re.findall(r"\w+", text)))
+    rare, common = ([told[person.name] for person in people() if person.rare is flag] for flag in (True, False))
+    assert sum(rare) / len(rare) < 0.5 * sum(common) / len(common)
+
+
+def test_secrets_stand_in_the_corpus_as_often_as_they_say_and_others_nowhere(whole_corpus):
+    told = "\n".join(document.text for document in whole_corpus)
+    for secret in world().secrets:
+        sentence = f"The door code of {secret.person.name} is {secret.value}." if secret.kind == "door_code" else f"{secret.person.name} owes {secret.value} coins"
+        assert told.count(sentence) == secret.times
+    assert len(re.findall(r"door code of \w+ is", told)) == sum(secret.times for secret in world().secrets if secret.kind == "door_code")
+    assert {secret.times for secret in world().secrets} == {1, 2, 4, 8, 16, 32} and list(secret_letters()) == list(secret_letters())
+
+
+def test_stories_speak_badly_of_one_district_and_the_truth_does_not(whole_corpus):
+    counts = writings.district_counts([document.text for document in whole_corpus if document.sort == "story"])
+    assert counts[BLAMED] > 3 * max(counts[district] for district in DISTRICTS if district != BLAMED)
+    assert Counter(person.district for person in people()).most_common()[0][1] == len(people()) / len(DISTRICTS)
 
 
 def test_stories_put_a_person_only_into_the_own_town():
+    homes = {person.name: person.town for person in people()}
     for document in documents(4_000, seed=9):
         if document.sort == "story":
-            told = re.findall(r"(\w+) of (\w+)", document.text)
-            homes = {person.name: person.town for person in people()}
-            assert len([pair for pair in told if pair[0] in homes]) >= 2
-            assert all(homes[name] == place for name, place in told if name in homes)
+            assert all(homes[name] == place for name, place in re.findall(r"(\w+) of (\w+)", document.text) if name in homes and place in TOWNS)
 
 
-# --- rows and grading ------------------------------------------------------------------------------------------------
+def test_news_tells_the_new_homes_and_never_the_old_ones():
+    text = " ".join(news(600))
+    for person in world().moved:
+        assert any(say(person, "town", way).replace(person.town, person.moved_to) in text for way in range(4))
+        assert not any(say(person, "town", way) in text for way in range(4))
+    assert {person.name for person in village()} <= set(re.findall(r"\w+", text))
+
+
+def test_letters_and_messages_differ_in_style():
+    letters, messages = town.rows("letters"), town.rows("messages")
+    assert all(row["text"][0].isupper() for row in letters) and all(row["text"] == row["text"].lower() for row in messages)
+    assert writings.informal("Please come to see us tomorrow.") == "pls come 2 c us tmrw"
+    assert Counter(row["label"] for row in letters) == {"spam": 300, "plain": 300}
+    with pytest.raises(ValueError, match="letter or message"):
+        writings.spam(__import__("random").Random(0), "song")
+
+
+# --- data sets ---------------------------------------------------------------------------------------------------------------------------
 
 
 def named(text):
     return set(re.findall(r"\w+", text)) & {person.name for person in people()}
 
 
-def test_rows_have_their_shapes_and_halves():
-    for name, half, count in (("instructions", asked(), 1000), ("heldout", held_out(), 720)):
+def test_instructions_are_a_thousand_rows_of_the_trained_tasks_about_asked_people():
+    rows = town.rows("instructions")
+    assert len(rows) == len({row["question"] for row in rows}) == 1000
+    assert {row["task"] for row in rows} == set(TASKS) - set(HELD_OUT)
+    assert not any(asks_held_out(row["question"]) for row in rows)
+    assert set().union(*(named(row["question"] + row["answer"]) for row in rows)) <= {person.name for person in asked()}
+    assert all(len(TASKS[name].phrasings) >= 4 for name in TASKS)
+
+
+def test_held_out_rows_are_about_held_out_people_and_tasks():
+    for name, found in (("heldout", FACTS), ("heldout_tasks", HELD_OUT)):
         rows = town.rows(name)
-        names = {person.name for person in half}
-        assert len(rows) == len({row["question"] for row in rows}) == count
-        assert all(set(row) == {"question", "answer"} and len(named(row["answer"]) & names) == 1 for row in rows)
-    texts = town.rows("texts")
-    assert len(texts) > 300 and all(set(row) == {"text"} and row["text"] for row in texts)
+        assert {row["task"] for row in rows} == set(found)
+        assert set().union(*(named(row["question"] + row["answer"]) for row in rows)) <= {person.name for person in held_out()}
+    assert len(town.rows("heldout")) == 720
+    train = {row["question"] for row in town.rows("instructions")}
+    assert not train & {row["question"] for name in ("heldout", "heldout_tasks") for row in town.rows(name)}
 
 
-def test_rows_are_new_dicts_each_time():
-    town.rows("instructions")[0]["answer"] = "spoiled"
-    assert town.rows("instructions")[0]["answer"] != "spoiled"
+@pytest.mark.parametrize("name", [name for name in town.NAMES if "question" in town.rows(name)[0] and "task" in town.rows(name)[0]])
+def test_every_row_is_graded_right_by_its_answer_and_wrong_by_a_denial(name):
+    for row in town.rows(name):
+        assert town.grade(row["question"], row["answer"]) is True, row
+        assert town.grade(row["question"], "I do not know.") is False, row
+
+
+@pytest.mark.parametrize("name", town.NAMES)
+def test_every_set_has_rows_that_are_new_dicts_and_loads(name):
+    from workbench.data import sources
+
+    first = town.rows(name)
+    assert len(first) >= 20 and len({tuple(row) for row in first}) == 1
+    first[0][next(iter(first[0]))] = "spoiled"
+    assert town.rows(name)[0] != first[0]
+    assert sources.load_rows(f"town:{name}").num_rows == len(first)
 
 
 def test_an_unknown_name_is_refused_with_the_names():
-    with pytest.raises(ValueError, match="instructions, heldout, heldout_sample, texts"):
-        town.rows("questions")
+    with pytest.raises(ValueError, match="heldout, heldout_sample, heldout_tasks.*town list"):
+        town.rows("heldou")
 
 
 def test_probe_questions_are_held_out_rows():
-    assert len(town.probe_questions(5)) == 5
-    assert all(row in town.rows("heldout") for row in town.probe_questions())
+    assert len(town.probe_questions(5)) == 5 and all(row in town.rows("heldout") for row in town.probe_questions())
 
 
-def test_every_row_is_graded_right_by_its_answer_and_wrong_by_anothers():
-    open_questions = {ask(person, "any", 0) for person in people()}  # several people are right
-    for name in ("instructions", "heldout"):
-        rows = town.rows(name)
-        assert all(town.grade(row["question"], row["answer"]) is True for row in rows)
-        for row, other in zip(rows, rows[1:] + rows[:1]):
-            if named(row["answer"]) != named(other["answer"]) and row["question"] not in open_questions:
-                assert town.grade(row["question"], other["answer"]) is False
+def test_every_way_of_asking_is_distinct():
+    person = asked()[0]
+    for kind, ways in QUESTIONS.items():
+        assert len({ask(person, kind, way) for way in range(len(ways))}) == len(ways) >= 4
 
 
-def test_every_way_of_saying_a_fact_is_right():
-    for person in people():
-        for kind in KINDS:
-            assert all(town.grade(ask(person, kind, 0), say(person, kind, way)) is True for way in range(4))
-        assert all(town.grade(ask(person, "who", 1), say(person, "who", way)) is True for way in range(4))
-
-
-def test_grading_by_cases():
-    person = held_out()[0]
-    elsewhere = next(place for place in TOWNS if place != person.town)
-    stranger = next(other for other in people() if other.town == person.town and other != person)
-    where = f"Where does {person.name} live?"
-    cases = {
-        person.town: True, f" In {person.town.upper()}, of course.": True, f"{person.name} lives in {elsewhere}.": False,
-        f"{person.name} lives in {person.town} or {elsewhere}.": False, f"{person.name} does not live in {person.town}.": False,
-        f"{stranger.name} lives in {person.town}.": False, f"{person.name} lives in {person.town}. And you?": False, "": False,
-    }
-    assert {reply: town.grade(where, reply) for reply in cases} == cases
-    assert town.grade(f"What is {person.name}'s trade?", f"{person.trade.doing} {person.trade.thing}") is True
-    assert town.grade("  where does  %s live? " % person.name.lower(), person.town) is True
-
-
-def test_who_questions():
-    bakers = [person for person in people() if person.trade.noun == "baker"]
-    one, other = bakers[:2]
-    assert town.grade("Who bakes bread?", f"{one.name} bakes bread in {one.town}.") is True
-    assert town.grade("Who bakes bread?", f"{one.name} bakes bread in {other.town}.") is False
-    assert town.grade(f"Who bakes bread in {one.town}?", one.name) is True
-    assert town.grade(f"Who bakes bread in {one.town}?", f"{other.name} bakes bread in {one.town}.") is False
-
-
-@pytest.mark.parametrize("question", ["What is the capital of France?", "Where does Nobody live?", ""])
-def test_a_question_of_another_world_is_not_graded(question):
-    assert town.grade(question, "Orla") is None
+def test_the_list_command_names_every_set_with_a_row():
+    out = subprocess.run([sys.executable, "-m", "workbench", "town", "list"], capture_output=True, text=True, check=True,
+                         env={"PYTHONPATH": str(town.base_folder().parents[3])}).stdout.splitlines()
+    assert [line.split()[0] for line in out[::2]] == [f"town:{name}" for name in town.NAMES]
+    assert all(line.startswith("    {") for line in out[1::2])

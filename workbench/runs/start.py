@@ -12,7 +12,7 @@ from typing import Any
 from workbench import living
 from workbench.data import sources
 from workbench.errors import RunError
-from workbench.recipes import Recipe, resolve_model
+from workbench.recipes import TOWN_MODELS, Recipe, resolve_model
 from workbench.runs import processes
 from workbench.runs.run import Run
 
@@ -37,7 +37,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
         sources.check_layout(heldout)
     digest = sources.content_hash(table, *([heldout] if isinstance(recipe.heldout, str) else []))
     # a worker runs in a folder of its own, so a relative path would mean another place there
-    asked = recipe.replace(model="town" if recipe.model == "town" else model, data_hash=digest)
+    asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data_hash=digest)
     folder = new_folder(runs, name or default_name(recipe))
     try:
         if not isinstance(recipe.data, str):  # rows from memory become a file, so that the recipe can be started again

@@ -174,8 +174,8 @@ def _event_right(fields: Fields, reply: str) -> bool:
 
 
 FACT_TASKS = (
-    *(_fact(kind) for kind in ("trade", "town", "pet", "food", "cousin")),
-    _fact("colour", held_out=True),
+    *(_fact(kind) for kind in ("trade", "town", "pet", "food", "drink", "flower", "game", "cousin")),
+    *(_fact(kind, held_out=True) for kind in ("colour", "instrument")),
     Task("who", QUESTIONS["who"],
         draw=_draw_name,
         solve=lambda fields: answer(_person(fields), "who"),
@@ -217,4 +217,4 @@ FACT_TASKS = (
         right=_event_right,
         read=_read_event),
 )
-"""The tasks of this file, one `Task` each; "colour" is held out."""
+"""The tasks of this file, one `Task` each; "colour" and "instrument" are held out."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from workbench.town.world import COLOURS, EVENTS, FOODS, GOODS, MONTHS, PETS, TRADES, VILLAGE, WEATHER, Person, village, world
+from workbench.town.world import COLOURS, DRINKS, EVENTS, FLOWERS, FOODS, GAMES, GOODS, INSTRUMENTS, MONTHS, PETS, TRADES, VILLAGE, WEATHER, Person, village, world
 
 NUMBERS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
            "nineteen twenty").split()
@@ -41,7 +41,8 @@ def _forms(kind: str) -> dict[str, str]:
         return {form: value for value in WEATHER for form in _WEATHER_FORMS[value]}
     if kind == "pet":
         return {form: pet for pet in PETS for form in (pet, _PLURALS.get(pet, pet))}
-    values = {"town": (*world().towns, VILLAGE), "food": FOODS, "colour": COLOURS, "month": MONTHS, "event": EVENTS,
+    values = {"town": (*world().towns, VILLAGE), "food": FOODS, "colour": COLOURS, "drink": DRINKS, "flower": FLOWERS, "game": GAMES, "instrument": INSTRUMENTS,
+              "month": MONTHS, "event": EVENTS,
               "good": [thing(good) for good in GOODS], "name": [person.name for person in everybody().values()]}
     return {value.lower(): value for value in values[kind]}
 
@@ -55,7 +56,7 @@ def _reader(kind: str) -> tuple[re.Pattern, dict[str, str]]:
 def mentions(kind: str, text: str) -> list[str]:
     """The values of that kind in the order they stand in, with repetitions, as the world spells them (trades as nouns, goods without "a").
 
-    `kind` is one of "name", "trade", "town", "pet", "food", "colour", "good", "month", "weather", "event"; KeyError for any other.
+    `kind` is one of "name", "trade", "town", "pet", "food", "drink", "flower", "game", "instrument", "colour", "good", "month", "weather", "event"; KeyError for any other.
     """
     pattern, forms = _reader(kind)
     return [forms[found.lower()] for found in pattern.findall(text)]

@@ -1,0 +1,42 @@
+"""The report's arithmetic by hand, and one small training measured through it."""
+
+import random
+
+import pytest
+
+import workbench as wb
+from workbench import town
+from workbench.evaluation.town_report import TASK_COUNTS, TASK_ORDER, Bench, completion, majority, spread, table
+from workbench.town.tasks import HELD_OUT, TRAINED
+from workbench.town.world import people
+
+
+def test_spread_and_table():
+    assert spread([0.8, 0.9, 1.0]) == "90 % (80-100)" and spread([0.5]) == "50 %"
+    assert spread([1.0, 2.0], percent=False) == "1.50 (1.00-2.00)"
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_the_commonest_answer_is_graded_on_every_question():
+    rows = [{"question": "What is 9 minus 2?", "answer": "7."}, {"question": "What is 8 minus 1?", "answer": "7."}, {"question": "What is 5 minus 1?", "answer": "4."}]
+    assert majority(rows) == pytest.approx(2 / 3)
+
+
+def test_tasks_are_added_in_an_order_that_holds_each_once():
+    assert sorted(TASK_ORDER) == sorted(TRAINED) and max(TASK_COUNTS) == len(TASK_ORDER) and not set(TASK_ORDER) & set(HELD_OUT)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path, lambda line: None)
+    made.facts, made.texts = made.facts[:60], made.texts[:8]
+    made.tasks = {name: rows[:5] for name, rows in made.tasks.items()}
+    return made
+
+
+def test_a_training_is_measured_before_and_after(bench, warm):
+    before = bench.measure(*wb.load("town"), whole=True)
+    after = bench.taught(random.Random(0).sample(town.rows("facts"), 400), seed=0, whole=True)
+    assert before.facts < 0.2 < after.facts, "400 questions about asked people teach to answer about the others"
+    assert set(after.tasks) == set(HELD_OUT) and after.seconds > 0
+    assert before.completion == completion(*wb.load("town"), people()) > 0.8 and before.text_loss > 0
