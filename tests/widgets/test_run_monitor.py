@@ -112,6 +112,8 @@ def test_sentence_warns_of_a_climbing_loss(run: FakeRun, engine: FakeEngine) -> 
     run.write(*steps(61, 100, lambda step: 1.5 + (step - 60) * 0.05))
     kind, text = sentence(run, engine)
     assert kind == "warn" and text.startswith("Step 100 of 200: the training loss has climbed from 1.5") and "lower learning rate" in text
+    run.write(ev.Ended(step=100, status="finished"))
+    assert "a fork from before it" in RunMonitor(run, engine=engine).summary().text, "nothing brings a finished run back"
 
 
 def test_batches_that_differ_are_no_alarm(tmp_path: Path) -> None:

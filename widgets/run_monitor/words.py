@@ -108,7 +108,7 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
         if np.median(now) > np.quantile(best, 0.9) and now.mean() > 1.25 * best.mean() + 0.1:
             return (
                 f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
-                f"a lower learning rate may bring it back."
+                + ("a fork from before it, with a lower learning rate, may fare better." if history.ended else "a lower learning rate may bring it back.")
             )
     held = curves.heldout
     if len(held) >= 4:
