@@ -167,3 +167,17 @@ def test_a_standby_that_died_unseen_is_replaced(tmp_path, fresh):
     standby._waiting.poll = lambda: None  # as in the moment before its end is seen
     run = wb.start(wb.Recipe(**RECIPE), runs=tmp_path)
     assert run.wait(timeout=60) == "finished" and not wb.standby()
+
+
+def test_what_libraries_set_as_they_are_imported_sends_nobody_away():
+    """A notebook imports torch after it asked for the standby; forks would all start cold."""
+    code = """
+import os
+before = dict(os.environ)
+import workbench as wb
+wb.load("town")
+import bitsandbytes, peft, sklearn.metrics
+from workbench.runs import standby
+print(standby._read_once(before) == standby._read_once(dict(os.environ)), len(before) < len(os.environ))"""
+    out = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["True", "True"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from workbench import living
 
-READ_ONCE = ("CUDA_", "HIP_", "ROCR_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "XDG_CACHE_HOME",
+READ_ONCE = ("CUDA_", "HIP_", "ROCR_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TORCH_", "PYTORCH_", "OMP_", "GOMP_", "MKL_", "OPENBLAS_", "XDG_CACHE_HOME",
              "PYTHONPATH")
 """Beginnings of variables that are looked at once, when libraries are imported: a standby that imported under others is of no use."""
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
