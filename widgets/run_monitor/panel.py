@@ -29,7 +29,7 @@ from workbench.recipes import Recipe
 
 LOOK_S, FRAME_S, LIST_S = 0.025, 0.1, 2.0
 """The journal is looked at so often that a slow run's step is seen at once; a fast run's are read and shown together each `FRAME_S`."""
-MANY, MANY_S = 20, 0.25
+MANY, MANY_S = 20, 0.3
 """Over so many steps a frame nobody tells one from the next: frames then come this far apart, for drawing takes the cores from the training."""
 SOON_S, LATER_S = 0.4, 1.0
 """Whole figures are computed again at most so often: after something structural (a mark, an evaluation), and for more points."""
