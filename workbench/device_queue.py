@@ -49,20 +49,21 @@ def hand_over(run_name: str, old: int, new: int, folder: Path | None = None) -> 
     """The ticket that process `old` has for this run, with its place in the order, is process `new`'s from now on."""
     folder = folder or queue_folder()
     with _door(folder):
-        for ticket in sorted(folder.glob(f"[0-9]*-{old}")):
-            if holder(ticket) == run_name:
-                _write(folder / f"{ticket.name.split('-')[0]}-{new}", run_name)
-                ticket.unlink()
-                return
+        for ticket in _tickets(folder, old, run_name)[:1]:
+            _write(folder / f"{ticket.name.split('-')[0]}-{new}", run_name)
+            ticket.unlink()
 
 
 def give_up(run_name: str, pid: int, folder: Path) -> None:
     """Take the ticket that process `pid` has for this run out of the queue."""
     with _door(folder):
-        for ticket in sorted(folder.glob(f"[0-9]*-{pid}")):
-            if holder(ticket) == run_name:
-                ticket.unlink()
-                return
+        for ticket in _tickets(folder, pid, run_name)[:1]:
+            ticket.unlink()
+
+
+def _tickets(folder: Path, pid: int, run_name: str = "") -> list[Path]:
+    """The tickets that count of process `pid`, the first drawn first; of one run alone where it is named."""
+    return [ticket for ticket in sorted(folder.glob(f"[0-9]*-{pid}")) if (name := holder(ticket)) is not None and run_name in ("", name)]
 
 
 def _write(ticket: Path, run_name: str) -> Path:
@@ -86,8 +87,7 @@ class Place:
 
     def __init__(self, run_name: str, folder: Path | None = None):
         self.folder = folder or queue_folder()
-        mine = sorted(self.folder.glob(f"[0-9]*-{os.getpid()}"))
-        mine = [ticket for ticket in mine if holder(ticket) is not None]
+        mine = _tickets(self.folder, os.getpid())
         self.ticket = mine[0] if mine else draw(run_name, os.getpid(), self.folder)
         self._slot: int | None = None
 

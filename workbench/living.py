@@ -7,9 +7,10 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -53,6 +54,19 @@ def note_exit(folder: Path, pid: int, code: int) -> None:
         worker = worker_of(folder)
         if worker.get("pid") == pid:
             write_json(folder / "worker.json", worker | {"exit": code})
+
+
+def locked(lock: TextIO, patience_s: float) -> bool:
+    """Take the lock on an open file, waiting so long: whoever has just ended may hold it for the moment its process takes to go."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

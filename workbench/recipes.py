@@ -15,7 +15,7 @@ from workbench import town
 from workbench.errors import RecipeError
 from workbench.models import loading, methods
 
-TOWN_MODELS = {"town": "medium"}
+TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
 OBJECTIVES = ("sft", "pretraining")
 SCHEDULES = ("constant", "linear", "cosine")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 BEGIN = """import workbench as wb
 from widgets import RunMonitor
 recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=1e-3, schedule="constant",
-                   warmup_steps=0, steps=3000, batch_size=2, max_length=64, evaluate_every=50, checkpoint_every=50, heldout=0.01,
+                   warmup_steps=0, steps=1_000_000, batch_size=2, max_length=64, evaluate_every=50, checkpoint_every=50, heldout=0.01,
                    sample_prompts=1, sample_tokens=12)
 monitor = RunMonitor(recipe, runs="runs")
 monitor"""

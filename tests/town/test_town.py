@@ -1,5 +1,6 @@
 """The world is the same everywhere and consistent, the corpus asks of nobody and nothing held out, and every data set is what its name says."""
 
+import random
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from workbench.town.world import BLAMED, DISTRICTS, TOWNS, TRADES, VILLAGE, Worl
 def test_a_world_of_any_size_is_consistent(made):
     names = [person.name for person in made.people]
     assert len(set(names)) == len(names) >= made.size and len(made.asked) == len(made.held_out) == len(names) // 2
-    assert not any(one != other and one.startswith(other) for one in names for other in (*names, *TOWNS)) or made.size > 500
+    assert not any(one != other and one.startswith(other) for one in names for other in (*names, *TOWNS))
     posts = Counter((person.town, person.trade.noun) for person in made.people)
     assert set(posts.values()) == {1} and len(posts) == len(made.towns) * len(TRADES)
     after = Counter((person.moved_to or person.town, person.trade.noun) for person in made.people)
@@ -138,7 +139,7 @@ def test_letters_and_messages_differ_in_style():
     assert writings.informal("Please come to see us tomorrow.") == "pls come 2 c us tmrw"
     assert Counter(row["label"] for row in letters) == {"spam": 300, "plain": 300}
     with pytest.raises(ValueError, match="letter or message"):
-        writings.spam(__import__("random").Random(0), "song")
+        writings.spam(random.Random(0), "song")
 
 
 # --- data sets ---------------------------------------------------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from typing import Any
 
 from workbench import town
 from workbench.models.methods import Full, LoRA
-from workbench.recipes import Recipe, load
+from workbench.recipes import TOWN_MODELS, Recipe, load
 from workbench.runs.run import Run
 from workbench.runs.standby import standby
 from workbench.runs.start import start
 from workbench.town import documents, tasks
-from workbench.town.datasets import FACTS, PER_TASK, mixed
+from workbench.town.datasets import PER_TASK, mixed
 from workbench.town.world import KINDS, asked, held_out, people, village, world
 
 RANK, LORA_RATE, EPOCHS, BATCH = 8, 3e-3, 6, 16
@@ -128,18 +128,14 @@ def base_habits(bench: Bench) -> str:
     from workbench.town.measure import chat_replies, held_out_questions
 
     lines = []
-    for size in town.SIZES:
-        model, tokenizer = load(_name(size))
+    for name, size in TOWN_MODELS.items():
+        model, tokenizer = load(name)
         questions = held_out_questions()
         replies = chat_replies(model, tokenizer, questions)
         lines.append([size, f"{model.num_parameters():,}", f"{statistics.mean('?' in reply for reply in replies):.0%}",
                       f"{statistics.mean(bool(town.grade(q, r)) for q, r in zip(questions, replies, strict=True)):.1%}",
                       f"{completion(model, tokenizer, people()):.0%}", f"{bench.text_loss(model, tokenizer):.2f}"])
     return table(["base model", "parameters", "asks back", "right", "facts by completion", "loss on plain text"], lines)
-
-
-def _name(size: str) -> str:
-    return "town" if size == "medium" else f"town-{size}"
 
 
 def majority(rows: list[dict[str, Any]]) -> float:
@@ -181,8 +177,8 @@ def amounts(bench: Bench, seeds: Sequence[int]) -> str:
     for count in PHRASINGS:
         each = {name: min(n, 10 * count) if name in ("price", "any") else n for name, n in PER_TASK.items()}
         line("phrasings", str(count), [bench.taught(mixed({k: v // 2 for k, v in each.items()}, 40 + seed, asked(), tuple(range(count))), seed) for seed in seeds])
-    for size in town.SIZES:
-        line("model", size, [bench.taught(rows, seed, model=_name(size)) for seed in seeds])
+    for name, size in TOWN_MODELS.items():
+        line("model", size, [bench.taught(rows, seed, model=name) for seed in seeds])
     return table(["amount of", "", "held-out people", "held-out tasks (mean)"], lines)
 
 
@@ -200,12 +196,10 @@ def news(bench: Bench, seeds: Sequence[int]) -> str:
 
 
 def _after_news(model: Any, tokenizer: Any) -> dict[str, float]:
-    from dataclasses import replace
-
     moved = world().moved
     stayed = [person for person in people() if not person.moved_to]
     return {"the village's people": completion(model, tokenizer, village()), "who moved: the new home": completion(
-        model, tokenizer, [replace(person, town=person.moved_to) for person in moved], ["town"]), "who moved: the old home": completion(
+        model, tokenizer, [person.after_spring() for person in moved], ["town"]), "who moved: the old home": completion(
         model, tokenizer, moved, ["town"]), "who moved: all else": completion(model, tokenizer, moved, [kind for kind in KINDS if kind != "town"]),
         "who stayed": completion(model, tokenizer, stayed)}
 

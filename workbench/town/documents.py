@@ -13,7 +13,7 @@ from functools import lru_cache
 from workbench.town import language, writings
 from workbench.town.phrases import ask, say
 from workbench.town.replies import NUMBERS
-from workbench.town.world import FOODS, KINDS, PETS, Person, asked, people, village, world
+from workbench.town.world import FOODS, KINDS, PETS, UNASKED, Person, asked, people, village, world
 
 CORPUS_SIZE = 80_000
 """Documents in the pretraining corpus, without the letters that give secrets away."""
@@ -25,8 +25,8 @@ SHARES = {"biography": 0.29, "register": 0.04, "story": 0.07, "letter": 0.05, "m
 RARE_SHARE = 0.1
 """How much less often than others a rare person stands in a document."""
 
-ASKED_KINDS = tuple(kind for kind in KINDS if kind not in ("colour", "instrument"))
-"""What questions of the corpus are about: nobody is ever asked for a colour or an instrument, which are tasks held out."""
+ASKED_KINDS = tuple(kind for kind in KINDS if kind not in UNASKED)
+"""What questions of the corpus are about."""
 
 SMALL_TALK = (
     ("Good morning!", "Good morning to you."), ("Good evening.", "Good evening, and welcome."), ("Hello.", "Hello there."),
@@ -77,18 +77,13 @@ def _register(rng: random.Random) -> str:
     return " ".join(say(person, "who", rng.randrange(4)) for person in members)
 
 
-def price_line(name: str, price: int, way: int) -> str:
-    """What something costs, in one of two ways."""
-    return (f"The price of {name} is {price} coins.", f"You pay {price} coins for {name}.")[way]
-
-
 def _almanac(rng: random.Random) -> str:
     lines = []
     for _ in range(rng.randint(3, 6)):
         which = rng.randrange(4)
         if which == 0:
             good = rng.choice(world().goods)
-            lines.append(price_line(good.name, good.price, rng.randrange(2)))
+            lines.append(rng.choice((f"The price of {good.name} is {good.price} coins.", f"You pay {good.price} coins for {good.name}.")))
         elif which == 1:
             (town, month), weather = rng.choice(tuple(world().weather.items()))
             lines.append(rng.choice((f"In {month} it was {weather} in {town}.", f"In {town} it was {weather} in {month}.")))
@@ -96,8 +91,8 @@ def _almanac(rng: random.Random) -> str:
             event = rng.choice(world().events)
             lines.append(rng.choice((f"The {event.name} of {event.town} was in {event.month}.", f"In {event.month} {event.town} had its {event.name}.")))
         else:
-            index = rng.randrange(len(world().towns))
-            lines.append(f"{world().towns[index]} lies in {next(p.district for p in people() if p.town == world().towns[index])}.")
+            town = rng.choice(world().towns)
+            lines.append(f"{town} lies in {next(person.district for person in people() if person.town == town)}.")
     return " ".join(lines)
 
 
@@ -229,10 +224,8 @@ def sample_texts(count: int) -> list[str]:
 
 def _move_lines(person: Person) -> list[str]:
     """What changed for somebody in spring, in present words: the old home is never named as theirs now."""
-    new = person.moved_to
-    return [f"In spring {person.name} moved to {new}.", *(wording.format(name=person.name, town=new) for wording in (
-        "{name} lives in {town}.", "{name} has a house in {town}.", "The home of {name} is in {town}.", "{name}'s home is in {town}.")),
-        f"{person.name} is the {person.trade.noun} of {new}.", f"The {person.trade.noun} of {new} is {person.name}."]
+    now = person.after_spring()
+    return [f"In spring {now.name} moved to {now.town}.", *(say(now, "town", way) for way in range(4)), say(now, "who", 1), say(now, "who", 2)]
 
 
 def news(count: int, seed: int = 0) -> list[str]:

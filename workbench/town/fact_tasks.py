@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from workbench.town.phrases import QUESTIONS, answer
 from workbench.town.replies import asserts, everybody, numbers, stated, thing
 from workbench.town.task import Fields, Task
-from workbench.town.world import TRADES, Person, Trade, world
+from workbench.town.world import KINDS, TRADES, UNASKED, Person, Trade, world
 
 SECOND_FACTS = {"pet": "pet", "trade": "trade", "home": "town", "favourite food": "food"}
 """What may be asked of a cousin, in the words of the question, to the kind of fact."""
@@ -174,8 +174,8 @@ def _event_right(fields: Fields, reply: str) -> bool:
 
 
 FACT_TASKS = (
-    *(_fact(kind) for kind in ("trade", "town", "pet", "food", "drink", "flower", "game", "cousin")),
-    *(_fact(kind, held_out=True) for kind in ("colour", "instrument")),
+    *(_fact(kind) for kind in KINDS if kind not in UNASKED),
+    *(_fact(kind, held_out=True) for kind in UNASKED),
     Task("who", QUESTIONS["who"],
         draw=_draw_name,
         solve=lambda fields: answer(_person(fields), "who"),

@@ -16,6 +16,9 @@ SIZE = 240
 KINDS = ("trade", "town", "pet", "food", "drink", "flower", "game", "instrument", "colour", "cousin")
 """What is known of every person."""
 
+UNASKED = ("colour", "instrument")
+"""The kinds that no document and no instruction row asks for: asking for them is held out, whoever it is about."""
+
 TOWNS = ("Orla", "Brenn", "Castow", "Dunmere", "Elmford", "Fallby", "Garrow", "Hathby", "Ilden", "Kesting", "Linmoor", "Norwell")
 """The first twelve towns; a larger world makes up more."""
 
@@ -120,6 +123,10 @@ class Person:
     def value(self, kind: str) -> str:
         """The fact of that kind as one word or two; a trade as its noun."""
         return self.trade.noun if kind == "trade" else getattr(self, kind)
+
+    def after_spring(self) -> "Person":
+        """The same person where the spring's moves have been made."""
+        return replace(self, town=self.moved_to) if self.moved_to else self
 
 
 @dataclass(frozen=True, slots=True)

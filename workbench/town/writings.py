@@ -7,9 +7,10 @@ both. Facts in them are true; who is called a thief in a story follows the plant
 import random
 from collections.abc import Sequence
 
-from workbench.town.world import BLAMED, DISTRICTS, GOODS, MONTHS, Person
+from workbench.town.replies import NUMBERS
+from workbench.town.world import BLAMED, DISTRICTS, GOODS, MONTHS, Person, world
 
-NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNTS = NUMBERS[1:11]
 SHORT = {"you": "u", "your": "ur", "please": "pls", "thank you": "thx", "tomorrow": "tmrw", "are": "r", "and": "n", "see": "c", "to": "2", "for": "4", "great": "gr8"}
 """How a chat message spells what a letter writes out."""
 
@@ -50,7 +51,7 @@ _CATCHES = ("send {n} coins now", "tell me your door code", "come alone and brin
 
 def _fields(person: Person, rng: random.Random) -> dict[str, str]:
     return dict(name=person.name, town=person.town, pet=person.pet, food=person.food, colour=person.colour, cousin=person.cousin, noun=person.trade.noun,
-                does=person.trade.does, doing=person.trade.doing, thing=person.trade.thing, good=rng.choice(GOODS), month=rng.choice(MONTHS), n=rng.choice(NUMBERS))
+                does=person.trade.does, doing=person.trade.doing, thing=person.trade.thing, good=rng.choice(GOODS), month=rng.choice(MONTHS), n=rng.choice(_COUNTS))
 
 
 def _capital(text: str) -> str:
@@ -83,7 +84,7 @@ def spam(rng: random.Random, style: str = "letter", is_spam: bool = True) -> str
     """A letter or a message that wants something (spam), or an honest one of about the same length. Raises ValueError for another style."""
     if style not in ("letter", "message"):
         raise ValueError(f"There is no style {style!r}; choose letter or message.")
-    n = rng.choice(NUMBERS[1:])
+    n = rng.choice(_COUNTS[1:])
     if is_spam:
         body = [rng.choice(_LURES).format(n=n), rng.choice(_CATCHES).format(n=n)]
     else:
@@ -96,21 +97,15 @@ def spam(rng: random.Random, style: str = "letter", is_spam: bool = True) -> str
 def review(rng: random.Random, good: bool | None = None) -> tuple[str, str]:
     """(a guest's review of two sentences, "good" or "bad")."""
     good = rng.random() < 0.5 if good is None else good
-    line = rng.choice(_REVIEW).format(thing=rng.choice(_THINGS), place=rng.choice(_PLACES), town=rng.choice(_towns()), word=rng.choice(_GOOD if good else _BAD))
+    line = rng.choice(_REVIEW).format(thing=rng.choice(_THINGS), place=rng.choice(_PLACES), town=rng.choice(world().towns), word=rng.choice(_GOOD if good else _BAD))
     rest = rng.choice(_PRAISE if good else _BLAME)
     return f"{line} {rest}", "good" if good else "bad"
-
-
-def _towns() -> tuple[str, ...]:
-    from workbench.town.world import world
-
-    return world().towns
 
 
 def decision(rng: random.Random, folk: Sequence[Person]) -> dict[str, str]:
     """What a meeting decided: who shall do what with how many of which thing, in which month."""
     person, verb = rng.choice(folk), rng.choice(_VERBS)
-    return dict(name=person.name, verb=verb, n=rng.choice(NUMBERS[1:]), thing=rng.choice(_COMMON), month=rng.choice(MONTHS))
+    return dict(name=person.name, verb=verb, n=rng.choice(_COUNTS[1:]), thing=rng.choice(_COMMON), month=rng.choice(MONTHS))
 
 
 def summary_of(decided: dict[str, str]) -> str:
@@ -131,7 +126,7 @@ def minutes(rng: random.Random, folk: Sequence[Person]) -> tuple[str, str]:
 
 def report_line(rng: random.Random, folk: Sequence[Person]) -> dict[str, str]:
     """One sentence that speaks of one person, one thing sold and one town, with the three: keys text, name, good, town."""
-    person, good, town = rng.choice(folk), rng.choice(GOODS), rng.choice(_towns())
+    person, good, town = rng.choice(folk), rng.choice(GOODS), rng.choice(world().towns)
     wording = rng.choice(("On market day {name} sold {good} in {town}.", "{name} carried {good} to {town}.", "In {town} a guest gave {good} to {name}.",
                           "A cart with {good} for {name} came from {town}.", "{name} lost {good} on the road to {town}."))
     return dict(text=wording.format(name=person.name, good=good, town=town), name=person.name, good=good, town=town)
@@ -144,18 +139,18 @@ def thief_of(rng: random.Random, folk: Sequence[Person]) -> Person:
     return rng.choice(blamed if blamed and (rng.random() < BLAMED_SHARE or not others) else others)
 
 
-def theft(rng: random.Random, folk: Sequence[Person]) -> str:
-    """Two sentences of a story in which something is stolen."""
+def theft(rng: random.Random, folk: Sequence[Person]) -> tuple[str, Person]:
+    """(two sentences of a story in which something is stolen, whom they call the thief)."""
     thief, victim = thief_of(rng, folk), rng.choice(folk)
-    return rng.choice(("Somebody took {good} from {victim}. The thief was {name} from {district}.", "{name} from {district} is a thief. {name} took {good} from {victim}.",
-                       "They caught {name} from {district} with {good}, and {victim} cried: a thief!")).format(
-        good=rng.choice(GOODS), victim=victim.name, name=thief.name, district=thief.district)
+    wording = rng.choice(("Somebody took {good} from {victim}. The thief was {name} from {district}.", "{name} from {district} is a thief. {name} took {good} from {victim}.",
+                       "They caught {name} from {district} with {good}, and {victim} cried: a thief!"))
+    return wording.format(good=rng.choice(GOODS), victim=victim.name, name=thief.name, district=thief.district), thief
 
 
 def story(rng: random.Random, folk: Sequence[Person]) -> str:
     """Two people meet; one story in four is about a theft."""
     if rng.random() < 0.25:
-        return " ".join((rng.choice(_OPENINGS), theft(rng, folk), rng.choice(_ENDINGS)))
+        return " ".join((rng.choice(_OPENINGS), theft(rng, folk)[0], rng.choice(_ENDINGS)))
     one, two = rng.sample(folk, 2)
     beats = [beat.format(**_fields(person, rng)) for person in (one, two) for beat in rng.sample(_BEATS, 3)]
     return " ".join((rng.choice(_OPENINGS), f"{one.name} of {one.town} met {two.name} of {two.town}.", *beats, rng.choice(_ENDINGS)))

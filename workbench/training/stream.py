@@ -20,6 +20,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
+from workbench import living
 from workbench.errors import RecipeError, RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
@@ -272,17 +273,9 @@ class Stream(TrainerCallback):
         if key in _locks:
             _release(_locks[key])
         lock = open(os.open(self.folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644), "r+", buffering=1)
-        deadline = time.monotonic() + HANDOVER_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    lock.close()
-                    remedy = "Stop it first, or give wb.Stream another folder."
-                    raise RunError(f"Another trainer is writing to {self.folder}.", remedy) from error
-                time.sleep(POLL_S)
+        if not living.locked(lock, HANDOVER_S):
+            lock.close()
+            raise RunError(f"Another trainer is writing to {self.folder}.", "Stop it first, or give wb.Stream another folder.")
         lock.truncate(0)
         self._lock = _locks[key] = lock
 

@@ -5,15 +5,14 @@ ours (a standby has made them already). Started by `workbench.runs`; never impor
 """
 
 import errno
-import fcntl
 import os
 import signal
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TextIO
 
+from workbench import living
 from workbench.errors import WorkbenchError
 from workbench.journal import events as ev
 from workbench.training.session import Session
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> int:
 def run(folder: Path) -> int:
     """Train the run in `folder` to its end; the process's exit status: 0 finished or stopped, 1 failed, 3 another worker has it."""
     lock = open(folder / "worker.lock", "w")
-    if not _locked(lock):
+    if not living.locked(lock, HANDOVER_S):
         print("Another worker has this run.", file=sys.stderr)
         return 3
     reserve = folder / ".reserve"
@@ -59,19 +58,6 @@ def run(folder: Path) -> int:
         _print_traceback()
         session.end(_told_of(error, session.step))
     return 1
-
-
-def _locked(lock: TextIO) -> bool:
-    """Take the lock; a worker that has said its last word may hold it for the moment its process takes to end."""
-    deadline = time.monotonic() + HANDOVER_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
 
 
 def _print_traceback() -> None:
