@@ -17,22 +17,31 @@ import psutil
 from workbench.errors import RunError
 
 SAME_S = 2.0
-"""Creation times closer than this are the same process's: the kernel's clock ticks are rounded differently over time."""
+"""Creation times closer than this are the same process's: clock ticks and start times are rounded, differently on each system."""
 
 
 def created(pid: int) -> float:
-    """When process `pid` was created, in seconds since 1970; 0 where there is none."""
+    """When process `pid` was created, in seconds after the machine started; 0 where there is none.
+
+    Not in seconds since 1970: psutil reckons those with the clock as it is now, so a clock put right (a laptop that wakes, a virtual machine that goes on) would
+    make every process another one.
+    """
     try:
-        return psutil.Process(pid).create_time()
+        return _created(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return 0.0
+
+
+def _created(process: psutil.Process) -> float:
+    since = psutil.boot_time()
+    return process.create_time() - since
 
 
 def alive(pid: int, created_at: float, standby: int | None = None) -> bool:
     """Whether that very process still runs. A zombie does not, unless its parent is the `standby` that is about to write down how it ended."""
     try:
         process = psutil.Process(pid)
-        if abs(process.create_time() - created_at) >= SAME_S:
+        if abs(_created(process) - created_at) >= SAME_S:
             return False
         return process.status() != psutil.STATUS_ZOMBIE or process.ppid() == standby
     except psutil.NoSuchProcess:
@@ -86,7 +95,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def worker_of(folder: Path) -> dict[str, Any]:
     """What was noted of the last worker, {} if there was none.
 
-    Its `pid`, when it was `created` and `asked` for (seconds since 1970), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
+    Its `pid`, when it was `created` (see there) and `asked` for (seconds since 1970), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
     signal) where the standby saw it.
     """
     path = folder / "worker.json"

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 
 import workbench as wb
+from workbench import living
 from tests.browser.lab import ROOT, Lab, Notebook
 from workbench.journal import events as ev
 from workbench.journal.log import Log
@@ -107,7 +107,7 @@ def made_run(folder: Path, steps: int, pid: int) -> Path:
     folder.mkdir(parents=True)
     recipe = wb.Recipe(model="town", data="town:instructions", method=wb.LoRA(rank=8), learning_rate=3e-4, steps=100_000)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
-    opening = [ev.Started(time=time.time(), pid=pid, created=psutil.Process(pid).create_time()),
+    opening = [ev.Started(time=time.time(), pid=pid, created=living.created(pid)),
                ev.Prepared(time=time.time(), rows=1000, heldout_rows=0, dropped={}, truncated=0, tokens=10**6, trained_tokens=10**5,
                            parameters=10**6, trainable_parameters=10**4, steps=100_000)]
     noise = random.Random(0)

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import TimeoutError
 
+import workbench as wb
 from tests.runs import tools
 from tests.browser.lab import SCREENS, Lab, Notebook
 from tests.browser.layout import assert_layout
@@ -66,12 +68,16 @@ class Going:
         )
 
     def wait_for(self, count: int) -> None:
-        """Until the page draws at least `count` steps."""
-        self.notebook.wait(
-            f"count => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{RAW}')?.x?.length ?? 0) >= count",
-            count,
-            TRAINING_MS,
-        )
+        """Until the page draws at least `count` steps; says what the run and the page say where that does not come."""
+        try:
+            self.notebook.wait(
+                f"count => (document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{RAW}')?.x?.length ?? 0) >= count",
+                count,
+                TRAINING_MS,
+            )
+        except TimeoutError as error:
+            said = self.page.locator(".wb-panel [role=status]").all_inner_texts()
+            pytest.fail(f"{len(self.shown())} of {count} steps drawn; the page says {said}; {wb.attach(self.folder).status!r}; {error}")
 
     def button(self, words: str):
         return self.page.locator(".wb-bar button", has_text=words).first

@@ -1,10 +1,12 @@
 """The standby: serves one run after another, warm or while it is still importing; gone with the process that asked for it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -158,6 +160,20 @@ def test_how_an_old_worker_ended_is_not_said_of_a_later_attempt(tmp_path):
     assert "exit" not in living.worker_of(tmp_path) and living.worker_of(tmp_path)["pid"] == os.getpid()
     living.note_exit(tmp_path, os.getpid(), 3)
     assert living.worker_of(tmp_path)["exit"] == 3 and not processes.alive(living.worker_of(tmp_path))
+
+
+def test_a_clock_put_right_does_not_make_a_worker_another_one(tmp_path, monkeypatch):
+    """What Linux tells of the time it started follows the clock; here it says an hour later than before."""
+    living.note(tmp_path, os.getpid())
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+    told = Path("/proc/stat").read_text()
+    (proc / "stat").write_text(re.sub(r"(?m)^btime (\d+)$", lambda found: f"btime {int(found[1]) + 3600}", told))
+    before = psutil.Process().create_time()
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(proc))
+    assert psutil.Process().create_time() - before == pytest.approx(3600)
+    assert processes.alive(living.worker_of(tmp_path))
 
 
 def test_a_standby_that_died_unseen_is_replaced(tmp_path, fresh):

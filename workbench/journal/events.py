@@ -51,7 +51,7 @@ class Started(Event):
     attempt: int = 1
     resumed_from: int | None = None
     created: float = 0.0
-    """When the process was created, so that a reused pid is not taken for it."""
+    """When the process was created, in seconds after the machine started, so that a reused pid is not taken for it."""
     host: str = ""
     device: str = ""
     packages: dict[str, str] = field(default_factory=dict)

@@ -1,13 +1,13 @@
 """The worker's end of `journal.jsonl`. Light: it is there before torch is imported."""
 
 import importlib.metadata
+import os
 import socket
 import sys
 import time
 from pathlib import Path
 
-import psutil
-
+from workbench import living
 from workbench.journal import events as ev
 from workbench.journal.log import Log
 
@@ -28,9 +28,8 @@ class Journal:
 def started(attempt: int = 1, resumed_from: int | None = None) -> ev.Started:
     """The event that says which process, device and packages run."""
     packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl", "datasets")}
-    process = psutil.Process()
     device = "cpu"
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         device = torch.cuda.get_device_name()
-    return ev.Started(pid=process.pid, created=process.create_time(), attempt=attempt, resumed_from=resumed_from, host=socket.gethostname(),
+    return ev.Started(pid=os.getpid(), created=living.created(os.getpid()), attempt=attempt, resumed_from=resumed_from, host=socket.gethostname(),
                       device=device, packages=packages)
