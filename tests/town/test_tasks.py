@@ -5,7 +5,7 @@ import random
 import pytest
 
 from workbench.town import documents, language, writings
-from workbench.town.fact_tasks import SECOND_FACTS
+from workbench.town.fact_tasks import NEW_SECOND_FACTS, SECOND_FACTS
 from workbench.town.replies import items, mentions, numbers, thing
 from workbench.town.tasks import HELD_OUT, TASKS, TRAINED, asks_held_out, find, grade, task_rows
 from workbench.town.text_tasks import TEXT_TASKS
@@ -32,7 +32,7 @@ def test_these_are_the_tasks_and_which_are_held_out():
     assert set(TRAINED) == {
         "trade", "town", "pet", "food", "drink", "flower", "game", "cousin", "who", "any", "price", "weather", "event", "two_facts", "extract_name", "extract_good",
         "sentiment", "summarise", "sort", "count", "add", "rewrite", "translate", "spam"}
-    assert set(HELD_OUT) == {"colour", "instrument", "extract_town", "sort_backwards", "subtract", "translate_back", "extract_then_sort"}
+    assert set(HELD_OUT) == {"colour", "instrument", "two_facts_new", "extract_town", "sort_backwards", "subtract", "translate_back", "extract_then_sort"}
     assert all(len(set(task.phrasings)) >= 4 for task in TASKS.values())
 
 
@@ -215,16 +215,15 @@ def test_who_by_cases():
     assert grade("Who is a baker?", smith.name) is False
 
 
-@pytest.mark.parametrize("fact", SECOND_FACTS)
-def test_two_facts_by_cases(fact):
-    kind = SECOND_FACTS[fact]
+@pytest.mark.parametrize(("task", "fact", "kind"), [("two_facts", *pair) for pair in SECOND_FACTS.items()] + [("two_facts_new", *pair) for pair in NEW_SECOND_FACTS.items()])
+def test_two_facts_by_cases(task, fact, kind):
     by_name = world().by_name
     person = next(person for person in people() if person.value(kind) != by_name[person.cousin].value(kind))
     cousin = by_name[person.cousin]
     value, own = cousin.value(kind), person.value(kind)
     stranger = next(other.name for other in people() if other not in (person, cousin))
     for way in range(4):
-        question = TASKS["two_facts"].ask({"name": person.name, "fact": fact}, way)
+        question = TASKS[task].ask({"name": person.name, "fact": fact}, way)
         for reply in (value, f"{cousin.name}: {value}.", f"{person.name}'s cousin is {cousin.name}, and it is {value}."):
             assert grade(question, reply) is True, reply
         for reply in (own, f"{person.name}: {value}.", f"{cousin.name}: {value}; {person.name}: {own}.", f"{stranger}: {value}.",

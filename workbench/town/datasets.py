@@ -90,7 +90,7 @@ _SETS = {
     "facts": DataSet("1,000 questions of one fact about asked people", lambda: mixed(dict.fromkeys(FACTS, 111) | {"who": 112}, 3, asked())),
     "heldout": DataSet("720 questions of one fact about held-out people", _heldout),
     "heldout_sample": DataSet("a seventh of `heldout`, for evaluations while a run goes", lambda: _heldout(7)),
-    "heldout_tasks": DataSet("350 rows of the held-out tasks", lambda: mixed(dict.fromkeys(tasks.HELD_OUT, 50), 6, held_out())),
+    "heldout_tasks": DataSet("400 rows of the held-out tasks", lambda: mixed(dict.fromkeys(tasks.HELD_OUT, 50), 6, held_out())),
     "conduct": DataSet("requests that want an answer, a question back, \"I do not know\" or a refusal", lambda: _requests(asked(), 80)),
     "conduct_heldout": DataSet("the same about held-out people", lambda: _requests(held_out(), 40)),
     "preferences": DataSet("pairs of replies as noisy judges chose, about asked people",

@@ -17,6 +17,9 @@ from workbench.town.world import KINDS, TRADES, UNASKED, Person, Trade, world
 SECOND_FACTS = {"pet": "pet", "trade": "trade", "home": "town", "favourite food": "food"}
 """What may be asked of a cousin, in the words of the question, to the kind of fact."""
 
+NEW_SECOND_FACTS = {f"favourite {kind}": kind for kind in ("drink", "flower", "game")}
+"""The same for the held-out task: each is trained as one fact, none as a cousin's."""
+
 
 def share(items: Sequence, folk: Sequence[Person]) -> Sequence:
     """The items such people may be asked about: facts without a person are split as people are.
@@ -103,21 +106,29 @@ def _cousin(fields: Fields) -> Person:
     return everybody()[_person(fields).cousin.lower()]
 
 
-def _read_two(words: Fields) -> Fields | None:
-    named = _read_name(words)
-    return {**named, "fact": words["fact"].lower()} if named and words["fact"].lower() in SECOND_FACTS else None
+def _of_asked(asked: str, kind: str, reply: str) -> bool:
+    """Whether a sentence says a value of the kind of the person asked about alone."""
+    return any(stated("name", sentence) == {asked} and stated(kind, sentence) and "cousin" not in sentence.lower()
+               for sentence in re.split(r"[.!;]", reply))
 
 
-def _two_answer(fields: Fields) -> str:
-    return f"{answer(_person(fields), 'cousin')} {answer(_cousin(fields), SECOND_FACTS[fields['fact']])}"
+def _two(name: str, facts: dict[str, str], held_out: bool = False) -> Task:
+    """A fact of somebody's cousin. Graded as one fact; the first person may be named too, but the value must not be said of them alone."""
+    def read(words: Fields) -> Fields | None:
+        named = _read_name(words)
+        return {**named, "fact": words["fact"].lower()} if named and words["fact"].lower() in facts else None
 
+    def right(fields: Fields, reply: str) -> bool:
+        asked, cousin, kind = fields["name"], _cousin(fields), facts[fields["fact"]]
+        return (asserts(reply) and stated("name", reply) <= {asked, cousin.name} and stated(kind, reply) == {cousin.value(kind)}
+                and not _of_asked(asked, kind, reply))
 
-def _two_right(fields: Fields, reply: str) -> bool:
-    """As for one fact; the first person may be named too, but the value must not be said of them alone."""
-    asked, cousin, kind = fields["name"], _cousin(fields), SECOND_FACTS[fields["fact"]]
-    of_asked = any(stated("name", sentence) == {asked} and stated(kind, sentence) and "cousin" not in sentence.lower()
-                   for sentence in re.split(r"[.!;]", reply))
-    return asserts(reply) and stated("name", reply) <= {asked, cousin.name} and stated(kind, reply) == {cousin.value(kind)} and not of_asked
+    return Task(name, (
+        "What is the {fact} of {name}'s cousin?", "Tell me the {fact} of the cousin of {name}.",
+        "What is the {fact} of the person whose cousin is {name}?", "Think of the cousin of {name}: what is the {fact}?"),
+        draw=lambda rng, folk: {"name": rng.choice(folk).name, "fact": rng.choice(tuple(facts))},
+        solve=lambda fields: f"{answer(_person(fields), 'cousin')} {answer(_cousin(fields), facts[fields['fact']])}",
+        right=right, held_out=held_out, read=read)
 
 
 # --- prices, weather, events ----------------------------------------------------------------------------------------------------------
@@ -188,13 +199,8 @@ FACT_TASKS = (
         right=lambda fields, reply: _is_one_of(_workers(fields), reply),
         spell=_spell_trade,
         read=_read_trade),
-    Task("two_facts", (
-        "What is the {fact} of {name}'s cousin?", "Tell me the {fact} of the cousin of {name}.",
-        "What is the {fact} of the person whose cousin is {name}?", "Think of the cousin of {name}: what is the {fact}?"),
-        draw=lambda rng, folk: {"name": rng.choice(folk).name, "fact": rng.choice(tuple(SECOND_FACTS))},
-        solve=_two_answer,
-        right=_two_right,
-        read=_read_two),
+    _two("two_facts", SECOND_FACTS),
+    _two("two_facts_new", NEW_SECOND_FACTS, held_out=True),
     Task("price", (
         "What is the price of {good}?", "How many coins do you pay for {good}?", "Tell me the price of {good}.",
         "How much must one pay for {good}?"),
@@ -217,4 +223,4 @@ FACT_TASKS = (
         right=_event_right,
         read=_read_event),
 )
-"""The tasks of this file, one `Task` each; "colour" and "instrument" are held out."""
+"""The tasks of this file, one `Task` each; "colour", "instrument" and "two_facts_new" are held out."""

@@ -25,6 +25,7 @@ HELD_OUT = tuple(name for name, task in TASKS.items() if task.held_out)
 QUESTION_PATTERNS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in {
     "colour": r"\bcolou?rs?\b[^.!?\n]*\?",
     "instrument": r"\binstruments?\b[^.!?\n]*\?",
+    "two_facts_new": r"\bcousin\b[^.!?\n]*\b(drinks?|flowers?|games?)\b[^.!?\n]*\?|\b(drinks?|flowers?|games?)\b[^.!?\n]*\bcousin\b[^.!?\n]*\?",
     "extract_town": r"\b(which|what|name the|give the) town\b[^.!?\n]*\b(lines?|text|letter|report|note|named|about)\b",
     "extract_then_sort": r"\bsort (the|their|all) names\b|\bnames in (this|these|the) (lines?|text|letter)\b",
     "sort_backwards": r"\bfrom (Z to A|last to first)\b[^.!\n]*[?:]|\b(sort|order)\b[^!?\n]*\b(backwards|in reverse|descending)\b",
