@@ -11,12 +11,19 @@ _PUBLIC = {
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
     "Stream": "workbench.training.stream", "Probes": "workbench.probes", "load_rows": "workbench.data.sources",
+    "unfold": "workbench.data.unfold", "Mixture": "workbench.data.mixture", "Stages": "workbench.data.stages", "Endpoint": "workbench.data.endpoint",
+    "Task": "workbench.templates.tasks", "Template": "workbench.templates.tasks", "invert": "workbench.templates.demonstrations",
+    "TemplateError": "workbench.templates.sandbox",
     "WorkbenchError": "workbench.errors", "RecipeError": "workbench.errors", "DataError": "workbench.errors", "RunError": "workbench.errors",
 }
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
+    from workbench.data.endpoint import Endpoint
+    from workbench.data.mixture import Mixture
     from workbench.data.sources import load_rows
+    from workbench.data.stages import Stages
+    from workbench.data.unfold import unfold
     from workbench.errors import DataError, RecipeError, RunError, WorkbenchError
     from workbench.models.methods import Full, LoRA
     from workbench.probes import Probes
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
     from workbench.runs.run import Run
     from workbench.runs.standby import standby
     from workbench.runs.start import start, train
+    from workbench.templates.demonstrations import invert
+    from workbench.templates.sandbox import TemplateError
+    from workbench.templates.tasks import Task, Template
     from workbench.training.stream import Stream
 
 
