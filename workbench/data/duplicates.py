@@ -52,11 +52,19 @@ def near(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: fl
     A DataFrame with a line for each row that is in a group: `row` (index from 0), `group` (from 0, by first row), `size`, `similarity` (to
     the most similar row of the group) and `keep` (true for the first row of each group). Raises `DataError` as `near_pairs` does.
     """
-    import numpy as np
-
     shown = texts.texts_of(rows, columns)
     pairs = near_pairs(shown, threshold=threshold, n=n, unit=unit, permutations=permutations, seed=seed, progress=progress)
-    return _groups(pairs["first"].to_numpy(np.int64), pairs["second"].to_numpy(np.int64), pairs["similarity"].to_numpy(), len(shown))
+    return groups(pairs, len(shown))
+
+
+def groups(pairs: "pd.DataFrame", count: int, threshold: float = 0.0) -> "pd.DataFrame":
+    """The groups that `near` gives, from pairs found already: of those of `near_pairs` at a lower threshold the ones at `threshold` or
+    above, among `count` rows. What a slider moves; nothing is looked for again."""
+    import numpy as np
+
+    close = pairs["similarity"].to_numpy() >= threshold
+    first, second = (pairs[name].to_numpy(np.int64)[close] for name in ("first", "second"))
+    return _groups(first, second, pairs["similarity"].to_numpy()[close], count)
 
 
 def near_pairs(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words",

@@ -50,8 +50,19 @@ def leaking_rows(test: Any, train: Any, *, n: int = 13, shortest: int = 8, commo
     """The training rows that share a run with any test row, sorted, int64: what to drop so that nothing of the test is trained on."""
     import numpy as np
 
+    return leaks(test, train, n=n, shortest=shortest, common=common, columns=columns, train_columns=train_columns,
+                 progress=progress)["row"].to_numpy(np.int64)
+
+
+def leaks(test: Any, train: Any, *, n: int = 13, shortest: int = 8, common: int | None = None, columns: Columns = None,
+          train_columns: Columns = None, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
+    """One line for each training row that shares a run with any test row: `row` (of the training rows, sorted) and `test_row`, the first it
+    shares one with."""
+    import pandas as pd
+
     sides = _Side(texts.texts_of(test, columns)), _Side(texts.texts_of(train, train_columns), progress)
-    return np.array(sorted(_scan(*sides, n, shortest, common).train_rows), np.int64)
+    found = sorted(_scan(*sides, n, shortest, common).train_rows.items())
+    return pd.DataFrame(found, columns=["row", "test_row"], dtype="int64")
 
 
 class _Side:
@@ -82,12 +93,13 @@ class _Side:
 
 
 class _Found:
-    """`starts`: test row → (place, length) of its shared runs; `first`: test row → the first training row; `train_rows`: all of them."""
+    """`starts`: test row → (place, length) of its shared runs; `first`: test row → the first training row; `train_rows`: all of them, and
+    the first test row that each shares one with."""
 
     def __init__(self) -> None:
         self.starts: dict[int, list[tuple[int, int]]] = {}
         self.first: dict[int, int] = {}
-        self.train_rows: set[int] = set()
+        self.train_rows: dict[int, int] = {}
 
 
 def _scan(test: _Side, train: _Side, n: int, shortest: int, common: int | None) -> _Found:
@@ -116,9 +128,12 @@ def _scan(test: _Side, train: _Side, n: int, shortest: int, common: int | None) 
             np.add.at(times, pair[:, 0], 1)
             hits.append((pair[:, 0], pair[:, 1]))
         kept = (times > 0) & (times <= (common if common is not None else len(train.lengths)))
-        for index, of in hits:
-            found.train_rows.update(of[kept[index]].tolist())
         at = np.searchsorted(wanted, asked)
+        asker = np.full(len(wanted), np.iinfo(np.int64).max)
+        np.minimum.at(asker, at, row)
+        for index, of in hits:
+            for train_row, test_row in zip(of[kept[index]].tolist(), asker[index[kept[index]]].tolist(), strict=True):
+                found.train_rows[train_row] = min(found.train_rows.get(train_row, test_row), test_row)
         for which in np.flatnonzero(kept[at]):
             here = int(row[which])
             found.starts.setdefault(here, []).append((int(place[which]), length))
