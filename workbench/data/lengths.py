@@ -162,14 +162,21 @@ def waste(lengths: Iterable[int], max_lengths: int | Sequence[int], batch_size: 
 
 
 def packed_rows(lengths: "np.ndarray", max_length: int) -> int:
-    """How many rows of `max_length` best-fit decreasing needs (Johnson 1974), longer examples cut: the number that trl's `bfd` comes to.
+    """How many rows of `max_length` best-fit decreasing needs (Johnson 1974), longer examples cut: the number that trl's `bfd` comes to."""
+    import numpy as np
+
+    return packed_counts(np.bincount(np.minimum(lengths, max_length), minlength=max_length + 1))
+
+
+def packed_counts(counts: "np.ndarray") -> int:
+    """`packed_rows` where `counts` (whole numbers, [max_length + 1]) says how many examples have each length.
 
     Reckoned on counts of lengths, not on rows, so ten million rows cost what their distinct lengths cost: an example goes where least room
     stays, and a row that has taken one takes others of that length until they no longer fit.
     """
     import numpy as np
 
-    counts = np.bincount(np.minimum(lengths, max_length), minlength=max_length + 1)
+    max_length = len(counts) - 1
     room = np.zeros(max_length + 1, np.int64)
     """Rows by the tokens that still fit in them."""
     total = 0
@@ -195,6 +202,17 @@ def packed_rows(lengths: "np.ndarray", max_length: int) -> int:
             room[max_length - rest * length] += 1
         total += full + bool(rest)
     return total
+
+
+def padding_counts(counts: "np.ndarray", batch_size: int) -> float:
+    """Share of positions that hold padding in the long run, where each batch of `batch_size` examples is as wide as its longest and
+    `counts` ([max_length + 1], of any sum) says how often each length comes: the mean longest is the sum of 1 - F(length)^batch_size."""
+    import numpy as np
+
+    below = np.cumsum(counts) / np.sum(counts)
+    longest = float(np.sum(1 - below[:-1] ** batch_size))
+    mean = float(np.sum(1 - below[:-1]))
+    return 1 - mean / longest if longest > 0 else 0.0
 
 
 def _padding(lengths: "np.ndarray", batch_size: int) -> float:

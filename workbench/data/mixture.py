@@ -106,9 +106,9 @@ class Mixture:
             return source
         if self.counts and name in self.counts:
             return self.counts[name]
-        return None if _is_stream(source) else self._table(name).num_rows
+        return None if _is_stream(source) else self.table(name).num_rows
 
-    def _table(self, name: str) -> "datasets.Dataset":
+    def table(self, name: str) -> "datasets.Dataset":
         """The rows of a source, none copied. Loaded once."""
         if name not in self._tables:
             import datasets
@@ -136,7 +136,7 @@ class Mixture:
         if not self.pretraining_share:
             return set()
         kept = [name for name, source in self.sources.items() if not isinstance(source, int) and not _is_stream(source)]
-        columns = {name: self._table(name).column_names for name in kept}
+        columns = {name: self.table(name).column_names for name in kept}
         return {name for name in kept if "text" in columns[name] and layouts.detect(columns[name]).name == "plain text"}
 
     # ---- rates
@@ -292,6 +292,13 @@ class Mixture:
         out._tables.update({name: table for name, table in self._tables.items() if name not in gone})
         return out
 
+    def changed(self, **settings: Any) -> "Mixture":
+        """The same sources under other settings (fields of this class, but `sources`); rows that were read are not read again."""
+        need("sources" not in settings, "Other sources make another mixture.", "Use Mixture(sources), or without(names).")
+        out = replace(self, **settings)
+        out._tables.update(self._tables)
+        return out
+
     def to_json(self) -> dict[str, Any]:
         """Plain values. Raises `DataError` where a source's rows are in memory, which JSON cannot hold."""
         body = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
@@ -320,7 +327,7 @@ def rows_of_orders(mixture: Mixture, orders: "list[Order]", among: set[str]) -> 
     source, row = (np.concatenate([getattr(each, what) for each in orders]) for what in ("source", "row"))
     names = orders[0].names
     sized = [name for name in names if name in among and not _is_stream(mixture.sources[name])]
-    tables = [mixture._table(name) for name in sized]
+    tables = [mixture.table(name) for name in sized]
     first = dict(zip(sized, np.cumsum([0, *(table.num_rows for table in tables)]).tolist(), strict=False))
     if tables:
         try:
