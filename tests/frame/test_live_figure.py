@@ -152,6 +152,14 @@ def test_deltas_close_together_are_one(pump: Pump) -> None:
     assert page.version <= 5
 
 
+def test_a_figure_that_follows_a_hand_sends_each_change_at_once(pump: Pump) -> None:
+    figure = LiveFigure(loss_figure(0), pump=pump, frame_ms=0)
+    page = Page(figure)
+    for k in range(20):
+        figure.extend({"loss": (k, 0.0)})
+        assert page.version == k + 1
+
+
 def test_a_reload_gets_all_the_points(pump: Pump) -> None:
     figure = LiveFigure(loss_figure(10), pump=pump)
     Page(figure)

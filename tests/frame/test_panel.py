@@ -173,6 +173,8 @@ def test_controls_are_named() -> None:
     assert isinstance(slider, ipywidgets.IntSlider) and slider.description == "Rank r" and slider.layout.width == "100%"
     rate = controls.slider("Rate", 3.16e-4, 1e-5, 1e-2, log=True)
     assert isinstance(rate, LogSlider) and rate.value == 3.16e-4 and rate.description == "Rate"
+    cap = controls.slider("Cap", 30_000, 100, 1e6, log=True, form=",", stops=[1_000, 30_000])
+    assert cap.grouped and cap.stops == [1_000.0, 30_000.0] and not rate.grouped and rate.stops == []
     with pytest.raises(ValueError, match="0 < min < max"):
         controls.slider("Rate", 1e-4, 0, 1, log=True)
     assert isinstance(controls.slider("Weight", 0.5, 0, 1), ipywidgets.FloatSlider)

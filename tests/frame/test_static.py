@@ -97,3 +97,15 @@ def test_ticks_follow_dtick_and_words() -> None:
                       y=dict(range=[0, 2], tickvals=[0, 2], ticktext=["low", "high"]))
     sheet.add(axis, x=[0], y=[0], mode="markers", marker=dict(size=8, symbol="diamond"))
     assert {"0", "250", "500", "750", "1\u202f000", "low", "high"} <= set(words(drawn(sheet.figure())))
+
+
+def test_words_at_points_stand_beside_them() -> None:
+    sheet = Sheet(200, 100)
+    axis = sheet.cell(0, 0, 200, 100, "Share", "%", gutter=0, right=0, top=0, foot=0, x=dict(range=[0, 10]), y=dict(range=[0, 10]))
+    sheet.add(axis, x=[5, 5], y=[5, 2], mode="text", text=["4.6", "<b>"], textposition=["middle right", "middle left"],
+              textfont=dict(size=12, color=["var(--wb-vermillion-text)", "var(--wb-ink-2)"]))
+    found = {"".join(text.itertext()): text for text in drawn(sheet.figure()).iter(SVG + "text")}
+    right, left = found["4.6"], found[""]
+    assert right.get("text-anchor") == "start" and 100 < float(right.get("x")) < 106 and 50 < float(right.get("y")) < 57
+    assert left.get("text-anchor") == "end" and 94 < float(left.get("x")) < 100
+    assert right.get("fill") != left.get("fill")

@@ -16,14 +16,15 @@ FULL = {"width": "100%"}
 
 
 def slider(description: str, value: float, low: float, high: float, step: float | None = None, *, log: bool = False,
-           form: str | None = None, disabled: bool = False, live: bool = True) -> ipw.Widget:
+           form: str | None = None, disabled: bool = False, live: bool = True, stops: Sequence[float] = ()) -> ipw.Widget:
     """A slider with an editable read-out. Whole numbers give an IntSlider; `log` makes low..high (both > 0) decades of a `LogSlider`.
 
-    `form` is the read-out's d3 format (a `LogSlider` shows every digit and takes neither `form` nor `step`); `live=False` reports only
-    where the handle is let go. The unit belongs in `description`.
+    `form` is the read-out's d3 format (a `LogSlider` shows every digit, as 1e5 or with "," as 100 000, and takes no `step` but, where they
+    are not to be round numbers, `stops`); `live=False` reports only where the handle is let go. The unit belongs in `description`.
     """
     if log:
-        return LogSlider(description=description, value=value, min=low, max=high, disabled=disabled, live=live, layout=ipw.Layout(**FULL))
+        return LogSlider(description=description, value=value, min=low, max=high, disabled=disabled, live=live, grouped=form == ",",
+                         stops=[float(stop) for stop in stops], layout=ipw.Layout(**FULL))
     common = dict(description=description, continuous_update=live, disabled=disabled, layout=ipw.Layout(**FULL))
     if all(float(v).is_integer() for v in (value, low, high, step or 1)) and form in (None, "d"):
         return ipw.IntSlider(value=int(value), min=int(low), max=int(high), step=int(step or 1), readout_format=form or "d", **common)

@@ -1,8 +1,7 @@
 // Draws what live_figure.py sends. Holds the numbers of each trace as growing float64 columns, applies deltas, and gives plotly a
-// figure at most ten times a second. Chooses the composition by the width of its place and resolves var(--...) colours against the
+// figure at most once every `frame_ms`. Chooses the composition by the width of its place and resolves var(--...) colours against the
 // page, again when the theme changes. Every word it shows is text; plotly makes SVG text of labels.
 
-const FRAME_MS = 100;
 const ASK_AGAIN_MS = 8000;
 const POSTER_MS = 1500; // a kernel busy with a cell, or none at all: then the picture drawn in Python stands in
 const REGISTRY = (globalThis.__wbPlotly ??= new Map()); // plotly version -> {promise, resolve, ready}
@@ -143,8 +142,9 @@ function render({model, el}) {
     if (!Plotly || !px || !name) return;
     if (drawing) { again = true; return; }
     drawing = true;
-    // A frame that came late does not hold up the next: each has its place in a row of ten a second, up to half a place behind.
-    frameAt = Math.max(frameAt + FRAME_MS, performance.now() - FRAME_MS / 2);
+    // A frame that came late does not hold up the next: each has its place in a row, up to half a place behind.
+    const every = model.get("frame_ms");
+    frameAt = Math.max(frameAt + every, performance.now() - every / 2);
     const style = getComputedStyle(el), walk = resolver(style), spec = specs[name];
     const data = spec.data.map(trace => walk(Object.fromEntries(Object.entries(trace).map(([key, value]) =>
       [key, value && typeof value === "object" && "$" in value ? columns.get(value.$)[value.k] : value]))));
@@ -164,7 +164,7 @@ function render({model, el}) {
     if (waiting) return;
     waiting = true;
     const frame = () => requestAnimationFrame(() => { waiting = false; if (!signal.aborted) draw(); });
-    const early = frameAt + FRAME_MS - performance.now();
+    const early = frameAt + model.get("frame_ms") - performance.now();
     if (early > 0) setTimeout(frame, early); else frame();
   };
 

@@ -1,7 +1,7 @@
 """A plotly figure that lives in a notebook page: one plotly.js for each page, numbers as binary deltas, whole again after a reload.
 
 Python holds the full figure. The page gets it once and from then on only what differs: appended points, changed columns, changed
-paths of the layout, at most ten times a second, from any thread. Long lines are thinned out for the screen (M4) and sent again in
+paths of the layout, at most ten times a second unless told otherwise, from any thread. Long lines are thinned out for the screen (M4) and sent again in
 full resolution where a person zooms in. Does not compute figures, and does not draw without a page: see static.py for that.
 """
 
@@ -22,7 +22,7 @@ from widgets.frame import columns, downsample, static, theme
 from widgets.frame.pump import Pump
 
 FRAME_S = 0.1
-"""Deltas closer together than this are sent as one."""
+"""Deltas closer together than this are sent as one, where `frame_ms` says nothing else."""
 
 
 @cache
@@ -51,6 +51,8 @@ class LiveFigure(anywidget.AnyWidget):
     summary = traitlets.Unicode("").tag(sync=True)
     """The sentence a screen reader says for the picture."""
     plotly_key = traitlets.Unicode("").tag(sync=True)
+    frame_ms = traitlets.Int(round(1000 * FRAME_S)).tag(sync=True)
+    """Frames come at most so often; a figure that follows a hand wants more of them than one that follows a run."""
 
     plotly_requests = 0
     """How often a page asked this kernel for plotly.js."""
@@ -220,12 +222,13 @@ class LiveFigure(anywidget.AnyWidget):
         if summary is not None and summary != self.summary:
             self.summary = summary
         with self._lock:
-            if time.monotonic() - self._sent_at >= FRAME_S and not self._waiting:
+            frame_s = self.frame_ms / 1000
+            if time.monotonic() - self._sent_at >= frame_s and not self._waiting:
                 self._flush()
             elif not self._waiting:
                 self._waiting = True
-                turn = self._pump.add(self._flush, FRAME_S)
-                turn.due_s = self._sent_at + FRAME_S
+                turn = self._pump.add(self._flush, frame_s)
+                turn.due_s = self._sent_at + frame_s
 
     def _flush(self) -> bool:
         """Sends what the page has not; False, so that the pump calls it once."""

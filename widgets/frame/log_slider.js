@@ -3,12 +3,16 @@
 
 const ROUND = [1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9];
 
-const words = value => value.toExponential().replace("e+", "e"); // the shortest that gives the same number again: 3e-4, 3.16e-4
+const powers = value => value.toExponential().replace("e+", "e"); // the shortest that gives the same number again: 3e-4, 3.16e-4
+const grouped = value => { // 100 000 with narrow spaces, 2, 0.5
+  const [whole, part] = String(Number(value.toPrecision(12))).split(".");
+  return whole.replace(/\B(?=(\d{3})+$)/g, "\u202f") + (part ? `.${part}` : "");
+};
 const close = (a, b) => Math.abs(a - b) <= 1e-9 * Math.abs(b);
 
-function stopsOf(low, high, home) {
-  const stops = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
+function stopsOf(low, high, home, given) {
+  const stops = [...given];
+  if (!stops.length) for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
     for (const digit of ROUND) stops.push(Number(`${digit}e${power}`));
   if (home > 0 && !stops.some(stop => close(stop, home))) stops.push(home);
   return stops.filter(stop => stop >= low * (1 - 1e-9) && stop <= high * (1 + 1e-9)).sort((a, b) => a - b);
@@ -29,6 +33,7 @@ function render({model, el}) {
   el.append(label, field, range, fault);
 
   let stops = [];
+  const words = value => (model.get("grouped") ? grouped : powers)(value);
   const nearest = value => {
     const far = stop => Math.abs(Math.log(stop / value));
     return stops.reduce((best, stop, k) => (far(stop) < far(stops[best]) ? k : best), 0);
@@ -41,7 +46,7 @@ function render({model, el}) {
   };
   const show = () => {
     const value = model.get("value"), name = model.get("description");
-    stops = stopsOf(model.get("min"), model.get("max"), model.get("home"));
+    stops = stopsOf(model.get("min"), model.get("max"), model.get("home"), model.get("stops"));
     const k = nearest(value);
     label.textContent = name;
     range.setAttribute("aria-label", name);
@@ -64,7 +69,7 @@ function render({model, el}) {
   };
   const typed = () => {
     if (!field.dataset.typed) return;
-    const value = Number(field.value.trim().replace(",", ".") || NaN);
+    const value = Number(field.value.replace(/\s/g, "").replace(",", ".") || NaN);
     if (value > 0 && Number.isFinite(value)) put(value);
     else complain(`Type a number above 0, such as ${words(model.get("home") || 3e-4)}.`);
   };
@@ -89,7 +94,7 @@ function render({model, el}) {
     delete field.dataset.typed;
     if (!fault.textContent) show();
   });
-  const names = ["value", "home", "min", "max", "disabled", "description"];
+  const names = ["value", "home", "min", "max", "disabled", "description", "stops", "grouped"];
   for (const name of names) model.on("change:" + name, show);
   model.on("change:_dom_classes", mark); // what Python marks as wrong
   show();

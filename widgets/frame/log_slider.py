@@ -26,6 +26,10 @@ class LogSlider(anywidget.AnyWidget):
     disabled = traitlets.Bool(False).tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
     """Whether it reports while the handle moves, or only where it is let go."""
+    grouped = traitlets.Bool(False).tag(sync=True)
+    """Whether numbers stand as 100 000 and not as 1e5."""
+    stops = traitlets.List(traitlets.Float()).tag(sync=True)
+    """Where keys and handle go, for other places than the round numbers: powers of two."""
 
     def __init__(self, **more: Any) -> None:
         if not 0 < more.get("min", 1e-6) < more.get("max", 1.0):

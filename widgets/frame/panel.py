@@ -33,6 +33,8 @@ class Panel:
     help_text: ClassVar[str] = ""
     State: ClassVar[type | None] = None
     """A dataclass of plain values; `from_json` makes one."""
+    frame_ms: ClassVar[int] = 100
+    """A new figure is sent at most so often: 100 for one that follows a run, less for one that follows a slider."""
 
     def __init__(self, state: Any = None, selection: Selection | None = None) -> None:
         self.state = state if state is not None or self.State is None else self.State()
@@ -212,7 +214,7 @@ class Panel:
 
         figures, sentence = self._figures(), Sentence.of(self.summary())
         if figures is not None:
-            self._live = LiveFigure(figures, summary=sentence.text)
+            self._live = LiveFigure(figures, summary=sentence.text, frame_ms=self.frame_ms)
         self._status = StatusLine(on_leave=self.freeze, kind=sentence.kind, sentence=sentence.text, code=self.code(), help=self.help_text)
         head = controls.html(f"<h2>{escape(self.title)}</h2><p>{escape(self.question)}</p>", "wb-head")
         groups, bar, extra = self.controls(), self.bar(), self.extra()

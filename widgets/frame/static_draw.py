@@ -189,10 +189,15 @@ class Drawing:
         if "markers" in mode:
             self._markers(trace, points)
         if "text" in mode:
-            for point, words in zip(points, _each(trace.get("text"), len(points)), strict=False):
+            font, n = trace.get("textfont") or {}, len(points)
+            each = zip(points, _each(trace.get("text"), n), _each(font.get("color"), n), _each(trace.get("textposition", "middle center"), n),
+                       strict=False)
+            size = font.get("size", self.size)
+            for point, words, colour, where in each:
                 if point is not None and words is not None:
-                    self._words(point[0], point[1] + 4, str(words), (trace.get("textfont") or {}).get("size", self.size),
-                                paint((trace.get("textfont") or {}).get("color"), self.ink), "middle")
+                    high = {"top": -size * .65, "bottom": size * 1.1}.get(where.split()[0], size * .35)
+                    aside, anchor = {"right": (3, "start"), "left": (-3, "end")}.get(where.split()[-1], (0, "middle"))
+                    self._words(point[0] + aside, point[1] + high, str(words), size, paint(colour, self.ink), anchor)
 
     def _markers(self, trace: dict, points: list) -> None:
         marker = trace.get("marker") or {}
