@@ -8,6 +8,8 @@ Shapes: ids and mask are lists of one length, the mask 1 where the token is trai
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -40,69 +42,142 @@ def ensure_template(tokenizer: Any) -> list[str]:
             "closes each reply. The result is saved with that template."]
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One example, uncut. `ids`, `mask` and `places` have one length; `places` are (first, last) characters of each token in `text`, the
+    example as it is written, and (n, n) for an end token that was put behind it (`text` then ends with its name)."""
+
+    text: str
+    ids: list[int]
+    mask: list[int]
+    places: list[tuple[int, int]]
+
+
+CHUNK = 512
+"""Examples rendered and tokenized together."""
+
+
 def encode(tokenizer: Any, example: dict[str, Any], completions_only: bool) -> tuple[list[int], list[int]]:
     """`(ids, mask)` of one example of `data.layouts`, uncut.
 
     The first token is never trained: nothing predicts it. Raises `DataError` where `completions_only` cannot be honoured.
     """
-    if "messages" in example:
-        if completions_only:
-            ids, mask = _conversation(tokenizer, example["messages"])
-        else:
-            ids = list(_rendered(tokenizer, example["messages"], tokenize=True, return_dict=True)["input_ids"])
-            mask = [1] * len(ids)
-    elif "prompt" in example:
-        if completions_only:
-            ids, mask = _continuation(tokenizer, example["prompt"], example["completion"])
-        else:
-            ids = list(tokenizer(example["prompt"] + example["completion"]).input_ids)
-            ids = _closed(tokenizer, ids) if example["completion"].strip() else ids
-            mask = [1] * len(ids)
-    else:
-        ids = _closed(tokenizer, list(tokenizer(example["text"]).input_ids))
-        mask = [int(bool(example["text"].strip()))] * len(ids)
-    return ids, [0, *mask[1:]]
+    return next(encode_all(tokenizer, [example], completions_only))
 
 
-def _rendered(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> Any:
-    """The tokenizer's own rendering (sandboxed by transformers); what its template refuses is said in a sentence."""
+def encode_all(tokenizer: Any, examples: Sequence[dict[str, Any]], completions_only: bool) -> Iterator[tuple[list[int], list[int]]]:
+    """`encode` of each example in order, many of them tokenized at a time. Raises as it does, at the first chunk it cannot."""
+    for begun in range(0, len(examples), CHUNK):
+        for ids, mask, _, _ in _encoded(tokenizer, examples[begun:begun + CHUNK], completions_only):
+            yield ids, mask
+
+
+def read(tokenizer: Any, example: dict[str, Any], completions_only: bool) -> Encoded:
+    """`encode` of one example, and beside it the text and where in it each token stands. Raises as `encode` does."""
+    _check_places(tokenizer)
+    ids, mask, text, encoding = next(_encoded(tokenizer, [example], completions_only))
+    places = [(first, last) for first, last in encoding.offsets]
+    if len(places) < len(ids):
+        text, n = text + tokenizer.eos_token, len(text)
+        places.append((n, len(text)))
+    return Encoded(text, ids, mask, places)
+
+
+Spans = list[tuple[int, int]]
+
+
+def _encoded(tokenizer: Any, examples: Sequence[dict[str, Any]], completions_only: bool) -> Iterator[tuple[list[int], list[int], str, Any]]:
+    """ids, mask, text and the fast tokenizer's encoding of each example; a chunk is tokenized in one call for each kind of example."""
+    if completions_only and any("text" not in example for example in examples):
+        _check_places(tokenizer)
+    texts, spans = [""] * len(examples), [[] for _ in examples]
+    talks = [number for number, example in enumerate(examples) if "messages" in example]
+    for number, (text, span) in zip(talks, _conversations(tokenizer, [examples[n]["messages"] for n in talks], completions_only), strict=True):
+        texts[number], spans[number] = text, span
+    for number, example in enumerate(examples):
+        if "prompt" in example:
+            texts[number] = example["prompt"] + example["completion"]
+            spans[number] = [(len(example["prompt"]), len(texts[number]))]
+        elif "messages" not in example:
+            texts[number] = example["text"]
+    others = [number for number, example in enumerate(examples) if "messages" not in example]
+    found = dict(zip(talks, _tokenized(tokenizer, [texts[n] for n in talks], False), strict=True))
+    found |= zip(others, _tokenized(tokenizer, [texts[n] for n in others], True), strict=True)
+    for number, example in enumerate(examples):
+        ids, encoding = found[number]
+        mask = _mask(encoding, len(ids), spans[number]) if completions_only and "text" not in example else [1] * len(ids)
+        if "messages" not in example:
+            ids, mask = _ended(tokenizer.eos_token_id, example, ids, mask, completions_only)
+        if mask:
+            mask[0] = 0
+        yield ids, mask, texts[number], encoding
+
+
+def _ended(end: int, example: dict[str, Any], ids: list[int], mask: list[int], completions_only: bool) -> tuple[list[int], list[int]]:
+    """With the end token behind a text or an answer, once; where there is no answer, nothing of it is trained."""
+    plain = "text" in example
+    answered = bool(example["text" if plain else "completion"].strip())
+    if not answered and (plain or completions_only):
+        mask = [0] * len(ids)
+    if plain or answered:
+        ids = ids if ids[-1:] == [end] else [*ids, end]
+        mask = [*mask[:len(ids) - 1], int(answered)]
+    return ids, mask
+
+
+def _tokenized(tokenizer: Any, texts: list[str], special: bool) -> list[tuple[list[int], Any]]:
+    """Ids of each text and, of a fast tokenizer, its encoding, which knows the characters of each token."""
+    if not texts:
+        return []
+    out = tokenizer(texts, add_special_tokens=special, padding=False, truncation=False, return_attention_mask=False, verbose=False)
+    return list(zip(out["input_ids"], out.encodings or [None] * len(texts), strict=True))
+
+
+def _mask(encoding: Any, count: int, spans: Spans) -> list[int]:
+    """1 for each token that holds a character of one of the spans, a token across a seam included."""
+    mask = [0] * count
+    for first, last in spans:
+        begun = next(filter(lambda token: token is not None, map(encoding.char_to_token, range(first, last))), None)
+        if begun is None:
+            continue
+        end = next(filter(lambda token: token is not None, map(encoding.char_to_token, range(last - 1, first - 1, -1))))
+        while end + 1 < count and (place := encoding.token_to_chars(end + 1)) and first < place[1] and place[0] < last:
+            end += 1  # a character of several bytes may be several tokens, of which only the first was named
+        mask[begun:end + 1] = [1] * (end + 1 - begun)
+    return mask
+
+
+def _rendered(tokenizer: Any, conversations: list[list[dict[str, str]]], prompt: bool = False) -> tuple[list[str], list[Spans]]:
+    """The conversations as the tokenizer's own template writes them (sandboxed by transformers), and where its `{% generation %}` marks
+    stand in each. What the template refuses is said in a sentence."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template, marked = tokenizer.get_chat_template(), _marked(tokenizer)
+    options = dict(chat_template=template, add_generation_prompt=prompt, return_assistant_tokens_mask=marked, **tokenizer.special_tokens_map)
     try:
-        return tokenizer.apply_chat_template(messages, **options)
+        texts, spans = render_jinja_template(conversations=conversations, **options)
+        return texts, spans or [[] for _ in texts]
     except jinja2.TemplateError as error:
-        roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+        if len(conversations) > 1:  # the same one by one, to name the one it refuses
+            for conversation in conversations:
+                _rendered(tokenizer, [conversation], prompt)
+        roles = ", ".join(dict.fromkeys(message["role"] for message in conversations[0]))
         raise DataError(f"The tokenizer's chat template refuses a conversation of the roles {roles}: {error}.".replace("..", "."),
                         "Leave such turns out, or use a model whose template takes them.") from error
 
 
-def _closed(tokenizer: Any, ids: list[int]) -> list[int]:
-    return ids if ids and ids[-1] == tokenizer.eos_token_id else [*ids, tokenizer.eos_token_id]
-
-
-def _continuation(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:
-    """Tokenized in one piece, so that words are cut as they would be in running text; a token that straddles the seam is trained."""
-    _check_places(tokenizer)
-    out = tokenizer(prompt + completion, return_offsets_mapping=True)
-    seam = len(prompt)
-    ids = list(out.input_ids)
-    if not completion.strip():
-        return ids, [0] * len(ids)
-    mask = [int(end > seam and end > start) for start, end in out.offset_mapping]
-    if ids[-1] != tokenizer.eos_token_id:
-        ids, mask = [*ids, tokenizer.eos_token_id], [*mask, 1]
-    else:
-        mask[-1] = 1
-    return ids, mask
-
-
-def _conversation(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
-    if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
-        ids = _rendered(tokenizer, messages, tokenize=True, return_dict=True)["input_ids"]
-        return list(ids), [0] * len(ids)
-    _check_places(tokenizer)
-    if _marked(tokenizer):
-        out = _rendered(tokenizer, messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-        return list(out["input_ids"]), list(out["assistant_masks"])
-    return _by_turns(tokenizer, messages)
+def _conversations(tokenizer: Any, conversations: list[list[dict[str, str]]], completions_only: bool) -> list[tuple[str, Spans]]:
+    """Each conversation written out, and the characters of it that are trained (none where there is no reply, or all tokens are)."""
+    if not conversations:
+        return []
+    texts, spans = _rendered(tokenizer, conversations)
+    if not completions_only:
+        return [(text, []) for text in texts]
+    replied = [any(message["role"] == "assistant" and message["content"].strip() for message in messages) for messages in conversations]
+    if not _marked(tokenizer):
+        spans = [_turns(tokenizer, messages, text) if any_reply else []
+                 for messages, text, any_reply in zip(conversations, texts, replied, strict=True)]
+    return [(text, span if any_reply else []) for text, span, any_reply in zip(texts, spans, replied, strict=True)]
 
 
 def _check_places(tokenizer: Any) -> None:
@@ -112,7 +187,7 @@ def _check_places(tokenizer: Any) -> None:
 
 
 def _marked(tokenizer: Any) -> bool:
-    return bool(re.search(r"\{%[-+]?\s*generation\b", tokenizer.chat_template))
+    return bool(re.search(r"\{%[-+]?\s*generation\b", tokenizer.get_chat_template()))
 
 
 PROBE = [("Who bakes bread?", "Mira does."), ("And who has a boat?", "Tom has one.")]
@@ -141,27 +216,21 @@ def mask_method(tokenizer: Any) -> str:
     return "generation marks" if _marked(tokenizer) else "prefix comparison"
 
 
-def _by_turns(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+def _turns(tokenizer: Any, messages: list[dict[str, str]], whole: str) -> Spans:
     """For templates without marks: a reply is what its turn adds after the generation prompt. Only right if each rendering begins with the one
     before it, which is checked."""
-    def render(upto: int, prompt: bool) -> str:
-        return _rendered(tokenizer, messages[:upto], tokenize=False, add_generation_prompt=prompt)
-
-    whole = render(len(messages), False)
+    numbers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    asked, _ = _rendered(tokenizer, [messages[:index] for index in numbers], prompt=True)
+    told, _ = _rendered(tokenizer, [messages[:index + 1] for index in numbers])
     spans = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before, after = render(index, True), render(index + 1, False)
+    for before, after in zip(asked, told, strict=True):
         if not after.startswith(before) or not whole.startswith(after.rstrip("\n")):
             raise DataError("This tokenizer's chat template rewrites earlier turns, so training on completions only cannot be honoured.",
                             "Use completions_only=False, or a template with {% generation %} marks.")
         # the template's own white space after the end token is no part of the reply
         closed = after.rstrip()
-        spans.append((len(before), len(closed) if tokenizer.eos_token and closed.endswith(tokenizer.eos_token) else len(after)))
-    out = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-    mask = [int(any(first < end and start < last for first, last in spans)) for start, end in out.offset_mapping]
-    return list(out.input_ids), mask
+        spans.append((len(before), min(len(whole), len(closed) if tokenizer.eos_token and closed.endswith(tokenizer.eos_token) else len(after))))
+    return spans
 
 
 def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]], raw: bool = False) -> list[int]:
@@ -172,7 +241,8 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]], raw: bool = F
             ids.pop()
         return ids
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    return list(_rendered(tokenizer, messages, tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"])
+    text, _ = _rendered(tokenizer, [messages], prompt=True)
+    return list(tokenizer(text[0], add_special_tokens=False).input_ids)
 
 
 def prompt_of(example: dict[str, Any]) -> tuple[str | list[dict[str, str]], str, bool]:

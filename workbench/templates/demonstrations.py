@@ -21,11 +21,29 @@ if TYPE_CHECKING:
 BLANK = "\n\n"
 
 
-def as_list(rows: Any) -> Sequence[Mapping[str, Any]]:
-    """Rows that can be indexed: an Arrow table becomes a list, a sequence stays."""
+def as_list(rows: Any, few: bool = False) -> Sequence[Mapping[str, Any]]:
+    """Rows that can be indexed: an Arrow table becomes a list, or where only a few are wanted a view of it; a sequence stays."""
     if hasattr(rows, "to_pylist"):
-        return rows.to_pylist()
+        return TableRows(rows) if few else rows.to_pylist()
     return rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
+
+
+class TableRows(Sequence):
+    """An Arrow table as a sequence of dicts, each made when it is first asked for and then kept."""
+
+    def __init__(self, table: Any):
+        self.table = table
+        self._kept: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index not in self._kept:
+            if not 0 <= index < len(self):
+                raise IndexError(f"row {index} of {len(self)}")
+            self._kept[index] = self.table.slice(index, 1).to_pylist()[0]
+        return self._kept[index]
 
 
 def order(count: int, seed: int, key: Any) -> Iterator[int]:

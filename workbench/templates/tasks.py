@@ -12,19 +12,20 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError
 from workbench.templates import demonstrations as shots
+from workbench.templates import gate
 from workbench.templates.limits import Limits
 from workbench.templates.sandbox import TemplateError, compiled
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SEPARATOR = "|||"
 PROTECTED = "3ed2dface8203c4c9dfb1a5dc58e41e0"
 """What stands for a row's own `|||` while the template is cut: promptsource's word, since templates for multi_news look for it."""
-TOLERATED_SHARE = 0.01
-"""More rows than this that have an input and no target refuse the template."""
-
 Choose = Callable[[Sequence[Any]], Any]
 
 
@@ -213,6 +214,15 @@ class Examples:
     left_out: Counter[str] = field(default_factory=Counter)
     no_target: list[tuple[int, str]] = field(default_factory=list)
 
+    def table(self, kept: Iterable[bool] | None = None) -> "pa.Table":
+        """As an Arrow table that `wb.Recipe(data=...)` and `wb.Mixture` take: the columns of the layout (messages, or prompt and
+        completion), `row` and `template`. `kept` has one truth value an example."""
+        import pyarrow as pa
+
+        places = [place for place, wanted in enumerate(kept) if wanted] if kept is not None else range(len(self.examples))
+        columns = {name: [self.examples[place][name] for place in places] for name in (self.examples[0] if self.examples else ())}
+        return pa.table(columns | {"row": [self.rows[place] for place in places], "template": [self.templates[place] for place in places]})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -239,21 +249,24 @@ class Task:
 
     def examples(self, rows: Iterable[Mapping[str, Any]], *, use: str | Sequence[str] = "one", seed: int = 0, demonstrations: int = 0,
                  pool: Sequence[Mapping[str, Any]] | None = None, as_turns: bool = False, chat: bool = True,
-                 limits: Limits = Limits()) -> Examples:
+                 only: Sequence[int] | None = None, limits: Limits = Limits()) -> Examples:
         """Rows as examples to train on.
 
         `use`: "one" template a row, drawn by `seed` and the row's index; "all" of them a row; or names of templates, all used.
         `demonstrations`: so many answered examples before each, from `pool` (else from `rows`), never the row itself nor one that asks the
         same; they are part of the user's text, or with `as_turns` turns of their own, whose replies are then trained too. Without `chat` an
-        example is a prompt and its completion, with a line break between. Order, draws and texts depend on `seed` and indices only.
+        example is a prompt and its completion, with a line break between. Order, draws and texts depend on `seed` and indices only: `only`
+        these indices give what all rows would give there.
 
         Raises `TemplateError`, and `DataError` where over 1 % of the rendered rows have an input and no target, or nothing is left.
         """
-        rows = shots.as_list(rows)
+        rows = shots.as_list(rows, few=only is not None)
         chosen = self.templates if use in ("one", "all") else tuple(self[name] for name in ([use] if isinstance(use, str) else use))
-        sources = {template.name: shots.Pool(template, rows if pool is None else shots.as_list(pool), seed, limits) for template in chosen}
+        pool = None if pool is None else shots.as_list(pool, few=only is not None)
+        sources = {template.name: shots.Pool(template, rows if pool is None else pool, seed, limits) for template in chosen}
         out = Examples()
-        for index, row in enumerate(rows):
+        for index in range(len(rows)) if only is None else only:
+            row = rows[index]
             for template in [drawing(seed, self.name, index)(chosen)] if use == "one" else chosen:
                 own = sources[template.name].rendered(index) if pool is None else template.render(row, seed=seed, key=index, limits=limits)
                 if own is None or not (own.input or own.target):
@@ -268,6 +281,19 @@ class Task:
         self._gate(out)
         return out
 
+    def table(self, rows: Iterable[Mapping[str, Any]], **options: Any) -> "pa.Table":
+        """`examples(rows, **options)` as an Arrow table that `wb.Recipe(data=...)` takes. Raises as `examples` does."""
+        return self.examples(rows, **options).table()
+
+    def admit(self, rows: Iterable[Mapping[str, Any]], tokenizer: Any, *, max_length: int = 512, completions_only: bool = True,
+              **options: Any) -> gate.Admitted:
+        """The gate before training: `table`, without what would train no token, and counts of everything.
+
+        `max_length` and `completions_only` are the recipe's, `options` those of `examples`. Raises as `examples` does, and `DataError`
+        where over 1 % would train nothing or the tokenizer cannot honour `completions_only`.
+        """
+        return gate.admit(self.examples(rows, **options), tokenizer, max_length=max_length, completions_only=completions_only)
+
     def _system(self, row: Mapping[str, Any], limits: Limits) -> str | None:
         if self.system is None or "{" not in self.system:
             return self.system
@@ -278,10 +304,10 @@ class Task:
 
     def _gate(self, out: Examples) -> None:
         total = len(out.examples) + len(out.no_target)
-        if len(out.no_target) > TOLERATED_SHARE * total:
+        if len(out.no_target) > gate.TOLERATED_SHARE * total:
             index, name = out.no_target[0]
             raise DataError(f"{len(out.no_target)} of {total} rendered rows of {self.name!r} have no target to train on (the first is "
-                            f"row {index + 1}, by {name!r}); at most {TOLERATED_SHARE:.0%} may be dropped.",
+                            f"row {index + 1}, by {name!r}); at most {gate.TOLERATED_SHARE:.0%} may be dropped.",
                             "Mend the template's target, or remove those rows.")
         if not out.examples:
             raise DataError(f"No template of {self.name!r} writes anything for these rows.", "Look at the templates' conditions.")
