@@ -43,7 +43,10 @@ FLOORS = {
     "workbench.__main__": 4,
     "workbench": 5,
     "widgets.frame": 6,
+    "widgets.data_explorer": 7,
+    "widgets.dataset_balancer": 7,
     "widgets.run_monitor": 7,
+    "widgets.template_builder": 7,
     "widgets.workbench_app": 8,
     "widgets": 9,
 }

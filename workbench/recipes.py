@@ -7,12 +7,16 @@ starts. It holds what was *asked*; what was changed while the run went is in the
 import dataclasses
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench import town
-from workbench.errors import RecipeError
+from workbench.data import run_rows
+from workbench.data.mixture import Mixture
+from workbench.data.stages import Stages
+from workbench.errors import DataError, RecipeError
 from workbench.models import loading, methods
 
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
@@ -20,8 +24,8 @@ TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in 
 OBJECTIVES = ("sft", "pretraining")
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9)}
-"""Settings that can be changed while a run goes, with the range a value must lie in."""
+LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9), "mixture": (0.0, 1e12)}
+"""Settings that can be changed while a run goes, with the range a value (of `mixture`: each weight) must lie in."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,14 +35,15 @@ class Recipe:
     model: str = "town"
     """"town", a transformers or adapter folder, or a hub id."""
     data: Any = "town:instructions"
-    """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder)."""
+    """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder); or a `Mixture` or `Stages` of such."""
     objective: str = "sft"
     method: methods.Method = field(default_factory=methods.LoRA)
     learning_rate: float = 3e-4
     """The schedule's peak."""
     steps: int | None = None
-    """Optimizer steps in all; None takes `epochs`. Neither given: 200 steps."""
+    """Optimizer steps in all; None takes `epochs`. Neither given: 200 steps, or those that `Stages` have rows for."""
     epochs: float | None = None
+    """Of a mixture: as often as many rows as its sources have together."""
     batch_size: int = 8
     """Rows a forward pass (and a device)."""
     gradient_accumulation: int = 1
@@ -85,19 +90,25 @@ class Recipe:
         for name in ("model", "data", "heldout"):
             if isinstance(getattr(self, name), Path):
                 setattr(self, name, str(getattr(self, name)))
-        if self.steps is None and self.epochs is None:
-            self.steps = 200
+        if isinstance(self.data, dict):
+            self.data = run_rows.data_from_json(self.data)
         if isinstance(self.method, dict):
             self.method = methods.from_json(self.method)
         check(self)
+        if self.steps is None and self.epochs is None:
+            self.steps = math.ceil(self.data.rows / (self.batch_size * self.gradient_accumulation)) if isinstance(self.data, Stages) else 200
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `recipe.json`. Raises `RecipeError` while the rows are still in memory."""
-        if not isinstance(self.data, str):
+        try:
+            data = run_rows.data_to_json(self.data)
+        except DataError as error:
+            raise RecipeError(error.what, error.remedy) from error
+        if not isinstance(data, (str, dict)):
             raise RecipeError("This recipe holds its rows in memory, so it has no JSON form of its own.",
                               "Start it (the rows are kept in the run folder), or give a file.")
         body = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return body | {"method": self.method.to_json()}
+        return body | {"data": data, "method": self.method.to_json()}
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "Recipe":
@@ -195,6 +206,9 @@ def check(recipe: Recipe) -> None:
     for name in ("optimizer", "data_hash"):
         need(isinstance(getattr(recipe, name), str), f"{name} is {getattr(recipe, name)!r}, not a name.", "Leave it out.")
     need(recipe.data is not None, "data is None, so there is nothing to train on.", 'Use data="town:instructions".')
+    mixed = isinstance(recipe.data, (Mixture, Stages))
+    need(not (mixed and recipe.packing), "A mixture is drawn row by row, so that its weights can change, and packing puts rows together beforehand.",
+         "Use packing=False.")
     prompts = recipe.sample_prompts
     need((type(prompts) is int and prompts >= 0) or (isinstance(prompts, list) and all(isinstance(p, str) for p in prompts)),
          f"sample_prompts is {prompts!r}; it must be a number of held-out rows, or a list of prompts.", "Use sample_prompts=3.")
@@ -213,19 +227,42 @@ OURS = frozenset({
 """Training arguments that recipes spell themselves, or that the journal relies on."""
 
 
-def check_live(values: dict[str, Any]) -> None:
-    """Raises `RecipeError` where a change cannot be made while a run goes."""
+def check_live(values: dict[str, Any], sources: Collection[str] = ()) -> None:
+    """Raises `RecipeError` where a change cannot be made while a run goes; `sources` are the names of the run's mixture."""
     if not values:
         raise RecipeError("Nothing to change was given.", f"Name one of {', '.join(LIVE)}.")
     for name, value in values.items():
         if name not in LIVE:
             raise RecipeError(f"{name!r} cannot be changed while a run goes.", f"These can: {', '.join(LIVE)}. For others, start a new run.")
-        least, most = LIVE[name]
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
-        if name == "evaluate_every":
-            good = good and float(value).is_integer()
-        if not good:
+        if name == "mixture":
+            _check_weights(value, sources)
+        elif not _in_range(name, value) or (name == "evaluate_every" and not float(value).is_integer()):
+            least, most = LIVE[name]
             raise RecipeError(f"{name} cannot be {value!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")
+
+
+def _in_range(name: str, value: Any) -> bool:
+    least, most = LIVE[name]
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
+
+
+def _check_weights(weights: Any, sources: Collection[str]) -> None:
+    if not sources:
+        raise RecipeError("This run draws from one source, so it has no mixture to change.", "Start one with data=wb.Mixture({...}).")
+    if not isinstance(weights, dict) or not weights:
+        raise RecipeError(f"mixture is {weights!r}; it must be weights by source.", f"Use mixture={{{next(iter(sources))!r}: 0.5}}.")
+    for name, weight in weights.items():
+        if name not in sources:
+            raise RecipeError(f"mixture names {name!r}, which is no source.", f"The sources are {', '.join(sources)}.")
+        if not _in_range("mixture", weight):
+            raise RecipeError(f"mixture gives {name!r} {weight!r}; a weight is a number of at least 0.", "Nothing was changed.")
+    if set(weights) == set(sources) and not any(weights.values()):
+        raise RecipeError("mixture gives every source the weight 0, so nothing would be drawn.", "Give one of them a weight above 0.")
+
+
+def live_value(value: Any) -> Any:
+    """A live setting as JSON has it: a `Mixture` as its rates."""
+    return value.rates if isinstance(value, Mixture) else value
 
 
 def resolve_model(model: str) -> str:
@@ -251,7 +288,18 @@ def difference(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
 def _flat(recipe: Recipe) -> dict[str, Any]:
     body = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
     method = body.pop("method").to_json()
+    body |= _mixture_of(body.pop("data"))
     return body | {"method": method.pop("name")} | {f"method.{name}": value for name, value in method.items()}
+
+
+def _mixture_of(data: Any) -> dict[str, Any]:
+    """`data` itself, or of a mixture its sources and each one's share."""
+    if isinstance(data, Stages):
+        return {"data": " then ".join(", ".join(mixture.sources) for mixture, _ in data.stages), "replay": data.replay} | {
+            f"mixture.{name} of stage {number}": rate for number, rates in enumerate(data.rates, start=1) for name, rate in rates.items()}
+    if isinstance(data, Mixture):
+        return {"data": ", ".join(data.sources)} | {f"mixture.{name}": rate for name, rate in data.rates.items()}
+    return {"data": data}
 
 
 def warmup_count(recipe: Recipe, steps: int) -> int:

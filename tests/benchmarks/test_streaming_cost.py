@@ -15,7 +15,7 @@ import time
 import transformers
 
 import workbench as wb
-from workbench.data import sources
+from workbench.data import run_rows
 from workbench.runs.processes import environment
 from workbench.training import supervised
 from workbench.training.stream import Stream
@@ -66,7 +66,7 @@ for _name in vars(transformers.TrainerCallback):
 def test_streaming_cost(tmp_path, report, upper_bound):
     steps = WARMUP + 2 * BLOCKS * PAIRS + 1
     recipe = wb.Recipe(method=wb.Full(), steps=steps, learning_rate=1e-5, batch_size=48, max_length=128, checkpoint_every=10**6)
-    job = supervised.load_job(recipe, sources.load_rows("town:instructions").to_pylist(), [])
+    job = supervised.load_job(recipe, run_rows.gather("town:instructions", 0, 0)[0])
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "journal.jsonl").touch()

@@ -12,6 +12,8 @@ import torch
 
 import workbench as wb
 from tests.runs import tools
+from workbench.data import sources
+from workbench.data.run_rows import RunRows, gather
 from workbench.training import supervised
 from workbench.training.rows import IGNORE, Collator
 
@@ -19,7 +21,7 @@ from workbench.training.rows import IGNORE, Collator
 def job_of(real_data: Path, **fields):
     torch.set_num_threads(1)
     recipe = tools.recipe(real_data, **(dict(heldout=0, method=wb.LoRA(rank=4), sample_prompts=0) | fields))
-    return recipe, supervised.load_job(recipe, recipe.data, [])
+    return recipe, supervised.load_job(recipe, gather(recipe.data, 0, 0)[0])
 
 
 def mean_loss(model, batch) -> torch.Tensor:
@@ -127,7 +129,7 @@ def test_held_out_loss_is_nats_per_trained_token_whatever_the_batch(real_data, t
     out = []
     for batch_size in (2, 9):
         recipe = tools.recipe(real_data, batch_size=batch_size, steps=1, sample_prompts=0)
-        job = supervised.load_job(recipe, recipe.data, heldout)
+        job = supervised.load_job(recipe, RunRows({"": sources.load_rows(recipe.data)}, {"": sources.load_rows(heldout)}))
         trainer = supervised.build_trainer(recipe, job, tmp_path, [])
         out.append(trainer.evaluate()["eval_loss"])
         job.model.eval()

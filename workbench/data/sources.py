@@ -20,6 +20,8 @@ from workbench.models import hub
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_HELD_OUT = 200
+"""Rows that a share may hold out."""
 ORIGIN = b"workbench.source"
 """The key under which a table's schema remembers the name of its source."""
 
@@ -160,8 +162,8 @@ def content_hash(*tables: "pa.Table") -> str:
     return digest.hexdigest()
 
 
-def split(table: "pa.Table", heldout: float | str, seed: int) -> tuple["pa.Table", "pa.Table"]:
-    """`(train, held out)`: a share of the rows drawn by `seed` (at least 1, at most 200), or the rows of another source."""
+def split(table: "pa.Table", heldout: float | str, seed: int, most: int = MOST_HELD_OUT) -> tuple["pa.Table", "pa.Table"]:
+    """`(train, held out)`: a share of the rows drawn by `seed` (at least 1, at most `most`), or the rows of another source."""
     if isinstance(heldout, str):
         return table, load_rows(heldout)
     if heldout == 0:
@@ -170,9 +172,11 @@ def split(table: "pa.Table", heldout: float | str, seed: int) -> tuple["pa.Table
         raise DataError("There is one row only, so none can be held out.", "Use heldout=0, or give more rows.")
     import random
 
-    count = min(200, max(1, round(heldout * table.num_rows)), table.num_rows - 1)
-    chosen = set(random.Random(seed).sample(range(table.num_rows), count))
-    return (table.take([i for i in range(table.num_rows) if i not in chosen]), table.take(sorted(chosen)))
+    import numpy as np
+
+    chosen = np.zeros(table.num_rows, bool)
+    chosen[random.Random(seed).sample(range(table.num_rows), min(most, max(1, round(heldout * table.num_rows)), table.num_rows - 1))] = True
+    return table.filter(~chosen), table.filter(chosen)
 
 
 def keep(table: "pa.Table", path: Path) -> None:

@@ -72,7 +72,8 @@ class Prepared(Event):
     """`{"event":"prepared","rows":900,"dropped":{"answer cut off by max_length":2},"steps":200,...}`: rows and model are ready.
 
     `rows` are the examples kept, `dropped` counts those with no trainable token by reason, `tokens`/`trained_tokens` are totals over
-    the kept rows, `notes` are sentences a person should know (no chat template, pad = EOS, ...).
+    the kept rows, `notes` are sentences a person should know (no chat template, pad = EOS, ...). Of a mixture, `mixture` is each source's share of the examples at
+    the start and `source_rows` how many rows it has.
     """
 
     kind: ClassVar[str] = "prepared"
@@ -87,6 +88,8 @@ class Prepared(Event):
     steps: int
     start_step: int = 0
     notes: list[str] = field(default_factory=list)
+    mixture: dict[str, float] = field(default_factory=dict)
+    source_rows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +97,7 @@ class Step(Event):
     """`{"event":"step","step":41,"loss":2.29,...}`: one optimizer step. Loss in nats per trained token, `grad_norm` before clipping.
 
     `tokens` are real (non-padding) tokens read in this step; `memory_gib` the process's resident memory on CPU, the peak allocated
-    on the device on GPU. What a trainer logs beyond these is in `extra`. None where unknown or not finite.
+    on the device on GPU. What a trainer logs beyond these is in `extra`, and of a mixture "rows/NAME", the step's rows of each source. None where unknown or not finite.
     """
 
     kind: ClassVar[str] = "step"

@@ -16,7 +16,7 @@ from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.journal.history import History
 from workbench.journal.log import Log, Tail
-from workbench.recipes import LIVE, check_live
+from workbench.recipes import LIVE, check_live, live_value
 from workbench.runs import processes
 from workbench.runs.run import Run
 from workbench.runs.start import new_folder
@@ -33,8 +33,9 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     if fixed:
         raise RunError(f"A fork cannot change {fixed[0]}: it goes on with its parent's model and optimizer.",
                        f"It can change {', '.join(LIVE)}; for others use wb.start(run.recipe.replace({fixed[0]}=...)).")
+    changes = {name: live_value(value) for name, value in changes.items()}
     if changes:
-        check_live(changes)
+        check_live(changes, parent.sources)
     parent.history.refresh()
     done = parent.history.step
     step = done if step is None else step
@@ -81,7 +82,7 @@ def _share_checkpoint(folder: Path, step: int, target: Path, exactly: bool = Fal
 def _fork_name(parent: Run, changes: dict[str, Any]) -> str:
     short = {"learning_rate": "lr", "evaluate_every": "eval"}
     base = parent.name.split("-", 3)[-1] if parent.name[:2] == "20" else parent.name
-    return "-".join([base, *(f"{short.get(k, k)}{v:g}" for k, v in changes.items())]) if changes else base + "-fork"
+    return "-".join([base, *(f"{short.get(k, k)}{'' if isinstance(v, dict) else format(v, 'g')}" for k, v in changes.items())]) if changes else base + "-fork"
 
 
 def _share(source: Path, target: Path) -> None:

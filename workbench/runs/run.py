@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data import run_rows
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
 from workbench.journal.history import History
-from workbench.recipes import Recipe, check_live, resolve_model
+from workbench.recipes import Recipe, check_live, live_value, resolve_model
 from workbench.runs import processes
 from workbench.runs.status import LIVING, Status, left_by_script, living_pid, status_of
 
@@ -99,11 +100,21 @@ class Run:
         names = ("step", "prompt", "reply", "reference", "verdict")
         return pd.DataFrame([{name: getattr(s, name) for name in names} for s in self.history.samples], columns=list(names))
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources it draws from, where it draws from a mixture."""
+        self.history.refresh()
+        return list(self.history.prepared.mixture) if self.history.prepared else list(run_rows.names(self.recipe.data)) if not self.read_only and not self._by_script else []
+
     # live control ------------------------------------------------------------------------------------------------------------------
 
     def set(self, *, at_step: int | None = None, **values: Any) -> None:
-        """Change settings of the running job at its next step boundary, or when `at_step` steps are done: `learning_rate` (the peak), `evaluate_every`."""
-        check_live(values)
+        """Change settings of the running job at its next step boundary, or when `at_step` steps are done: `learning_rate` (the peak), `evaluate_every`, `mixture`.
+
+        `mixture` is weights by source (or a `Mixture`); a source that is not named keeps the weight it has, at the start its share.
+        """
+        values = {name: live_value(value) for name, value in values.items()}
+        check_live(values, self.sources)
         _check_count("at_step", at_step, 0)
         self._send(cmd.Set(values=values, at_step=at_step), "changed")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from workbench.data import run_rows
 from workbench.errors import RunError
 from workbench.recipes import resolve_model
 from workbench.runs.processes import environment
@@ -72,6 +73,8 @@ def write_script(run: Run, folder: Path) -> Path:
     if run.read_only:
         raise RunError(f"{run.name} was not started here, so it has no script.", "It came from a script of its own.")
     recipe = run.recipe
+    if list(run_rows.names(recipe.data)):
+        raise RunError("A run that draws from a mixture has no plain script yet: transformers shuffles rows its own way.", "Draw the rows, mixture.draw(n), and start a run on those.")
     if recipe.packing:
         raise RunError("A packed run has no plain script: transformers alone does not pack rows and keep them apart.", "Start it with packing=False.")
     if run.parent:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import living
-from workbench.data import sources
+from workbench.data import run_rows
 from workbench.errors import RunError
 from workbench.recipes import TOWN_MODELS, Recipe, resolve_model
 from workbench.runs import processes
@@ -30,21 +30,13 @@ def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) ->
 def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     """The run folder of `recipe`, ready for a worker: its rows and `recipe.json` in it. Raises as `start` does."""
     model = resolve_model(recipe.model)
-    table = sources.load_rows(recipe.data)
-    sources.check_layout(table)
-    train, heldout = sources.split(table, recipe.heldout, recipe.seed)
-    if heldout.num_rows:
-        sources.check_layout(heldout)
-    digest = sources.content_hash(table, *([heldout] if isinstance(recipe.heldout, str) else []))
+    rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed)
     # a worker runs in a folder of its own, so a relative path would mean another place there
-    asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data_hash=digest)
+    asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data=data, data_hash=digest)
     folder = new_folder(runs, name or default_name(recipe))
     try:
-        if not isinstance(recipe.data, str):  # rows from memory become a file, so that the recipe can be started again
-            sources.keep(table, folder / "data" / "rows.arrow")
-            asked = asked.replace(data=str(folder / "data" / "rows.arrow"))
-        sources.keep(train, folder / "data" / "train.arrow")
-        sources.keep(heldout, folder / "data" / "heldout.arrow")
+        asked = asked.replace(data=run_rows.in_files(data, folder))  # rows from memory too: so the recipe can be started again
+        rows.write(folder)
         living.write_json(folder / "recipe.json", asked.to_json())
     except BaseException as error:  # an interruption too: nothing is left behind
         shutil.rmtree(folder, ignore_errors=True)

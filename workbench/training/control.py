@@ -1,9 +1,10 @@
 """What a running job can be told: settings that change at a step boundary, and the commands waiting for one.
 
-`Settings` changes a trainer's learning rate (its peak; the schedule's shape goes on) and evaluation interval. `Inbox` reads `commands.jsonl`. Both know
+`Settings` changes a trainer's learning rate (its peak; the schedule's shape goes on), evaluation interval and mixture (weights of sources; one not named keeps its own). `Inbox` reads `commands.jsonl`. Both know
 nothing of the journal.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ class Inbox:
 class Settings:
     """The live settings of one trainer."""
 
-    def __init__(self, learning_rate: float, evaluate_every: int | None):
-        self.values: dict[str, Any] = {"learning_rate": learning_rate, "evaluate_every": evaluate_every}
+    def __init__(self, learning_rate: float, evaluate_every: int | None, mixture: dict[str, float], draw_by: Callable[[dict[str, float], int], None] | None):
+        self.values: dict[str, Any] = {"learning_rate": learning_rate, "evaluate_every": evaluate_every} | ({"mixture": mixture} if mixture else {})
+        self._draw_by = draw_by
 
     def change(self, field: str, value: Any, *, optimizer: Any, scheduler: Any, state: Any) -> Any:
         """Put `value` in force from the next step on; returns the old one. Raises `ValueError` with a sentence where it cannot."""
@@ -62,14 +64,21 @@ class Settings:
                 raise ValueError("this run has no held-out rows to evaluate on")
             value = int(value)
             state.eval_steps = value
+        elif field == "mixture":
+            value = old | {name: float(weight) for name, weight in value.items()}
+            if not any(value.values()):
+                raise ValueError("every source would have the weight 0")
+            self._draw_by(value, state.global_step)
         self.values[field] = value
         return old
 
-    def restore(self, field: str, value: Any, state: Any) -> None:
-        """Remember a change made before the checkpoint; the checkpoint itself brings the optimizer's and the schedule's state."""
+    def restore(self, field: str, value: Any, step: int, state: Any) -> None:
+        """Make a change of `step`, before the checkpoint, again; the checkpoint itself brings the optimizer's and the schedule's state."""
         self.values[field] = value
         if field == "evaluate_every":
             state.eval_steps = int(value)
+        elif field == "mixture":
+            self._draw_by(value, step)
 
 
 def set_peak(optimizer: Any, scheduler: Any, old: float, new: float) -> None:

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from workbench.data import sources
+from workbench.data import run_rows
 from workbench.recipes import Recipe
 from workbench.training import supervised
 
@@ -12,12 +12,12 @@ from workbench.training import supervised
 def export(run: Path, folder: Path) -> dict:
     """Writes train.parquet, heldout.parquet and tokenizer/; returns what the script is told."""
     recipe = Recipe.from_json(json.loads((run / "recipe.json").read_text()))
-    job = supervised.load_job(recipe, *(sources.kept(run / "data" / f"{name}.arrow").to_pylist() for name in ("train", "heldout")))
+    job = supervised.load_job(recipe, run_rows.read(run))
     job.train.rows.to_parquet(str(folder / "train.parquet"))
     if job.heldout.examples:
         job.heldout.rows.to_parquet(str(folder / "heldout.parquet"))
     job.tokenizer.save_pretrained(folder / "tokenizer")
-    steps = supervised.total_steps(recipe, len(job.train.rows))
+    steps = supervised.total_steps(recipe, job.train.epoch_rows)
     arguments = supervised.arguments(recipe, folder, steps, bool(job.heldout.examples))
     return {"arguments": arguments, "heldout": bool(job.heldout.examples)}
 

@@ -5,18 +5,19 @@ rows x T. Packed rows carry `seq_lengths`, the lengths of the examples in them; 
 no attention mask, which is how transformers keeps examples apart (with `use_cache=False`; an all-ones mask would let them see each other).
 """
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
-from workbench.errors import DataError
 from workbench.probes import IGNORE
-from workbench.templates import chat
+from workbench.templates import chat, gate
 
-TOLERATED_SHARE = 0.01
-"""More rows than this without a trainable token refuse the run."""
+REMEMBERED_ROWS = 1 << 14
+"""Rows of a mixture kept as tokens, for when they come again."""
 
 
 @dataclass(slots=True)
@@ -25,6 +26,10 @@ class Prepared:
 
     rows: Any
     examples: int
+    epoch_rows: int = 0
+    """Rows (packed ones, where they are) that an epoch takes."""
+    looked_at: int = 0
+    """Rows of a mixture that were tokenized beforehand; the counts are reckoned from them."""
     dropped: Counter = field(default_factory=Counter)
     truncated: int = 0
     tokens: int = 0
@@ -34,41 +39,58 @@ class Prepared:
 def prepare(examples: list[dict[str, Any]], tokenizer: Any, *, objective: str, completions_only: bool, max_length: int, packing: bool,
             what: str = "rows") -> Prepared:
     """Tokenize, cut at `max_length`, drop what trains on nothing. Raises `DataError` when over 1 % of the rows would be dropped."""
-    import datasets
-
-    ids_column, label_column, out = [], [], Prepared(rows=None, examples=0)
-    reasons: dict[str, int] = {}
-    for number, example in enumerate(examples, start=1):
-        ids, mask = chat.encode(tokenizer, example, completions_only and objective == "sft")
-        pieces = [(ids, mask)]
-        if objective == "pretraining":
-            mask = [0] + [1] * (len(ids) - 1)
-            pieces = [(ids[i:i + max_length], [0, *mask[i + 1:i + max_length]]) for i in range(0, len(ids), max_length)]
-            pieces = [piece for piece in pieces if len(piece[0]) > 1] or pieces[:1]
-        elif len(ids) > max_length:
-            out.truncated += 1
-            pieces = [(ids[:max_length], mask[:max_length])]
+    ids_column, masks, out, dropped = [], [], Prepared(rows=None, examples=0), gate.Dropped()
+    for number, (ids, mask) in enumerate(chat.encode_all(tokenizer, examples, completions_only and objective == "sft"), start=1):
+        pieces, mask = _cut(ids, mask, objective, max_length)
+        out.truncated += objective != "pretraining" and len(ids) > max_length
         for piece, kept in pieces:
-            if not any(kept):
-                reason = "no answer" if not any(mask) else "answer cut off by max_length"
-                out.dropped[reason] += 1
-                reasons.setdefault(reason, number)
-                continue
-            ids_column.append(piece)
-            label_column.append([token if train else IGNORE for token, train in zip(piece, kept, strict=True)])
-    out.examples = len(ids_column)
-    total, lost = out.examples + sum(out.dropped.values()), sum(out.dropped.values())
-    if lost > TOLERATED_SHARE * total:
-        reason, count = out.dropped.most_common(1)[0]
-        remedy = (f"Raise max_length above {max_length}, or remove those rows." if "max_length" in reason else "Remove or fill those rows.")
-        raise DataError(f"{lost} of {total} {what} have no token to train on ({reason}: {count}, the first is row {reasons[reason]}); "
-                        f"at most {TOLERATED_SHARE:.0%} may be dropped.", remedy)
-    out.tokens = sum(map(len, ids_column))
-    out.trained_tokens = sum(sum(label != IGNORE for label in labels) for labels in label_column)
-    out.rows = datasets.Dataset.from_dict({"input_ids": ids_column, "labels": label_column})
+            if any(kept):
+                ids_column.append(piece)
+                masks.append(kept)
+            else:
+                dropped.add(number, any(mask))
+    out.examples, out.dropped = len(ids_column), dropped.counts
+    refusal = dropped.refusal(out.examples + dropped.counts.total(), max_length, what)
+    if refusal is not None:
+        raise refusal
+    out.rows, out.tokens, out.trained_tokens = _columns(ids_column, masks)
     if packing and out.examples:
         out.rows = _packed(out.rows, max_length)
+    out.epoch_rows = len(out.rows)
     return out
+
+
+def features(tokenizer: Any, example: dict[str, Any], *, objective: str, completions_only: bool, max_length: int) -> dict[str, list[int]] | None:
+    """One example as input_ids and labels, None where no token would be trained. Of a long text under `pretraining` it is the first `max_length` tokens."""
+    ids, mask = chat.encode(tokenizer, example, completions_only and objective == "sft")
+    piece, kept = _cut(ids, mask, objective, max_length)[0][0]
+    return {"input_ids": piece, "labels": _labels(piece, kept)} if any(kept) else None
+
+
+def _cut(ids: list[int], mask: list[int], objective: str, max_length: int) -> tuple[list[tuple[list[int], list[int]]], list[int]]:
+    """What is kept of an example, as (tokens, mask) of at most `max_length` each, and the mask of the whole."""
+    if objective != "pretraining":
+        return [(ids[:max_length], mask[:max_length])], mask
+    mask = [0] + [1] * (len(ids) - 1)
+    pieces = [(ids[i:i + max_length], [0, *mask[i + 1:i + max_length]]) for i in range(0, len(ids), max_length)]
+    return [piece for piece in pieces if len(piece[0]) > 1] or pieces[:1], mask
+
+
+def _labels(ids: list[int], mask: list[int]) -> list[int]:
+    return [token if train else IGNORE for token, train in zip(ids, mask, strict=True)]
+
+
+def _columns(ids: list[list[int]], masks: list[list[int]]) -> tuple[Any, int, int]:
+    """A `datasets.Dataset` of input_ids and labels, its tokens, and those of them that are trained."""
+    import datasets
+    import pyarrow as pa
+
+    begins = np.concatenate([[0], np.cumsum([len(row) for row in ids], dtype=np.int64)]).astype(np.int32)
+    flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, begins[-1])
+    trained = np.fromiter(itertools.chain.from_iterable(masks), bool, begins[-1])
+    labels = np.where(trained, flat, IGNORE).astype(np.int64)
+    table = pa.table({"input_ids": pa.ListArray.from_arrays(begins, flat), "labels": pa.ListArray.from_arrays(begins, labels)})
+    return datasets.Dataset(table), len(flat), int(trained.sum())
 
 
 def _packed(rows: Any, max_length: int) -> Any:
@@ -88,12 +110,14 @@ class Collator:
     packed_length: int | None = None
     """T of packed batches (fixed, so shapes do not change); None pads to the longest row of the batch."""
     count: bool = False
-    """Whether a batch carries `real_tokens`, how many of its tokens are not padding (the trainer takes it out again)."""
+    """Whether a batch carries `real_tokens`, how many of its tokens are not padding, and of a mixture `sources` (the trainer takes them out again)."""
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         batch = self._packed(features) if self.packed_length else self._padded(features)
         if self.count:
             batch["real_tokens"] = sum(len(f["input_ids"]) for f in features)
+            if "source" in features[0]:
+                batch["sources"] = [f["source"] for f in features]
         return batch
 
     def _padded(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import device_queue, living, town
-from workbench.data import sources
+from workbench.data import run_rows
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.journal.history import History
@@ -98,15 +98,16 @@ class Session:
         from workbench.probes import Probes
         from workbench.training.stream import Stream
 
-        parts = [sources.kept(self.folder / "data" / f"{name}.arrow").to_pylist() for name in ("train", "heldout")]
-        job = supervised.load_job(self.recipe, *parts)
+        found = run_rows.read(self.folder)
+        job = supervised.load_job(self.recipe, found)
         probes = Probes(job.model, job.tokenizer, self.recipe.completions_only and self.recipe.objective == "sft", job.max_length)
 
         def found_best(step: int) -> None:
             checkpoints.best = step
 
         self.stream = Stream(
-            self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(),
+            self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(), extra=lambda: trainer.take_drawn(),
+            mixture=found.rates, draw_by=job.train.rows.change if found.segments else None,
             plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=self._sampler(job, probes),
             best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best)
         trainer = supervised.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
@@ -115,7 +116,8 @@ class Session:
         self.journal.write(ev.Prepared(
             rows=job.train.examples, heldout_rows=job.heldout.examples, dropped=dict(job.train.dropped), truncated=job.train.truncated,
             tokens=job.train.tokens, trained_tokens=job.train.trained_tokens, parameters=everything, trainable_parameters=trainable,
-            steps=trainer.args.max_steps, start_step=start, notes=job.notes))
+            steps=trainer.args.max_steps, start_step=start, notes=job.notes, mixture=found.rates,
+            source_rows={name: table.num_rows for name, table in found.train.items()} if found.segments else {}))
         if self._stop:
             self.stream.request_stop()
         return trainer

@@ -46,14 +46,17 @@ class Stream(TrainerCallback):
     """
 
     def __init__(self, folder: str | Path, *, journal: Journal | None = None, plan: list[ev.Changed] = (), restored: list[ev.Changed] = (),
-                 inbox: Inbox | None = None, tokens: Callable[[], int] | None = None, adopt: Callable[[int], str] | None = None,
+                 inbox: Inbox | None = None, tokens: Callable[[], int] | None = None,
+                 extra: Callable[[], dict[str, float]] | None = None, mixture: dict[str, float] | None = None,
+                 draw_by: Callable[[dict[str, float], int], None] | None = None, adopt: Callable[[int], str] | None = None,
                  sample: Callable[[Any, int], list[ev.Sampled]] | None = None, probes: Probes | None = None, best: float | None = None,
                  found_best: Callable[[int], None] | None = None, save_best: bool = False):
         self.folder = Path(folder)
         self.journal, self.probes, self.inbox = journal, probes, inbox
         self._own = journal is None
         self._plan, self._restored = list(plan), list(restored)
-        self._tokens, self._adopt, self._sample = tokens, adopt, sample
+        self._tokens, self._extra, self._adopt, self._sample = tokens, extra, adopt, sample
+        self._mixture, self._draw_by = mixture or {}, draw_by
         self._best, self._found_best, self._save_best = best, found_best, save_best
         self._settings: Settings | None = None
         self._process = psutil.Process()
@@ -74,7 +77,7 @@ class Stream(TrainerCallback):
         peak = args.learning_rate
         if state.global_step and getattr(kw.get("lr_scheduler"), "base_lrs", None):
             peak = kw["lr_scheduler"].base_lrs[0]  # a resumed schedule has the peak it was last given
-        self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None)
+        self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None, self._mixture, self._draw_by)
         if self._own:  # an earlier training with this callback may have left these
             self.step, self.stopped, self._paused, self._credit = state.global_step, False, False, 0
         if self._own and self._leads(state):
@@ -95,7 +98,7 @@ class Stream(TrainerCallback):
         if self.probes is None and kw.get("processing_class") is not None:
             self.probes = Probes(kw["model"], kw["processing_class"])
         for change in self._restored:
-            self._settings.restore(change.field, change.new, state)
+            self._settings.restore(change.field, change.new, change.step, state)
         self._boundary(state, control, kw)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
@@ -202,7 +205,7 @@ class Stream(TrainerCallback):
         match command:
             case cmd.Set():
                 try:
-                    check_live(command.values)
+                    check_live(command.values, self._mixture)
                 except RecipeError as error:
                     self._write(state, ev.Refused(step=step, command=command.id, reason=error.what))
                     return
@@ -257,6 +260,7 @@ class Stream(TrainerCallback):
         if tokens is None and state.num_input_tokens_seen:
             tokens, self._seen = state.num_input_tokens_seen - self._seen, state.num_input_tokens_seen
         extra = {name: float(value) for name, value in logs.items() if name not in NOT_METRICS and isinstance(value, (int, float))}
+        extra |= self._extra() if self._extra else {}
         return ev.Step(step=state.global_step, loss=logs["loss"], learning_rate=logs.get("learning_rate"), grad_norm=logs.get("grad_norm"),
                        epoch=state.epoch, tokens=tokens, tokens_per_s=tokens / seconds if tokens and seconds > 0 else None,
                        memory_gib=self._memory_gib(), extra=extra)

@@ -5,6 +5,7 @@ SFTTrainer is not used: on the same rows it reaches under half of the tokens/s (
 """
 
 import dataclasses
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ import torch
 import transformers
 
 from workbench.data import layouts
+from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
 from workbench.models import loading
 from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
 from workbench.training import rows as rows_module
+from workbench.training.mixed import MixedRows
 from workbench.training.rows import Collator, Prepared
 
+LOOKED_AT = 1000
+"""Rows of a mixture tokenized before the first step, so that what they would train on is known."""
 SCHEDULE_NAMES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
@@ -30,9 +35,26 @@ class CountingTrainer(transformers.Trainer):
     heldout = 0.0, 0
     """Summed loss in nats, and tokens, of the evaluation that goes on."""
 
+    def __init__(self, *args: Any, **kw: Any):
+        super().__init__(*args, **kw)
+        self.drawn: list[int] = []
+        """Sources of the rows of this step."""
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.counted += inputs.pop("real_tokens", 0)
+        self.drawn += inputs.pop("sources", ())
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def get_train_dataloader(self) -> Any:
+        if not isinstance(self.train_dataset, MixedRows):
+            return super().get_train_dataloader()
+        # in order, and nothing read ahead: accelerate's loader has the next batch before a change of the mixture can reach it
+        return torch.utils.data.DataLoader(self.train_dataset, batch_size=self._train_batch_size, collate_fn=self.data_collator)
+
+    def take_drawn(self) -> dict[str, float]:
+        """Rows of each source since the last call, as metrics of a step; {} where there is no mixture."""
+        drawn, self.drawn = self.drawn, []
+        return {f"rows/{name}": count for name, count in self.train_dataset.counts(drawn).items()} if drawn else {}
 
     def take_count(self) -> int:
         count, self.counted = self.counted, 0
@@ -73,7 +95,7 @@ class Job:
     notes: list[str]
 
 
-def load_job(recipe: Recipe, train_rows: list[dict[str, Any]], heldout_rows: list[dict[str, Any]]) -> Job:
+def load_job(recipe: Recipe, found: RunRows) -> Job:
     """Load, adapt and tokenize. Raises `WorkbenchError` before the first step where something cannot work."""
     transformers.set_seed(recipe.seed)
     source = resolve_model(recipe.model)
@@ -86,8 +108,12 @@ def load_job(recipe: Recipe, train_rows: list[dict[str, Any]], heldout_rows: lis
     if max_length < recipe.max_length:
         notes.append(f"max_length is {max_length}, all the positions this model has.")
     options = dict(objective=recipe.objective, completions_only=recipe.completions_only, max_length=max_length)
-    examples, heldout_examples = (_examples(part) for part in (train_rows, heldout_rows))
-    train = rows_module.prepare(examples, tokenizer, packing=recipe.packing, **options)
+    heldout_examples = [example for table in found.heldout.values() for example in _examples(table.to_pylist())]
+    if found.segments:
+        train = _mixed(recipe, found, tokenizer, options)
+        notes.append(f"Tokens and cut rows were counted on {train.looked_at:,} rows and are reckoned for all that will be drawn.")
+    else:
+        train = rows_module.prepare(_examples(found.train[""].to_pylist()), tokenizer, packing=recipe.packing, **options)
     heldout = rows_module.prepare(heldout_examples, tokenizer, packing=False, what="held-out rows", **options)
     if recipe.packing and getattr(model.config, "_attn_implementation", "") not in ("sdpa", "eager"):
         raise RecipeError(f"Packed rows are kept apart under sdpa and eager attention only; this model uses {model.config._attn_implementation}.",
@@ -99,6 +125,26 @@ def load_job(recipe: Recipe, train_rows: list[dict[str, Any]], heldout_rows: lis
 
 def _examples(table_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return layouts.examples(table_rows, list(table_rows[0])) if table_rows else []
+
+
+def _mixed(recipe: Recipe, found: RunRows, tokenizer: Any, options: dict[str, Any]) -> Prepared:
+    """Rows drawn as they are needed; what the first ones would train on is checked here. Raises `DataError` as `prepare` does."""
+    columns = {name: table.column_names for name, table in found.train.items()}
+
+    def example(name: str, row: int) -> dict[str, Any]:
+        return layouts.examples(found.train[name].slice(row, 1).to_pylist(), columns[name], row + 1, name)[0]
+
+    @functools.lru_cache(maxsize=rows_module.REMEMBERED_ROWS)
+    def features(name: str, row: int) -> dict[str, Any] | None:
+        return rows_module.features(tokenizer, example(name, row), **options)
+
+    rows_a_step = recipe.batch_size * recipe.gradient_accumulation
+    drawn = MixedRows(found, total_steps(recipe, found.rows) * rows_a_step, rows_a_step, recipe.seed, features)
+    first = list(dict.fromkeys(zip(drawn.source[:LOOKED_AT].tolist(), drawn.row[:LOOKED_AT].tolist(), strict=True)))
+    looked = rows_module.prepare([example(drawn.names[source], row) for source, row in first], tokenizer, packing=False, what="rows first drawn", **options)
+    share = len(drawn) / max(1, len(first))
+    return dataclasses.replace(looked, rows=drawn, examples=len(drawn), epoch_rows=found.rows, looked_at=len(first), **{
+        name: round(getattr(looked, name) * share) for name in ("truncated", "tokens", "trained_tokens")})
 
 
 def total_steps(recipe: Recipe, row_count: int) -> int:
@@ -129,7 +175,7 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
 
 def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> CountingTrainer:
     """The trainer, ready to train; `fruitless` evaluations without a new best lie behind it. Raises `RecipeError` for training arguments transformers does not take."""
-    steps = total_steps(recipe, len(job.train.rows))
+    steps = total_steps(recipe, job.train.epoch_rows)
     evaluates = bool(job.heldout.examples)
     try:
         args = transformers.TrainingArguments(**arguments(recipe, output_dir, steps, evaluates))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from workbench import town
-from workbench.data import sources
+from workbench.data.run_rows import gather
 from workbench.models.methods import LoRA
 from workbench.recipes import Recipe
 
@@ -19,10 +19,9 @@ def up() -> None:
     from workbench.training.stream import Stream
     from workbench.training.writer import Journal
 
-    rows = sources.load_rows("town:instructions").slice(0, 16).to_pylist()
-    recipe = Recipe(method=LoRA(rank=2), steps=1, batch_size=4, training_arguments={"use_cpu": True})
+    recipe = Recipe(data=town.rows("instructions")[:16], method=LoRA(rank=2), steps=1, batch_size=4, training_arguments={"use_cpu": True})
     with tempfile.TemporaryDirectory() as folder:
-        job = supervised.load_job(recipe, rows, [])
+        job = supervised.load_job(recipe, gather(recipe.data, 0, 0)[0])
         stream = Stream(folder, journal=Journal(Path(folder)), probes=Probes(job.model, job.tokenizer))
         supervised.build_trainer(recipe, job, Path(folder) / "checkpoints", [stream]).train()
         stream.probes.answer("generate", {"prompt": "Who?", "max_new_tokens": 2})

@@ -1,0 +1,188 @@
+"""The rows of a run: read and checked before it starts, kept in its folder, read again by its worker.
+
+One source is `data/train.arrow` and `data/heldout.arrow`. A mixture is one such pair a source (`train-000.arrow`, ...) and `data/mixture.json`: the weights that each
+part of the run draws by, as whole numbers, so that a worker needs neither the rule nor the files they came from. Which row comes when is `drawing.py`'s.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.data import sources
+from workbench.data.mixture import Mixture
+from workbench.data.stages import Stages
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Segment = tuple[dict[str, int], int | None]
+"""Weights by source, and how many rows are drawn by them; None for all that come."""
+
+
+@dataclass(slots=True)
+class RunRows:
+    """Tables by source, in the mixture's order; one source, named "", where there is no mixture (`segments` is empty then)."""
+
+    train: "dict[str, pa.Table]"
+    heldout: "dict[str, pa.Table]"
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Training rows there are, of all sources."""
+        return sum(table.num_rows for table in self.train.values())
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Name -> share of the examples at the start; {} where there is no mixture."""
+        if not self.segments:
+            return {}
+        weights = self.segments[0][0]
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()}
+
+    def write(self, folder: Path) -> None:
+        """Keep them in `folder/data`. Raises `OSError` where the disk refuses."""
+        for part, tables in (("train", self.train), ("heldout", self.heldout)):
+            for path, table in zip(_paths(folder, part, list(tables)), tables.values(), strict=True):
+                sources.keep(table, path)
+        if self.segments:
+            body = {"train": list(self.train), "heldout": list(self.heldout), "segments": self.segments}
+            (folder / "data" / "mixture.json").write_text(json.dumps(body, indent=1) + "\n")
+
+
+def _paths(folder: Path, part: str, names: list[str]) -> list[Path]:
+    """One source's file has the part's plain name; names of a mixture's are anybody's text, so the files are numbered."""
+    return [folder / "data" / (f"{part}.arrow" if name == "" else f"{part}-{number:03}.arrow") for number, name in enumerate(names)]
+
+
+def read(folder: Path) -> RunRows:
+    """What `RunRows.write` kept, memory-mapped."""
+    path = folder / "data" / "mixture.json"
+    told = json.loads(path.read_text()) if path.exists() else {"train": [""], "heldout": [""], "segments": []}
+    train, heldout = ({name: sources.kept(file) for name, file in zip(told[part], _paths(folder, part, told[part]), strict=True)} for part in ("train", "heldout"))
+    return RunRows(train, heldout, [(weights, rows) for weights, rows in told["segments"]])
+
+
+def gather(data: Any, heldout: float | str, seed: int) -> tuple[RunRows, Any, str]:
+    """`(rows, data, SHA-256)` of a recipe's `data`: what `load_rows` reads, a `Mixture` or `Stages`. Rows that were in memory come back in `data` as tables.
+
+    Of a mixture's sources those of weight 0 are left out. Held out of each is the share asked for, at most so many that all together are `sources.MOST_HELD_OUT`.
+    Raises `DataError` where the rows or the mixture cannot be trained on.
+    """
+    if isinstance(data, (Mixture, Stages)):
+        return _gather_mixture(data, heldout, seed)
+    table = sources.load_rows(data)
+    sources.check_layout(table)
+    train, held_out = sources.split(table, heldout, seed)
+    if held_out.num_rows:
+        sources.check_layout(held_out)
+    digest = sources.content_hash(table, *([held_out] if isinstance(heldout, str) else []))
+    return RunRows({"": train}, {"": held_out}), data if isinstance(data, str) else table, digest
+
+
+def _gather_mixture(data: Mixture | Stages, heldout: float | str, seed: int) -> tuple[RunRows, Any, str]:
+    segments = _segments(data)
+    totals = [sum(weights.values()) for weights, _ in segments]
+    shares = {name: max(weights[name] / total for (weights, _), total in zip(segments, totals, strict=True)) for name in segments[0][0]}
+    drawn = [name for name, share in shares.items() if share]
+    given = _sources(data)
+    train, held_out, tables = {}, {}, []
+    for name in drawn:
+        table = _table(name, given[name])
+        try:
+            sources.check_layout(table)
+            most = max(1, int(sources.MOST_HELD_OUT * shares[name] / sum(shares.values())))
+            train[name], held_out[name] = (table, None) if isinstance(heldout, str) else sources.split(table, heldout, seed, most)
+        except DataError as error:
+            raise DataError(f"The source {name!r}: {error.what}", error.remedy) from error
+        tables.append(table)
+    if isinstance(heldout, str):
+        held_out = {"": sources.load_rows(heldout)}
+        sources.check_layout(held_out[""])
+        tables.append(held_out[""])
+    kept = [({name: weights[name] for name in drawn}, rows) for weights, rows in segments]
+    digest = sources.content_hash(*tables)
+    return RunRows(train, held_out, kept), _with_sources(data, dict(zip(drawn, tables, strict=False))), digest
+
+
+def _segments(data: Mixture | Stages) -> list[Segment]:
+    if isinstance(data, Mixture):
+        return [(data.whole_weights(), None)]
+    return [(mixture.whole_weights(), rows) for mixture, (_, rows) in zip(data.mixtures(), data.stages, strict=True)]
+
+
+def _sources(data: Mixture | Stages) -> dict[str, Any]:
+    mixtures = [data] if isinstance(data, Mixture) else [mixture for mixture, _ in data.stages]
+    return {name: source for mixture in mixtures for name, source in mixture.sources.items()}
+
+
+def _table(name: str, source: Any) -> "pa.Table":
+    """Raises `DataError` for a source without rows of its own or without an end."""
+    if isinstance(source, int):
+        raise DataError(f"The source {name!r} is a count of rows, so there is nothing to train on.", "Give its rows: a file, a town set, a data set.")
+    if type(source).__name__ == "IterableDataset":
+        raise DataError(f"The source {name!r} is a stream, and a run keeps its rows.", "Take as many as are wanted: datasets.Dataset.from_list(list(stream.take(100_000))).")
+    return sources.load_rows(source)
+
+
+def _with_sources(data: Mixture | Stages, tables: "dict[str, pa.Table]") -> Mixture | Stages:
+    """The same with the tables in the place of rows that were in memory; files and names stay."""
+    from dataclasses import replace
+
+    if isinstance(data, Stages):
+        return Stages([(_with_sources(mixture, tables), rows) for mixture, rows in data.stages], data.replay)
+    return replace(data, sources={name: source if isinstance(source, str) or name not in tables else tables[name] for name, source in data.sources.items()})
+
+
+def in_files(data: Any, folder: Path) -> Any:
+    """`data` with every table written to a file under `folder/data`, so that the recipe has a JSON form. Raises `OSError` where the disk refuses."""
+    if isinstance(data, str):
+        return data
+    written: dict[int, str] = {}
+
+    def file_of(table: Any, name: str) -> str:
+        if id(table) not in written:
+            path = folder / "data" / name
+            sources.keep(table, path)
+            written[id(table)] = str(path)
+        return written[id(table)]
+
+    def filed(mixture: Mixture) -> Mixture:
+        from dataclasses import replace
+
+        return replace(mixture, sources={name: source if isinstance(source, (str, int)) else file_of(source, f"rows-{len(written):03}.arrow")
+                                         for name, source in mixture.sources.items()})
+
+    if isinstance(data, Mixture):
+        return filed(data)
+    if isinstance(data, Stages):
+        return Stages([(filed(mixture), rows) for mixture, rows in data.stages], data.replay)
+    return file_of(data, "rows.arrow")
+
+
+def data_to_json(data: Any) -> Any:
+    """A recipe's `data` as plain values. Raises `DataError` where its rows are in memory."""
+    if isinstance(data, Mixture):
+        return {"mixture": data.to_json()}
+    if isinstance(data, Stages):
+        return {"stages": data.to_json()}
+    return data
+
+
+def data_from_json(body: Any) -> Any:
+    """What `data_to_json` wrote."""
+    if isinstance(body, dict) and set(body) == {"mixture"}:
+        return Mixture.from_json(body["mixture"])
+    if isinstance(body, dict) and set(body) == {"stages"}:
+        return Stages.from_json(body["stages"])
+    return body
+
+
+def names(data: Any) -> Iterator[str]:
+    """The sources of a recipe's `data` by name; none where it is no mixture."""
+    if isinstance(data, (Mixture, Stages)):
+        yield from _sources(data)
