@@ -174,3 +174,28 @@ def test_a_tokenizer_without_a_template_gets_plain_lines(real_data):
     tokenizer = AutoTokenizer.from_pretrained(real_data / "stories260k")
     loading.prepare_tokenizer(tokenizer, None)
     assert TASK.admit(ROWS[:5], tokenizer).table.num_rows == 5 and tokenizer.chat_template
+
+
+def test_progress_is_told_over_both_halves_and_can_end_the_work(townsfolk):
+    told = []
+    TASK.admit(ROWS, townsfolk, progress=lambda done, of: told.append((done, of)))
+    assert told == [(0, 600), (256, 600), (300, 600)]
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(done, of):
+        if done >= 300:
+            raise Cancelled
+    with pytest.raises(Cancelled):
+        TASK.admit(ROWS, townsfolk, progress=cancel)
+
+
+@pytest.mark.parametrize(("template", "place"), [
+    (Template(name="t", input="a\n {{ qestion }}", target="{{ answer }}"), ("the input of 't'", 2, 5)),
+    (Template(name="t", input="{{ question }}", target="{{ qestion }}", strict=True), ("the target of 't'", 1, 4))])
+def test_an_unknown_column_is_named_with_its_place(template, place):
+    for fails in (lambda: template.check(ROWS[0]), lambda: template.render(ROWS[0])):
+        with pytest.raises(DataError) as caught:
+            fails()
+        assert caught.value.unknown == "qestion" and (caught.value.part, caught.value.line, caught.value.column) == place

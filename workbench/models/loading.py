@@ -48,8 +48,6 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
 
     `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
     """
-    import transformers
-
     source = str(source)
     check_source(source)
     folder = Path(source).expanduser()
@@ -60,10 +58,9 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
         base = base or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
         check_source(base)
     local = Path(base).expanduser().is_dir() or not hub.reachable()
+    has_own = adapter and (folder / "tokenizer_config.json").exists()
+    tokenizer = load_tokenizer(source if has_own or not adapter else base)
     try:
-        has_own = adapter and (folder / "tokenizer_config.json").exists()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source if has_own or not adapter else base, trust_remote_code=False,
-                                                               local_files_only=local)
         model = _model(base, dtype, local)
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
         raise WorkbenchError(f"The model {base!r} cannot be loaded: {_first_line(error)}",
@@ -72,6 +69,18 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
         with quiet_peft() as peft:
             model = peft.PeftModel.from_pretrained(model, str(folder))
     return model.to(device).eval(), tokenizer
+
+
+def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerBase":
+    """The tokenizer of a folder or a hub id; no weights are read. Raises `WorkbenchError` where there is none."""
+    import transformers
+
+    local = Path(source).expanduser().is_dir() or not hub.reachable()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise WorkbenchError(f"The model {str(source)!r} cannot be loaded: {_first_line(error)}",
+                             'Check the name and the network, or use "town" or a local folder.') from error
 
 
 def _model(source: str, dtype: Any, local: bool) -> "transformers.PreTrainedModel":

@@ -8,7 +8,7 @@ The rule is training's own (`training/rows.py` calls it): an example that trains
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TOLERATED_SHARE = 0.01
 """More examples than this without a trainable token refuse all."""
+Progress = Callable[[int, int], object]
+"""`progress(done, of)`; what it raises ends the work."""
 NO_ANSWER, CUT_OFF = "no answer", "answer cut off by max_length"
 
 
@@ -75,21 +77,38 @@ class Judged:
         return int(((self.lengths > self.max_length) & self.kept).sum())
 
 
-def judge(examples: Sequence[dict[str, Any]], tokenizer: Any, *, max_length: int = 512, completions_only: bool = True) -> Judged:
+def judge(examples: Sequence[dict[str, Any]], tokenizer: Any, *, max_length: int = 512, completions_only: bool = True,
+          progress: Progress | None = None) -> Judged:
     """The fate of each example of `data.layouts`. Raises `DataError` where the tokenizer cannot honour `completions_only`, or its chat
     template refuses a conversation; too many dropped ones are only noted, in `refusal`."""
-    import numpy as np
+    return judge_masks(masks(examples, tokenizer, completions_only, progress), max_length)
 
+
+def masks(examples: Sequence[dict[str, Any]], tokenizer: Any, completions_only: bool = True,
+          progress: Progress | None = None) -> list[list[int]]:
+    """The mask of each example, uncut: what `judge_masks` takes for any `max_length`. Raises as `judge` does."""
     if any("messages" in example for example in examples):
         chat.ensure_template(tokenizer)
         if completions_only:
             chat.mask_method(tokenizer)
-    found, dropped = np.empty((len(examples), 3), np.int64), Dropped()
-    for number, (ids, mask) in enumerate(chat.encode_all(tokenizer, examples, completions_only)):
-        found[number] = len(ids), sum(mask[:max_length]), sum(mask)
+    found = []
+    for number, (_, mask) in enumerate(chat.encode_all(tokenizer, examples, completions_only)):
+        if progress is not None and number % chat.CHUNK == 0:
+            progress(number, len(examples))
+        found.append(mask)
+    return found
+
+
+def judge_masks(masks: Sequence[Sequence[int]], max_length: int) -> Judged:
+    """As `judge`, of masks that are known already."""
+    import numpy as np
+
+    found, dropped = np.empty((len(masks), 3), np.int64), Dropped()
+    for number, mask in enumerate(masks):
+        found[number] = len(mask), sum(mask[:max_length]), sum(mask)
         if not found[number, 1]:
             dropped.add(number + 1, bool(found[number, 2]))
-    return Judged(found[:, 0], found[:, 1], found[:, 2], max_length, dropped, dropped.refusal(len(examples), max_length))
+    return Judged(found[:, 0], found[:, 1], found[:, 2], max_length, dropped, dropped.refusal(len(masks), max_length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +119,10 @@ class Admitted:
     judged: Judged
 
 
-def admit(examples: Examples, tokenizer: Any, *, max_length: int = 512, completions_only: bool = True) -> Admitted:
+def admit(examples: Examples, tokenizer: Any, *, max_length: int = 512, completions_only: bool = True,
+          progress: Progress | None = None) -> Admitted:
     """Those of a task's examples that train at least one token. Raises `DataError` where over 1 % do not, or as `judge` does."""
-    judged = judge(examples.examples, tokenizer, max_length=max_length, completions_only=completions_only)
+    judged = judge(examples.examples, tokenizer, max_length=max_length, completions_only=completions_only, progress=progress)
     if judged.refusal is not None:
         raise judged.refusal
     return Admitted(examples.table(judged.kept), judged)

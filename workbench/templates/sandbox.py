@@ -46,11 +46,18 @@ METHODS: dict[type, frozenset[str]] = {
 
 
 class TemplateError(DataError):
-    """A template that cannot be compiled or rendered. `line` and `column` count from 1, in `part` of the template."""
+    """A template that cannot be compiled or rendered. `line` and `column` count from 1, in `part` of the template.
 
-    def __init__(self, message: str, remedy: str = "", line: int = 1, column: int = 1, part: str = "the template"):
+    `unknown` is the name of the column that the rows lack, where that is what is wrong.
+    """
+
+    def __init__(self, message: str, remedy: str = "", line: int = 1, column: int = 1, part: str = "the template", unknown: str = ""):
         super().__init__(f"{part[0].upper()}{part[1:]}, line {line}, column {column}: {message.rstrip('.')}.", remedy)
-        self.message, self.line, self.column, self.part = message, line, column, part
+        self.message, self.line, self.column, self.part, self.unknown = message, line, column, part, unknown
+
+    def of(self, part: str, line: int | None = None, column: int | None = None) -> "TemplateError":
+        """The same, told of another part."""
+        return TemplateError(self.message, self.remedy, line or self.line, column or self.column, part, self.unknown)
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -383,14 +390,15 @@ class Compiled:
                 parts.append(part)
             return "".join(parts)
         except Exceeded as error:
-            message, remedy = error.args
+            (message, remedy), unknown = error.args, ""
         except jinja2.UndefinedError as error:
-            missing = re.fullmatch(r"('.*') is undefined", str(error.message))
-            message = f"there is no column {missing[1]}" if missing else str(error.message)
+            missing = re.fullmatch(r"'(.*)' is undefined", str(error.message))
+            unknown = missing[1] if missing else ""
+            message = f"there is no column {unknown!r}" if missing else str(error.message)
             remedy = f"The row has {', '.join(sorted(map(repr, budget.columns))) or 'no columns'}."
         except SecurityError as error:
-            message, remedy = str(error), "A template reads texts, numbers and lists of its row, and changes nothing."
+            unknown, message, remedy = "", str(error), "A template reads texts, numbers and lists of its row, and changes nothing."
         except (jinja2.TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
                 TypeError, ValueError) as error:
-            message, remedy = (str(error) or type(error).__name__).splitlines()[0], "Mend the expression, or the row."
-        raise TemplateError(message, remedy, *budget.place)
+            unknown, message, remedy = "", (str(error) or type(error).__name__).splitlines()[0], "Mend the expression, or the row."
+        raise TemplateError(message, remedy, *budget.place, unknown=unknown)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SEPARATOR = "|||"
 PROTECTED = "3ed2dface8203c4c9dfb1a5dc58e41e0"
 """What stands for a row's own `|||` while the template is cut: promptsource's word, since templates for multi_news look for it."""
+PROGRESS_ROWS = 256
+
 Choose = Callable[[Sequence[Any]], Any]
 
 
@@ -180,20 +182,20 @@ class Template:
             raise self._of_choices(error) from None
 
     def _of_choices(self, error: TemplateError) -> TemplateError:
-        return TemplateError(error.message, error.remedy, error.line, error.column, f"the answer choices of {self.name!r}")
+        return error.of(f"the answer choices of {self.name!r}")
 
     def _moved(self, error: TemplateError) -> TemplateError:
         """The error's place in the input or the target, instead of in both together."""
         head = (self.input + SEPARATOR).replace("\r\n", "\n").replace("\r", "\n").split("\n")
         line, column = error.line - len(head) + 1, error.column
         if self.target is None or line < 1 or (line == 1 and column <= len(head[-1])):
-            return TemplateError(error.message, error.remedy, error.line, column, f"the input of {self.name!r}")
+            return error.of(f"the input of {self.name!r}")
         column -= len(head[-1]) if line == 1 else 0
-        return TemplateError(error.message, error.remedy, line, column, f"the target of {self.name!r}")
+        return error.of(f"the target of {self.name!r}", line, column)
 
 
 def _unknown(name: str, known: Iterable[str], place: tuple[int, int]) -> TemplateError:
-    return TemplateError(f"there is no column {name!r}", f"The rows have {', '.join(sorted(map(repr, known)))}.", *place)
+    return TemplateError(f"there is no column {name!r}", f"The rows have {', '.join(sorted(map(repr, known)))}.", *place, unknown=name)
 
 
 def _protected(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,14 +251,14 @@ class Task:
 
     def examples(self, rows: Iterable[Mapping[str, Any]], *, use: str | Sequence[str] = "one", seed: int = 0, demonstrations: int = 0,
                  pool: Sequence[Mapping[str, Any]] | None = None, as_turns: bool = False, chat: bool = True,
-                 only: Sequence[int] | None = None, limits: Limits = Limits()) -> Examples:
+                 only: Sequence[int] | None = None, progress: gate.Progress | None = None, limits: Limits = Limits()) -> Examples:
         """Rows as examples to train on.
 
         `use`: "one" template a row, drawn by `seed` and the row's index; "all" of them a row; or names of templates, all used.
         `demonstrations`: so many answered examples before each, from `pool` (else from `rows`), never the row itself nor one that asks the
         same; they are part of the user's text, or with `as_turns` turns of their own, whose replies are then trained too. Without `chat` an
         example is a prompt and its completion, with a line break between. Order, draws and texts depend on `seed` and indices only: `only`
-        these indices give what all rows would give there.
+        these indices give what all rows would give there. `progress(done, of)` is called now and then; what it raises ends the work.
 
         Raises `TemplateError`, and `DataError` where over 1 % of the rendered rows have an input and no target, or nothing is left.
         """
@@ -265,7 +267,10 @@ class Task:
         pool = None if pool is None else shots.as_list(pool, few=only is not None)
         sources = {template.name: shots.Pool(template, rows if pool is None else pool, seed, limits) for template in chosen}
         out = Examples()
-        for index in range(len(rows)) if only is None else only:
+        indices = range(len(rows)) if only is None else only
+        for place, index in enumerate(indices):
+            if progress is not None and place % PROGRESS_ROWS == 0:
+                progress(place, len(indices))
             row = rows[index]
             for template in [drawing(seed, self.name, index)(chosen)] if use == "one" else chosen:
                 own = sources[template.name].rendered(index) if pool is None else template.render(row, seed=seed, key=index, limits=limits)
@@ -286,13 +291,16 @@ class Task:
         return self.examples(rows, **options).table()
 
     def admit(self, rows: Iterable[Mapping[str, Any]], tokenizer: Any, *, max_length: int = 512, completions_only: bool = True,
-              **options: Any) -> gate.Admitted:
+              progress: gate.Progress | None = None, **options: Any) -> gate.Admitted:
         """The gate before training: `table`, without what would train no token, and counts of everything.
 
         `max_length` and `completions_only` are the recipe's, `options` those of `examples`. Raises as `examples` does, and `DataError`
         where over 1 % would train nothing or the tokenizer cannot honour `completions_only`.
         """
-        return gate.admit(self.examples(rows, **options), tokenizer, max_length=max_length, completions_only=completions_only)
+        first = None if progress is None else lambda done, of: progress(done, 2 * of)
+        second = None if progress is None else lambda done, of: progress(of + done, 2 * of)
+        examples = self.examples(rows, progress=first, **options)
+        return gate.admit(examples, tokenizer, max_length=max_length, completions_only=completions_only, progress=second)
 
     def _system(self, row: Mapping[str, Any], limits: Limits) -> str | None:
         if self.system is None or "{" not in self.system:
@@ -300,7 +308,7 @@ class Task:
         try:
             return compiled(self.system).render(plain(row), limits=limits)
         except TemplateError as error:
-            raise TemplateError(error.message, error.remedy, error.line, error.column, "the system prompt") from None
+            raise error.of("the system prompt") from None
 
     def _gate(self, out: Examples) -> None:
         total = len(out.examples) + len(out.no_target)
