@@ -55,6 +55,17 @@ def test_state_survives_json() -> None:
         Other.from_json(panel.state_json())
 
 
+def test_a_widget_may_stand_over_the_figure_in_its_column() -> None:
+    class Topped(DemoPanel):
+        def above(self):
+            self.top = controls.html("over the figure")
+            return self.top
+
+    panel = Topped()
+    main = next(box for box in descendants(panel.widget) if "wb-main" in getattr(box, "_dom_classes", ()))
+    assert list(main.children) == [panel.top, panel.live]
+
+
 def test_an_unknown_kind_of_sentence_is_refused() -> None:
     with pytest.raises(ValueError, match="ok"):
         Sentence("good", "x")

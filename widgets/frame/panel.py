@@ -69,12 +69,16 @@ class Panel:
         """A widget for the line above the body, or None; called once."""
         return None
 
+    def above(self) -> Any:
+        """A widget over the figure, in its column, or None; called once."""
+        return None
+
     def extra(self) -> Any:
         """A widget for the wide area under the figure, or None; called once."""
         return None
 
     def extra_html(self) -> str:
-        """What of `extra()` stays readable without a kernel: markup with everything escaped (controls.table_html)."""
+        """What of `above()` and `extra()` stays readable without a kernel: markup with everything escaped (controls.table_html)."""
         return ""
 
     # ---- state
@@ -218,7 +222,7 @@ class Panel:
         self._status = StatusLine(on_leave=self.freeze, kind=sentence.kind, sentence=sentence.text, code=self.code(), help=self.help_text)
         head = controls.html(f"<h2>{escape(self.title)}</h2><p>{escape(self.question)}</p>", "wb-head")
         groups, bar, extra = self.controls(), self.bar(), self.extra()
-        self._main = box(ipw.VBox, [self._live], "wb-main")
+        self._main = box(ipw.VBox, [self.above(), self._live], "wb-main")
         if extra is not None:
             extra = box(ipw.VBox, [extra], "wb-extra")
         column = box(ipw.VBox, groups, "wb-controls") if groups else None
