@@ -14,6 +14,7 @@ from typing import Any
 
 from widgets.frame import controls
 from widgets.frame.sheet import number
+from widgets.run_monitor import mixing
 from widgets.run_monitor.run_list import RunList
 from widgets.run_monitor.reading import LIVING
 
@@ -35,6 +36,8 @@ class View:
     progress: tuple[str, str, str, float | None] = ("step 0", "", "", 0.0)
     learning_rate: float | None = None
     evaluate_every: int | None = None
+    weights: dict[str, float] = field(default_factory=dict)
+    """Of a mixture's sources, in force now."""
     pending: dict[str, Any] = field(default_factory=dict)
     """What a person set that is not in force yet; of it, `sent` is on its way to the worker."""
     sent: dict[str, Any] = field(default_factory=dict)
@@ -109,6 +112,11 @@ class Controls:
         self.apply.layout.width = "100%"
         self._heard(self.rate, lambda value: do.want("learning_rate", value))
         self._heard(self.every, lambda value: do.want("evaluate_every", value))
+        self.source = controls.dropdown("Source of the mixture", [""], "")
+        self.share = controls.slider("Its share of the rows, %", 0, 0, 100)
+        self._heard(self.source, lambda name: self.show_share())
+        self._heard(self.share, lambda value: do.want("mixture", mixing.weights_for(self._weights(), self.source.value, value / 100)))
+        self._shown_weights: dict[str, float] = {}
 
         self.fork_step = controls.slider("Fork from step", max(1, view.checkpoint), 1, max(2, view.step))
         self.fork_rate = controls.slider("Learning rate peak of the fork", rate, *span, log=True)
@@ -129,7 +137,7 @@ class Controls:
         self.difference_group = controls.group("", self.difference_title, self.difference)
         self.column = [
             self.fork_group,
-            controls.group("Change while it runs", self.rate, self.every, self.apply),
+            controls.group("Change while it runs", self.rate, self.source, self.share, self.every, self.apply),
             controls.group("Runs", self.search, self.list, self.note),
             self.difference_group,
             controls.group("Picture", self.smoothing),
@@ -151,6 +159,18 @@ class Controls:
         )
         self._shown_run: str | None = None
         self.show(view)
+
+    def _weights(self) -> dict[str, float]:
+        """Weights as a person has set them so far."""
+        return self._pending().get("mixture", self._shown_weights)
+
+    def show_share(self) -> None:
+        """The slider at the share of the source that is picked."""
+        before, self._showing = self._showing, threading.get_ident()
+        weights = mixing.shares(self._weights())
+        if self.source.value in weights:
+            self.share.value = round(100 * weights[self.source.value])
+        self._showing = before
 
     def _toggle_fork(self) -> None:
         self.fork_group.layout.display = "" if self.fork_group.layout.display == "none" else "none"
@@ -177,8 +197,9 @@ class Controls:
         self.pause.button_style = "primary" if can["pause"] else ""
         self.progress.show(*view.progress)
 
-        for widget in (self.rate, self.every):
+        for widget in (self.rate, self.every, self.source, self.share):
             widget.disabled = not can["change"]
+        self._show_mixture(view)
         if view.learning_rate:
             self.rate.home = view.learning_rate
             if "learning_rate" not in self._pending():
@@ -217,6 +238,16 @@ class Controls:
         self.samples.value = (f'<p class="wb-hint">{escape(view.prompt)}</p>' if len(view.prompts) == 1 else "") + samples_html(
             view.samples
         )
+
+    def _show_mixture(self, view: View) -> None:
+        names = list(view.weights)
+        for widget in (self.source, self.share):
+            widget.layout.display = "" if len(names) > 1 else "none"
+        if names and list(self.source.options) != names:
+            self.source.options = names
+        if view.weights != self._shown_weights or "mixture" not in self._pending():
+            self._shown_weights = view.weights
+            self.show_share()
 
     def show_reply(self, prompt: str, reply: str | None) -> None:
         """The model's answer, as text; None while it is thinking."""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from widgets.frame.sheet import number
+from widgets.run_monitor import mixing
+from widgets.run_monitor.mixing import Mixing
 from workbench.journal.history import History
 
 SHORT = {
@@ -52,6 +54,8 @@ def value_words(value: Any) -> str:
 
 
 def change_words(name: str, old: Any, new: Any) -> str:
+    if name == "mixture":
+        return mixing.change_words(old, new)
     return f"{field_words(name)} {value_words(old)} → {value_words(new)}"
 
 
@@ -114,6 +118,8 @@ class RunCurves:
     rest_step: np.ndarray = field(default_factory=lambda: np.empty(0))
     rest_rate: np.ndarray = field(default_factory=lambda: np.empty(0))
     """The schedule still to come: steps and the learning rate there."""
+    mixing: Mixing = field(default_factory=Mixing)
+    """Of a mixture: the shares of its sources."""
 
     averages: dict[float, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     """Averages known already, by span: one look at a run asks for the same several times."""
@@ -148,6 +154,7 @@ def curves_of(history: History, name: str, *, clip: float | None = None, shape: 
         clip=clip,
         rest_step=rest_step,
         rest_rate=rest_rate,
+        mixing=mixing.mixing_of(history, automatic_span(history.steps)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The run monitor's figure: loss over learning rate, gradient norm, speed and memory, as one plotly dict.
+"""The run monitor's figure: loss, of a mixture its shares, over learning rate, gradient norm, speed and memory, as one plotly dict.
 
 `figure(this, overlays, width)` is a pure function of curves that were read elsewhere (`curves.py`). It places every word itself, in
 pixels of the sheet it composes, so that no two touch. It neither thins out points (the live figure does, for the screen) nor draws.
@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from widgets.frame.sheet import Sheet, ink, number, plain
+from widgets.run_monitor import mixing
 from widgets.run_monitor.curves import Overlay, RunCurves
 from widgets.run_monitor.labels import LETTER, Box, Plot, flags, middle, place, size_px
 
@@ -39,6 +40,8 @@ FORMS: dict[Width, Form] = {
 }
 GAP = 22
 """Px between small cells."""
+SHARES = 148
+"""Px the cell of a mixture's shares is high."""
 STYLES = (("orange", "dashdot"), ("purple", "longdash"), ("sky", "dash"), ("green", "longdashdot"))
 """Colour and dash of the overlaid runs; the parent is grey and dotted."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -53,7 +56,9 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     """
     form = FORMS[width]
     rows = 4 // form.columns
-    composed = form.loss + rows * (form.small + 14)
+    mixed = this.mixing.shown
+    above = form.loss + (SHARES + 14 if mixed else 0)
+    composed = above + rows * (form.small + 14)
     sheet = Sheet(form.width, composed, max(form.stretch, (height or 0) / composed))
     if not len(this.step) and not any(len(run.step) for overlay in overlays for run in overlay.runs):
         return _empty(sheet, *empty)
@@ -63,7 +68,12 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     loss = _cell(sheet, (0, 0, form.width, form.loss), "Loss", "nats per token", (0, end), _loss_range(this, average, lines), xtitle="step",
                  gutter=38, right=form.right, foot=38, steps=6)
     taken = flags(sheet, loss, this)
-    small = _small_cells(sheet, form, this, end)
+    small = _small_cells(sheet, form, this, end, above)
+    if mixed:
+        shares = _cell(sheet, (0, form.loss + 14, form.width, above), "Mixture", "% of the rows, drawn over asked for", (0, end), (0, 1.1 * mixing.top(this.mixing)),
+                       xtitle="", gutter=38, right=form.right, foot=20, steps=6, ticks=3)
+        place(sheet, shares, mixing.draw(sheet, shares, this.step, this.mixing, mixed), [])
+        small.append(shares)
     for mark in this.marks:
         sheet.change([loss.axis, *[plot.axis for plot in small]], mark.step)
     others = _overlays(sheet, loss, overlays, lines, form)
@@ -157,7 +167,7 @@ def _overlays(sheet: Sheet, plot: Plot, overlays: Sequence[Overlay], lines: Sequ
 
 # ---- the small cells
 
-def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[Plot]:
+def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: float) -> list[Plot]:
     rates = np.concatenate([this.learning_rate, this.rest_rate])
     rate_top = float(rates[np.isfinite(rates)].max(initial=0.0))
     power = math.floor(math.log10(rate_top)) if rate_top > 0 else 0
@@ -175,7 +185,7 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float) -> list[
     for k, (name, unit, most) in enumerate(cells):
         column, row = k % form.columns, k // form.columns
         last = row == 4 // form.columns - 1
-        top, left = form.loss + 14 + row * (form.small + 14), column * (across + GAP)
+        top, left = above + 14 + row * (form.small + 14), column * (across + GAP)
         plots.append(
             _cell(
                 sheet,

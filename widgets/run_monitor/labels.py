@@ -3,10 +3,15 @@
 All in pixels of the sheet the figure is composed on, with letters of a mean width; whoever draws wider only parts them further.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from widgets.frame.sheet import Sheet, ink, plain
-from widgets.run_monitor.curves import RunCurves
+
+if TYPE_CHECKING:
+    from widgets.run_monitor.curves import RunCurves
 
 LETTER = 0.53
 """The mean width of a letter as a share of its size."""

@@ -23,7 +23,7 @@ from widgets.run_monitor.run_list import matching, rows_of
 from widgets.run_monitor.controls import Controls, View, samples_html
 from widgets.run_monitor.figure import figure
 from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of,
-                                 text_of)
+                                         text_of, weights_now)
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
 
@@ -89,7 +89,7 @@ class RunMonitor(Panel):
         self.query, self._refusals, self._lived, self._appended_at, self._many = "", 0, False, 0.0, False
         if isinstance(recipe_or_run, Recipe):
             self.recipe = recipe_or_run
-            self.state.recipe = recipe_or_run.to_json() if isinstance(recipe_or_run.data, str) else None
+            self.state.recipe = _kept(recipe_or_run)
         elif recipe_or_run is not None:
             self.open(engine.attach(recipe_or_run) if isinstance(recipe_or_run, (str, Path)) else recipe_or_run)
             if runs is None:
@@ -198,6 +198,7 @@ class RunMonitor(Panel):
             progress=words.progress(taken.status, history),
             learning_rate=rate_now(run),
             evaluate_every=interval_now(run),
+            weights=weights_now(run),
             pending=self.state.pending,
             sent=self.sent,
             difference_title=title,
@@ -409,3 +410,11 @@ class RunMonitor(Panel):
     def _selected(self, _kind: str, ids: frozenset) -> None:
         if len(ids) == 1 and (folder := str(next(iter(ids)))) != (str(self.run.folder) if self.run else ""):
             self.actions.pick(folder)
+
+
+def _kept(recipe: Recipe) -> dict | None:
+    """The recipe as JSON, None where its rows are in memory."""
+    try:
+        return recipe.to_json()
+    except WorkbenchError:
+        return None

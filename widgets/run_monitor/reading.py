@@ -28,7 +28,7 @@ class State:
     overlays: tuple[str, ...] = ()
     """Folders of the runs laid over the loss."""
     pending: dict = field(default_factory=dict)
-    """What the controls say and is not in force: learning_rate, evaluate_every."""
+    """What the controls say and is not in force: learning_rate, evaluate_every, mixture."""
     smoothing: int = 0
     """Steps the line is averaged over; 0 chooses by the length of the run."""
     prompt: str = ""
@@ -113,7 +113,13 @@ def interval_now(run: Any) -> int | None:
 
 def in_force(run: Any) -> dict[str, Any]:
     """The live settings as they are now."""
-    return {"learning_rate": rate_now(run), "evaluate_every": interval_now(run)}
+    return {"learning_rate": rate_now(run), "evaluate_every": interval_now(run), "mixture": weights_now(run)}
+
+
+def weights_now(run: Any) -> dict[str, float]:
+    """Weights of a mixture's sources in force now; {} where it draws from one source."""
+    prepared = run.history.prepared
+    return run.history.setting("mixture", prepared.mixture if prepared else {})
 
 
 def near(folder: str | Path) -> str:

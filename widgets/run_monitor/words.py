@@ -13,6 +13,9 @@ import numpy as np
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.run_monitor.curves import RunCurves, short_name
+from workbench.data import run_rows
+from workbench.data.mixture import Mixture
+from workbench.data.stages import Stages
 from workbench.journal.history import History
 
 OVER = ("finished", "stopped", "failed", "died")
@@ -67,7 +70,8 @@ def empty_words(status: str, there: bool, recipe: Any) -> tuple[str, str]:
     if recipe is None:
         return "No run picked", "Give a recipe or a run, or pick one from the list."
     length = f"{number(recipe.steps)} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
-    rows = recipe.data if isinstance(recipe.data, str) else "the rows given"
+    names = list(run_rows.names(recipe.data))
+    rows = recipe.data if isinstance(recipe.data, str) else f"a mixture of {', '.join(names[:4])}{' and others' if len(names) > 4 else ''}" if names else "the rows given"
     method = type(recipe.method).__name__ + (f" of rank {recipe.method.rank}" if hasattr(recipe.method, "rank") else "")
     return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length} with {method}."
 
@@ -242,14 +246,38 @@ def recipe_code(recipe: Any, defaults: Any, runs: str) -> str:
     """Python that builds `recipe` (what differs from `defaults`, a recipe with nothing given) and the monitor that can start it."""
     given = []
     for name, value in _given(recipe, defaults):
-        if dataclasses.is_dataclass(value):
+        if name == "data":
+            given.append(f"data={data_words(value)}")
+        elif dataclasses.is_dataclass(value):
             inner = [f"{key}={part!r}" for key, part in _given(value, type(value)())]
             given.append(f"{name}=wb.{type(value).__name__}({', '.join(inner)})")
         else:
-            given.append(f"{name}={'rows' if name == 'data' and not isinstance(value, str) else repr(value)}")
-    first = ["# rows: the table given to this recipe"] if "data=rows" in given else []
+            given.append(f"{name}={value!r}")
+    first = ["# rows: what was given to this recipe in memory"] if not _is_named(recipe.data) else []
     return "\n".join(["import workbench as wb", "from widgets import RunMonitor", "", *first, f"recipe = wb.Recipe({', '.join(given)})",
                       f"monitor = RunMonitor(recipe, runs={runs!r})   # Start, or: run = wb.start(recipe, runs={runs!r})"])
+
+
+def data_words(data: Any) -> str:
+    """A recipe's rows as Python; those in memory are called `rows`, and `rows["name"]` in a mixture."""
+    if isinstance(data, Stages):
+        stages = ", ".join(f"({data_words(mixture)}, {rows})" for mixture, rows in data.stages)
+        return f"wb.Stages([{stages}], replay={data.replay!r})"
+    if isinstance(data, Mixture):
+        sources = ", ".join(f"{name!r}: {source!r}" if _is_named(source) else f"{name!r}: rows[{name!r}]" for name, source in data.sources.items())
+        options = [f"{f.name}={value!r}" for f in dataclasses.fields(data) if f.init and f.name not in ("sources", "counts")
+                   and (value := getattr(data, f.name)) != f.default]
+        return f"wb.Mixture({', '.join(['{' + sources + '}', *options])})"
+    return repr(data) if _is_named(data) else "rows"
+
+
+def _is_named(data: Any) -> bool:
+    """Whether the rows can be had again by a name: none of them is a table in memory."""
+    if isinstance(data, Stages):
+        return all(_is_named(mixture) for mixture, _ in data.stages)
+    if isinstance(data, Mixture):
+        return all(map(_is_named, data.sources.values()))
+    return isinstance(data, (str, int))
 
 
 def _given(value: Any, defaults: Any) -> list[tuple[str, Any]]:
