@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from workbench.data import duplicates, ngrams, splits, texts
 from workbench.data.endpoint import Endpoint as Endpoint  # a judge, so it is found beside what asks it
+from workbench.data.kept import Kept
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ def grades(rows: Any, judge: Callable[[str], Any] | None = None, columns: str | 
     asked = [question.replace("{row}", text) for text in texts.texts_of(rows, columns)]
     name = str(getattr(judge, "name", ""))
     keys = [hashlib.blake2b(f"{name}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for text in asked]
-    path = Path(kept).expanduser() if kept is not None else None
-    known = _kept(path) if path is not None and path.exists() else {}
+    known = Kept(kept, ("score", "reply"), "a grade")
     lock, stopped, done = threading.Lock(), threading.Event(), [0]
 
     def one(index: int) -> None:
@@ -77,13 +75,8 @@ def grades(rows: Any, judge: Callable[[str], Any] | None = None, columns: str | 
             there = keys[index] in known
         if not there:
             reply = judge(asked[index])
-            line = {"key": keys[index], "score": _score(reply), "reply": str(reply)}
             with lock:
-                known[keys[index]] = line
-                if path is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with open(path, "ab") as file:
-                        file.write(orjson.dumps(line) + b"\n")
+                known.add(keys[index], score=_score(reply), reply=str(reply))
         with lock:
             done[0] += 1
             if progress is not None:
@@ -114,22 +107,6 @@ def _score(reply: Any) -> float | None:
     found = SCORE.findall(str(reply))
     value = float(next(filter(None, found[-1]))) if found else None
     return value if value is not None and LOWEST <= value <= HIGHEST else None
-
-
-def _kept(path: Path) -> dict[str, dict[str, Any]]:
-    lines: dict[str, dict[str, Any]] = {}
-    content = path.read_bytes().split(b"\n")
-    for number, line in enumerate(content, start=1):
-        if not line.strip():
-            continue
-        try:
-            body = orjson.loads(line)
-            lines[body["key"]] = {"score": body["score"], "reply": body["reply"]}
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            if number == len(content):
-                continue  # the last line was cut off while it was written
-            raise DataError(f"{path.name}, line {number}: not a grade.", "Remove that line, or give another file.") from error
-    return lines
 
 
 @dataclass(frozen=True, slots=True)
