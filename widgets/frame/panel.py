@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from widgets.frame import static
 from widgets.frame.pump import Pump, Turn
 from widgets.frame.selection import Selection
+from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 
 WIDTHS = ("wide", "medium", "narrow")
@@ -195,7 +196,7 @@ class Panel:
                 self._busy[0].add_class("wb-busy")
                 self._main.children = (self._busy[0], *self._main.children)
             self._busy[2] = cancel
-            count = f"{done:g} of {total:g}" if total else ""
+            count = f"{number(done)} of {number(total)}" if total else ""
             self._busy[1].show(count, "", words, done / total if total else None)
             self._busy[0].children[1].disabled = cancel is None
 
