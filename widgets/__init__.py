@@ -5,7 +5,7 @@ Public names load on first use, so that importing this package costs nothing. It
 
 from importlib import import_module
 
-_PUBLIC = {"DatasetBalancer": "widgets.dataset_balancer", "RunMonitor": "widgets.run_monitor"}
+_PUBLIC = {"DataExplorer": "widgets.data_explorer", "DatasetBalancer": "widgets.dataset_balancer", "RunMonitor": "widgets.run_monitor"}
 
 __all__ = sorted(_PUBLIC)
 

@@ -63,6 +63,7 @@ def test_groups_of_pairs_found_at_a_lower_threshold_are_those_found_at_the_highe
     for threshold in (0.5, 0.7, 0.9):
         expected = duplicates.near(texts, threshold=threshold)
         assert duplicates.groups(pairs, len(texts), threshold).equals(expected)
+        assert duplicates.likeness(pairs, len(texts))[expected["row"]].tolist() == expected["similarity"].tolist()
         sizes.append(len(expected))
     assert sizes[0] > sizes[1] > sizes[2] > 0
 

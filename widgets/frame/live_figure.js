@@ -150,7 +150,7 @@ function render({model, el}) {
       [key, value && typeof value === "object" && "$" in value ? columns.get(value.$)[value.k] : value]))));
     const layout = walk(spec.layout), composed = layout.height ?? 320;
     const height = Math.round(Math.min(Math.max(composed, room()), 1.35 * composed));
-    Object.assign(layout, {width: px, height, autosize: false, datarevision: ++revision, uirevision: name});
+    Object.assign(layout, {width: px, height, autosize: false, datarevision: ++revision, selectionrevision: revision, uirevision: name});
     try {
       await Plotly.react(place, data, layout, {displayModeBar: false, responsive: false});
       wire();
@@ -180,6 +180,12 @@ function render({model, el}) {
       for (const points of traces.values()) model.send({kind: "event", type: "select", width: place.dataset.width, ...where(points),
         index: points.map(p => p.pointNumber), x: points.map(p => p.x), y: points.map(p => p.y)});
     });
+    // A brush is a choice and no zoom: the figure itself draws what came of it, so plotly's own box goes with the next drawing.
+    const brushed = (axis, range) => { model.send({kind: "event", type: "brush", width: place.dataset.width, axis, range}); redraw(); };
+    place.on("plotly_selected", event => {
+      for (const [axis, range] of Object.entries(event?.range ?? {})) if (axis.startsWith("x")) brushed(axis, range.map(Number).sort((a, b) => a - b));
+    });
+    place.on("plotly_deselect", () => brushed("", null));
     place.on("plotly_relayout", change => {
       const axes = new Set(Object.keys(change).map(key => /^xaxis(\d*)\.(range|autorange)/.exec(key)?.[1]).filter(n => n !== undefined));
       for (const n of axes) {

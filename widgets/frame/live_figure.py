@@ -128,7 +128,8 @@ class LiveFigure(anywidget.AnyWidget):
         """Calls `callback({"type": "click" | "select", "trace", "index", "x", "y"})`; returns the function that ends it.
 
         `trace` is the trace's uid, or its place in the list; `index` counts in the full data. For "select" the last three are
-        lists. The callback runs where the kernel handles messages: it should only enqueue.
+        lists. A figure with `dragmode="select"` also gives `{"type": "brush", "axis": "x2", "range": [low, high]}`, and a range of None
+        after a double click. The callback runs where the kernel handles messages: it should only enqueue.
         """
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback) if callback in self._listeners else None
@@ -287,6 +288,8 @@ class LiveFigure(anywidget.AnyWidget):
 
     def _located(self, message: dict) -> dict:
         """The page's event with places in the full data instead of places on the screen."""
+        if message["type"] == "brush":
+            return {name: message[name] for name in ("type", "axis", "range")}
         trace = message["trace"]
         spec = self._specs.get(message["width"]) or next(iter(self._specs.values()))
         entry = spec["data"][trace] if trace < len(spec["data"]) else {}

@@ -92,6 +92,16 @@ def near_pairs(rows: Any, columns: str | Sequence[str] | None = None, *, thresho
     return table.sort_values(["first", "second"], ignore_index=True)
 
 
+def likeness(pairs: "pd.DataFrame", count: int) -> "np.ndarray":
+    """How alike each row is to the row most alike it among these pairs, float64 [count]; NaN where it is in none."""
+    import numpy as np
+
+    best = np.full(count, np.nan)
+    for side in ("first", "second"):
+        np.fmax.at(best, pairs[side].to_numpy(np.int64), pairs["similarity"].to_numpy())
+    return best
+
+
 def extra_rows(groups: "pd.DataFrame") -> "np.ndarray":
     """Indices of the rows to drop so that one of each group stays, sorted, int64."""
     import numpy as np
