@@ -70,7 +70,11 @@ class Actions:
             if found is not None and found.tokens_drawn is not None:
                 state.budget = float(found.mixed.rows) if value == "examples" else round(found.tokens_drawn)
         if name == "stages" and value and not state.second:
-            state.second = tuple(list(balancer.included())[-1:])
+            state.second = tuple(balancer.included()[-1:])
+        if name == "rule" and value == "capped" and (found := balancer.look().found) is not None:
+            rows = sorted(found.rows.values())
+            if state.cap >= rows[-1]:  # a cap that cuts nothing shows nothing: begin at the source in the middle
+                state.cap = rows[len(rows) // 2]
         setattr(state, name, value)
         self.moved(control)
 

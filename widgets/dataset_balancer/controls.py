@@ -58,7 +58,7 @@ class Controls:
         self.rule = controls.dropdown("Rule", [(words, rule) for rule, words in RULES.items()], state.rule)
         self.cap = controls.slider("Cap K, examples", state.cap, 10, 1e7, log=True, form=",")
         self.temperature = controls.slider("Temperature T", state.temperature, 0.5, 50, log=True, form=",")
-        self.plain = controls.slider("Plain text mixed in, % of examples", 0.0, 0, 100, 0.5, form=".1f")
+        self.plain = controls.slider("Plain text mixed in, %", 0.0, 0, 100, 0.5, form=".1f")
         self.by = controls.toggles("Count", ["tokens", "examples"], state.by)
         self.budget = controls.slider("Budget, tokens", max(1.0, view.budget), 100, 1e6, log=True, form=",")
         self.max_length = controls.slider("Max length, tokens", state.max_length, LENGTHS[0], LENGTHS[-1], log=True, form=",", stops=LENGTHS)

@@ -55,7 +55,7 @@ def figure(found: Balance | None, width: Width = "wide", max_length: int = 512, 
     if found is None:
         return _empty(Sheet(form.width, 420), *empty)
     lines = _lines(found)
-    step = 30 if len(lines) <= 10 else 24 if len(lines) <= 18 else 18
+    step = next(px for most, px in ((5, 38), (10, 30), (18, 24), (MOST_LINES, 18)) if len(lines) <= most)
     top = 26 + 22 + round(step * (len(lines) + .2)) + 24
     low = 214
     sheet = Sheet(form.width, top + GAP + low * (3 - form.below) + (GAP if form.below == 1 else 0) - (44 if form.below == 1 else 0))
@@ -128,14 +128,14 @@ def _epochs(sheet: Sheet, form: Form, lines: list[Line], top: int, span: list, w
     longest = max(line.epochs for line in lines)
     reach = next((end for end in (6, 8, 10) if longest * 1.02 <= end), FURTHEST)
     right = 44 if form.below == 2 else 34
-    axis = sheet.cell(form.split + 12, 0, form.width, top, "Times repeated", "epochs" if form.below == 1 else "epochs of each source",
+    axis = sheet.cell(form.split + 12, 0, form.width, top, "Repeated" if form.below == 1 else "Times repeated", "epochs" if form.below == 1 else "epochs of each source",
                       gutter=2, right=right, foot=24, x=dict(range=[0, reach], dtick=2 if form.below == 1 or reach > 6 else 1, showline=False),
                       y=dict(range=span, showgrid=False, showticklabels=False, tickvals=[]))
     place, over = list(range(len(lines))), [line.epochs > MANY_EPOCHS for line in lines]
     ends = [min(line.epochs, reach) for line in lines]
     sheet.add(axis, type="bar", orientation="h", x=ends, y=place, width=.58, hoverinfo="skip", uid="epochs",
               marker=hatch(["vermillion" if bad else "blue" for bad in over], over))
-    sheet.add(axis, x=ends, y=place, mode="text", text=[times(line.epochs) for line in lines], uid="epoch-words", hoverinfo="skip",
+    sheet.add(axis, x=ends, y=place, mode="text", text=["\u00a0" + times(line.epochs) for line in lines], uid="epoch-words", hoverinfo="skip",
               textposition="middle right", cliponaxis=False,
               textfont=dict(size=12 if len(lines) <= 18 else 11, color=[ink("vermillion-text" if bad else "ink-2") for bad in over]))
     sheet.rule(axis, x=MANY_EPOCHS, colour="ink-2", dash="2px,3px")

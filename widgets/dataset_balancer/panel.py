@@ -245,7 +245,8 @@ class DatasetBalancer(Panel):
                 self.show_error(self.made.table, f"{name} cannot be read and is left out of these numbers. {fault}",
                                 ("Leave it out", lambda name=name: self.leave_out(name)))
         self.settle()
-        self.freeze()
+        if not self._live.open_views:  # a page brings its notebook up to date when it is left or saved; nobody else would
+            self.freeze()
 
     def leave_out(self, name: str) -> None:
         """Goes on without a source."""
@@ -315,12 +316,12 @@ class DatasetBalancer(Panel):
         live = {} if found is None else {
             name: [words.percent(found.natural[name]), words.percent(found.shares[name]), words.times(found.epochs[name]), found.epochs[name] > 4]
             for name in found.names}
-        total = sum(found.rows.values()) if found else 0
         known = found is not None and found.tokens is not None
+        total = 0 if found is None else sum((found.tokens if known and state.by == "tokens" else found.rows).values())
         return View(
             state=state, tokens_known=known, picked=sorted(self.selection["source"]), live=live,
             budget=state.budget or (0 if found is None else found.tokens_drawn if known and state.by == "tokens" else found.mixed.rows),
-            most=20.0 * max([total, *(sum(found.tokens.values()),) * (known and state.by == "tokens")]) if found else 1e6,
+            most=20.0 * total or 1e6,
             plain_share=None if found is None or not 0 < len(found.plain) < len(found.names) else
             sum(found.mixed.rates[name] for name in found.plain),
             largest=max(found.rows.values()) if found else 1000, rows=[self._row(name, profiles.get(name), name in live) for name in order],
