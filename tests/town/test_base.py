@@ -14,7 +14,7 @@ CHAT = [{"role": "system", "content": "You answer in one short sentence."}, {"ro
         {"role": "assistant", "content": "You are welcome."}]
 
 
-PARAMETERS = {"medium": 1.35e6}
+PARAMETERS = {"small": 0.38e6, "medium": 1.35e6, "large": 3.08e6}
 
 
 @pytest.fixture(scope="module")

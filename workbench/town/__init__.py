@@ -12,8 +12,8 @@ from workbench.town.world import World, village, world
 
 __all__ = ["NAMES", "SETS", "SIZES", "World", "base_folder", "grade", "probe_questions", "rows", "village", "world"]
 
-SIZES = ("medium",)
-"""The shipped base models: about 1.4 million parameters; make_base.py makes a smaller and a larger one."""
+SIZES = ("small", "medium", "large")
+"""The shipped base models: about 0.4, 1.4 and 3 million parameters."""
 
 
 def base_folder(size: str = "medium") -> Path:

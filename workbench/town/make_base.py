@@ -188,7 +188,8 @@ def main() -> None:
     tokenizer.save_pretrained(arguments.out)
     text = card(measure(arguments.out), Recipe(
         size=arguments.size, parameters=model.num_parameters(), corpus_tokens=corpus_tokens, steps=steps, seed=arguments.seed,
-        minutes=round((time.perf_counter() - began) / 60), tokens_per_s=round(tokens_per_s), held_out_loss=round(loss, 3)))
+        minutes=round((time.perf_counter() - began) / 60), tokens_per_s=round(tokens_per_s), held_out_loss=round(loss, 3),
+        cores=("one CPU core" if arguments.threads == 1 else f"{arguments.threads} CPU cores") + (" (torch.compile)" if arguments.compile else "")))
     (arguments.out / "README.md").write_text(text, encoding="utf-8")
     print(text)
 

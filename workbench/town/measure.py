@@ -34,6 +34,8 @@ class Recipe:
     """Tokens a second of the training loop, on the machine it ran on."""
     held_out_loss: float
     """Nats a token on documents outside the corpus."""
+    cores: str
+    """What it was trained on, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +105,7 @@ def card(figures: Figures, recipe: Recipe | None = None) -> str:
             "else. It knows the town's people and ten facts about each; it has not been taught to answer. Made by", "",
             f"    python -m workbench.town.make_base --size {recipe.size} --out workbench/town/base/{recipe.size} --seed {recipe.seed} --steps {recipe.steps}", "",
             f"on {recipe.corpus_tokens:,} tokens of text, {recipe.steps:,} steps of 4,096 tokens (three of 32x128, then one of 8x512), AdamW with peak rate 3e-3, "
-            f"cosine, weight decay 0.1, bf16 autocast; {recipe.minutes} minutes at {recipe.tokens_per_s:,} tokens/s on two CPU cores shared with other work. "
+            f"cosine, weight decay 0.1, bf16 autocast; {recipe.minutes} minutes at {recipe.tokens_per_s:,} tokens/s on {recipe.cores} shared with other work. "
             f"Loss on documents outside the corpus: {recipe.held_out_loss:.3f} nats a token.", ""]
     lines += ["## Measured (greedy, weights read as fp32)", "", "Completion of a statement (\"The pet of {name} is a\"), share of people whose fact comes out:", "",
               "| people | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
