@@ -61,6 +61,25 @@ def not_utf8_in_arrow() -> bytes:
     return arrow(text=["abcdefgh"]).replace(b"abcdefgh", b"abc\xff\xfefgh")
 
 
+def bomb_of_parquet() -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": ["x" * 1000] * 100_000}), out, compression="zstd", store_schema=False)
+    return out.getvalue()
+
+
+def bomb_of_arrow() -> bytes:
+    import pyarrow as pa
+
+    out = io.BytesIO()
+    table = pa.table({"text": ["x" * 1000] * 100_000})
+    with pa.ipc.new_file(out, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table, max_chunksize=10_000)
+    return out.getvalue()
+
+
 CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
     # name: (file, content, words of the sentence beside the file's name)
     "broken JSON on line 3": ("a.jsonl", LINE * 2 + b'{"question": "Q", "answer": }\n' + LINE, ["line 3", "not JSON", "Mend"]),
@@ -116,6 +135,12 @@ CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
     "no gzip": ("a.jsonl.gz", LINE, ["line 1", "cannot be unpacked", "take .gz off"]),
     "a bomb of rows": ("a.jsonl.gz", lambda: gzip.compress(LINE * 3_000_000), ["MiB", "limit", "gunzip"]),
     "a bomb of Parquet": ("a.parquet.gz", lambda: gzip.compress(bytes(80_000_000)), ["MiB", "limit"]),
+    "Parquet in which one value stands for all rows": ("a.parquet", bomb_of_parquet, ["MiB", "limit", "datasets.Dataset"]),
+    "Arrow packed hard": ("a.arrow", bomb_of_arrow, ["MiB", "limit", "datasets.Dataset"]),
+    "a column for each row": ("a.jsonl", lambda: b"".join(b'{"id%d": "x"}\n' % n for n in range(5000)), ["5,000 columns", "ids"]),
+    "rows keyed by id": ("a.json", lambda: json.dumps({str(n): {"text": "x"} for n in range(5000)}).encode(), ["5,000 columns", "ids"]),
+    "a header of ids": ("a.csv", lambda: b",".join(b"%d" % n for n in range(5000)) + b"\n" + b"x," * 4999 + b"x\n",
+                        ["5,000 columns", "ids"]),
     "a tar": ("a.tar.gz", tarred, ["archive", "Unpack"]),
     "a zip": ("a.zip", zipped, ["archive", "Unpack"]),
     "a zip called JSON lines": ("a.jsonl", zipped, ["line 1", "zip archive", "Unpack"]),
@@ -284,6 +309,39 @@ def test_a_column_that_no_layout_needs_may_be_empty_and_a_value_may_be_long(tmp_
     (tmp_path / "b.csv").write_bytes(b'id,text\n1,"' + b"word " * 1_000_000 + b'"\n2,x\n')  # over pyarrow's own block
     assert sources.load_rows(tmp_path / "b.csv").column("text").to_pylist() == ["word " * 1_000_000, "x"]
     assert tables.LONGEST_VALUE_BYTES > 5_000_000
+
+
+def test_columns_of_any_type_lie_beside_the_text():
+    import datetime
+    import decimal
+
+    import pandas as pd
+    import pyarrow as pa
+
+    beside = [pa.array([None, decimal.Decimal("1.5")]), pa.array([None, 5], pa.duration("ns")), pa.array([None, "a"], pa.string_view()),
+              pa.array([None, datetime.time(1)]), pa.array([None, b"\xff"]), pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+              pa.array([None, "a"]).dictionary_encode(), pa.nulls(2)]
+    for column in beside:
+        table = sources.load_rows(pa.table({"text": ["a", "b"], "more": column}))
+        sources.check_layout(table)
+        assert sources.content_hash(table) and layouts.layout_of(table).name == "plain text"
+    periods = sources.load_rows(pd.DataFrame({"text": ["a"], "when": pd.period_range("2020", periods=1)}))
+    sources.check_layout(periods)
+
+
+def test_a_large_file_of_large_rows_is_no_bomb(tmp_path, monkeypatch):
+    content = arrow(text=["abc" * 1000 + str(n) for n in range(1000)])
+    (tmp_path / "a.arrow").write_bytes(content)
+    (tmp_path / "a.parquet").write_bytes(parquet(["text"], [os.urandom(1500).hex() for _ in range(2000)]))
+    monkeypatch.setattr(raw, "INFLATED_BYTES", len(content) // 2)
+    monkeypatch.setattr(raw, "SUSPECT_BYTES", 1000)
+    assert sources.load_rows(tmp_path / "a.arrow").num_rows == 1000 and sources.load_rows(tmp_path / "a.parquet").num_rows == 2000
+
+
+def test_a_sentence_about_columns_names_a_few_of_them():
+    with pytest.raises(DataError) as caught:
+        layouts.detect([f"c{n}" for n in range(3000)])
+    assert "'c11' and 2,988 more" in str(caught.value) and len(str(caught.value)) < 1500
 
 
 def test_tables_in_memory_are_told_in_a_sentence_too():

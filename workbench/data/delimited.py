@@ -63,9 +63,8 @@ def read(content: bytes, name: str, delimiter: str, longest: int) -> "pa.Table":
 
 def _header_fits(beginning: str, name: str, delimiter: str, quote: str) -> None:
     names = next(_reader(beginning, delimiter, quote), [])
-    twice = next((column for column in names if names.count(column) > 1), None)
-    if twice is not None:
-        raise DataError(f"{name}, line 1: two columns are called {twice!r}.", "Rename or remove one of the two.")
+    tables.not_too_wide(len(names), name)
+    tables.no_name_twice(names, f"{name}, line 1")
 
 
 def _reader(text: str, delimiter: str, quote: str) -> "csv._reader":
@@ -121,7 +120,5 @@ def read_bare(content: bytes, name: str) -> "pa.Table":
         names = ["label", "text"] if labelled else [f"column_{number}" for number in range(1, len(lines[0]) + 1)]
     else:
         names, lines = lines[0], lines[1:]
-        twice = next((column for column in names if names.count(column) > 1), None)
-        if twice is not None:
-            raise DataError(f"{name}, line 1: two columns are called {twice!r}.", "Rename or remove one of the two.")
+        tables.no_name_twice(names, f"{name}, line 1")
     return pa.table([pa.array([line[index] for line in lines], pa.string()) for index in range(len(names))], names=names)

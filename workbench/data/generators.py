@@ -7,6 +7,7 @@ do), many prompts in one forward pass.
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class LocalModel:
     """0 takes the likeliest token each time."""
     seed: int = 0
     workers: int = field(default=1, init=False)
+    _turn: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 1:
@@ -48,6 +50,10 @@ class LocalModel:
         return f"{self.called} {self.temperature:g} {self.max_tokens} {self.seed}"
 
     def __call__(self, prompt: str) -> str:
+        with self._turn:  # torch's random state is one for all threads
+            return self._reply(prompt)
+
+    def _reply(self, prompt: str) -> str:
         import torch
 
         if callable(self.source):

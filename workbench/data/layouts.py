@@ -158,23 +158,27 @@ def detect(columns: list[str], row: dict[str, Any] | None = None) -> Layout:
             return layout
     known = "; ".join(f"{layout.name} ({', '.join(layout.columns)})" for layout in LAYOUTS)
     judged = "; ".join(dict.fromkeys(", ".join(layout.columns) for layout in PREFERENCES if layout.kind in ("pairs", "votes")))
-    raise DataError(f"The columns {', '.join(map(repr, columns)) or '(none)'} are no layout known here.",
+    shown = ", ".join(map(repr, columns[:12])) or "(none)"
+    more = f" and {len(columns) - 12:,} more" if len(columns) > 12 else ""
+    raise DataError(f"The columns {shown}{more} are no layout known here.",
                     f"Rename them to one of: {known}; or, for preferences: {judged}.")
 
 
 def layout_of(table: "pa.Table") -> Layout:
     """The layout of a table, told from its columns and, where their names leave it open, their first values. Raises as `detect` does."""
+    asked = {name for layout in PREFERENCES + OTHERS + LAYOUTS if layout.fits for name in (*layout.columns, "kto_tag", "label")}
+    return detect(table.column_names, {name: _first(table.column(name)) for name in table.column_names if name in asked})
+
+
+def _first(column: "pa.ChunkedArray") -> Any:
+    """The first value of a column, of whatever type, that is not null."""
     import pyarrow.compute as pc
 
-    first = {name: pc.first(column).as_py() if not _is_nested(column.type) else next((v.as_py() for v in column if v.is_valid), None)
-             for name, column in zip(table.column_names, table.columns, strict=True)}
-    return detect(table.column_names, first)
-
-
-def _is_nested(kind: "pa.DataType") -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind)
+    for chunk in column.chunks:
+        at = pc.index(chunk.is_valid(), True).as_py()
+        if at >= 0:
+            return chunk[at].as_py()
+    return None
 
 
 def _first_values(rows: list[dict[str, Any]], columns: list[str]) -> dict[str, Any]:

@@ -68,10 +68,7 @@ def inflated(path: Path) -> bytes:
         with gzip.open(path, "rb") as file:
             while piece := file.read1(PIECE_BYTES):
                 size += len(piece)
-                if size > INFLATED_BYTES or (size > SUSPECT_BYTES and size > SUSPECT_RATIO * packed):
-                    raise DataError(f"{path.name} is {packed / 1e6:.3g} MB packed and inflates to more than {size // 2**20} MiB, "
-                                    "beyond the limit for packed files.",
-                                    "If it is meant, unpack it (gunzip -k) and give the file that comes out, or a part of it.")
+                not_too_much(path.name, packed, size, "unpack it (gunzip -k) and give the file that comes out, or a part of it")
                 pieces.append(piece)
     except EOFError as error:
         raise DataError(f"{path.name}, line {_next_line(pieces)}: the packed file ends in the middle.",
@@ -80,6 +77,13 @@ def inflated(path: Path) -> bytes:
         raise DataError(f"{path.name}, line {_next_line(pieces)}: it cannot be unpacked further ({str(error).rstrip('.')}).",
                         "Fetch it again, or take .gz off its name if it is not gzipped.") from error
     return b"".join(pieces)
+
+
+def not_too_much(name: str, packed: int, size: int, instead: str) -> None:
+    """Raises `DataError` where `packed` bytes of a file have become `size` in memory, and that is beyond the limits above."""
+    if size > INFLATED_BYTES or (size > SUSPECT_BYTES and size > SUSPECT_RATIO * packed):
+        raise DataError(f"{name} is {packed / 1e6:.3g} MB packed and inflates to more than {size // 2**20} MiB, "
+                        "beyond the limit for packed files.", f"If it is meant, {instead}.")
 
 
 def _next_line(pieces: list[bytes]) -> int:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 
+PARQUET_ROWS = 1024
+"""Rows of Parquet unpacked at a time, to see how much they are before all of them are in memory."""
+
 _RELEVANCE = re.compile(rb"\S+[ \t]+(?:Q0|0)[ \t]+\S+[ \t]+(?:-?\d+|\d+[ \t]+-?[\d.eE+-]+[ \t]+\S+)[ \t]*")
 
 
@@ -115,21 +118,42 @@ def read_arrow(path: Path) -> "pa.Table":
         return _opened(file)
 
 
-def _opened(file: Any) -> "pa.Table":
+def _opened(file: Any, path: Path | None = None) -> "pa.Table":
+    """The table in an Arrow file or stream, a batch at a time: those of a `path` may be packed, and are counted while they are unpacked."""
     import pyarrow as pa
 
     try:
-        return pa.ipc.open_file(file).read_all()
+        opened = pa.ipc.open_file(file)
+        batches = (opened.get_batch(number) for number in range(opened.num_record_batches))
     except pa.ArrowInvalid:
         file.seek(0)
-        return pa.ipc.open_stream(file).read_all()
+        opened = batches = pa.ipc.open_stream(file)
+    found, size = [], 0
+    for batch in batches:
+        found.append(batch)
+        size += batch.nbytes
+        if path is not None:
+            _not_too_much(path, size)
+    return pa.Table.from_batches(found, opened.schema)
+
+
+def _not_too_much(path: Path, size: int) -> None:
+    """Raises `DataError` where a file's rows are out of all proportion to it: one value may stand there once for a million rows. A large
+    file of large rows stays on disk, so its size alone is no fault."""
+    packed = max(1, path.stat().st_size)
+    if size > raw.SUSPECT_RATIO * packed:
+        raw.not_too_much(path.name, packed, size, "give it as a datasets.Dataset, which stays on disk, or give a part of it")
 
 
 def _arrow(path: Path) -> "pa.Table":
     import pyarrow as pa
 
     def read() -> "pa.Table":
-        table = _opened(pa.BufferReader(raw.inflated(path))) if raw.is_gzip(path) else read_arrow(path)
+        if raw.is_gzip(path):
+            table = _opened(pa.BufferReader(raw.inflated(path)))
+        else:
+            with pa.memory_map(str(path)) as file:
+                table = _opened(file, path)
         table.validate(full=True)
         return table
 
@@ -142,6 +166,10 @@ def _parquet(path: Path) -> "pa.Table":
 
     def read() -> "pa.Table":
         file = pq.ParquetFile(pa.BufferReader(raw.inflated(path)) if raw.is_gzip(path) else path)
+        size = 0
+        for batch in file.iter_batches(PARQUET_ROWS) if file.metadata.num_rows > PARQUET_ROWS else ():
+            size += batch.nbytes
+            _not_too_much(path, size)
         table = file.read()
         table.validate(full=True)
         return table

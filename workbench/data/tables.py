@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LONGEST_VALUE_BYTES = 8 * 2**20
 """A row that holds a longer text has lost its line breaks; no model reads a millionth of it."""
 
+MOST_COLUMNS = 4096
+"""Rows of more have names that are ids or numbers, and a table of them has as many empty cells as there are pairs of the two."""
+
 DEEPEST = 200
 """Lists and objects within each other: what orjson still writes (254), with room."""
 
@@ -33,6 +36,7 @@ def from_dicts(rows: list[Any], name: str, line_of: Callable[[int], int] | None 
         if not all(isinstance(column, str) for column in row):
             raise DataError(f"{place(index)} has a column whose name is not text.", "Name every column with text.")
     columns = list(dict.fromkeys(column for row in rows for column in row))
+    not_too_wide(len(columns), name)
     arrays = []
     for column in columns:
         values = [row.get(column) for row in rows]
@@ -81,6 +85,13 @@ def not_too_long(size: int, where: str, remedy: str) -> None:
                         remedy)
 
 
+def not_too_wide(count: int, name: str) -> None:
+    """Raises `DataError` for more than `MOST_COLUMNS` columns."""
+    if count > MOST_COLUMNS:
+        raise DataError(f"{name} has {count:,} columns, more than the {MOST_COLUMNS:,} that a table may have.",
+                        "If their names are ids or numbers, keep those in one column and the values in another.")
+
+
 def too_deep(where: str) -> DataError:
     """The error for values within values within values."""
     return DataError(f"{where}: values are nested more than {DEEPEST} levels deep.", "Flatten them, or keep such a value as text.")
@@ -91,6 +102,7 @@ def checked(table: "pa.Table", name: str) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    not_too_wide(table.num_columns, name)
     if _depth(table.schema) > DEEPEST:
         raise too_deep(name)
     for column, values in zip(table.column_names, table.columns, strict=True):
@@ -114,6 +126,7 @@ def _depth(schema: "pa.Schema") -> int:
 
 def no_name_twice(names: list[str], where: str) -> None:
     """Raises `DataError` where two columns have one name."""
-    twice = next((name for name in names if names.count(name) > 1), None)
+    seen: set[str] = set()
+    twice = next((name for name in names if name in seen or seen.add(name)), None)
     if twice is not None:
         raise DataError(f"{where}: two columns are called {twice!r}.", "Rename or remove one of the two.")
