@@ -263,3 +263,13 @@ def test_one_compiled_template_serves_many_threads():
     made = Compiled("{% for i in range(n) %}{{ i }}{% endfor %}")
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda n: made.render({"n": n}), range(200))) == ["".join(map(str, range(n))) for n in range(200)]
+
+
+@pytest.mark.parametrize("source", ["{{ n }}" * 14_000, "{{ [" + "n," * 45_000 + "] }}", "{{ " + "n < " * 20_000 + "n }}",
+                                    "{% set a = n %}" * 6_000])
+def test_a_template_that_would_take_long_to_compile_is_refused(source):
+    begun = time.perf_counter()
+    with pytest.raises(TemplateError, match="more than 10000 names"):
+        Compiled(source)
+    assert time.perf_counter() - begun < 2
+    assert Compiled("{{ n }}" + "words " * 16_000).render(ROW).startswith("3words")

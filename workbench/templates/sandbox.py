@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError, safe_ra
 from workbench.errors import DataError
 from workbench.templates.limits import INTEGER_BITS, PLAIN, VIEWS, Budget, Exceeded, Limits, plain_only
 
-SOURCE_CHARACTERS, DEPTH, BUDGET = 100_000, 60, "the budget"
+SOURCE_CHARACTERS, TOKENS, DEPTH, BUDGET = 100_000, 10_000, 60, "the budget"
 ALLOWED_NODES = frozenset((
     "Template Output TemplateData For If Assign AssignBlock Name NSRef Const Tuple List Dict Pair Keyword CondExpr Filter Test Call "
     "Getattr Getitem Slice Concat Compare Operand Add Sub Mul Div FloorDiv Mod Pow Not And Or Neg Pos").split())
@@ -255,7 +255,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _placed(self, source: str) -> Iterator[tuple[Place, str, str]]:
         position = 0
         try:
-            for _, kind, value in self.lexer.tokeniter(source, None):
+            for number, (_, kind, value) in enumerate(self.lexer.tokeniter(source, None)):
+                if number > TOKENS:  # more take seconds to compile
+                    raise jinja2.TemplateSyntaxError(f"it has more than {TOKENS} names, signs and texts", 1)
                 if (kind == "integer" and len(value) > 1000) or (kind == "float" and float(value.replace("_", "")) == float("inf")):
                     raise jinja2.TemplateSyntaxError("a number is too large", 1)
                 start = source.index(value, position)
