@@ -54,7 +54,7 @@ def built(lab: Lab) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 960, 700, 420])
+@pytest.mark.parametrize("width", [1200, 700, 420])
 def test_no_word_is_cut_or_covered(built: Page, width: int, theme: str) -> None:
     if built.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
         built.notebook.dark(theme == "dark")
