@@ -63,7 +63,7 @@ def test_a_slider_in_the_kernel(report) -> None:
 
 
 WATCH = """() => {
-    const place = document.querySelector(".wb-panel .js-plotly-plot"), range = document.querySelector(".wb-log-slider input[aria-label^=Temperature]");
+    const place = document.querySelector(".wb-panel .js-plotly-plot"), range = document.querySelector("input[type=range][aria-label^=Temperature]");
     globalThis.__took = [];
     let begun = null, before = null;
     const discs = () => [...place.querySelectorAll(".tracemixed .points path")].map(node => node.getAttribute("transform")).join();

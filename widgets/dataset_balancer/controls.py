@@ -10,7 +10,9 @@ from typing import Any
 
 from widgets.dataset_balancer.source_table import SourceTable
 from widgets.dataset_balancer.state import RULES, State
+from widgets.dataset_balancer.words import short
 from widgets.frame import controls
+from widgets.frame.sheet import number
 
 LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384, 32768)
 SHOWN_ROWS = 8
@@ -43,7 +45,7 @@ def preview_html(rows: Sequence[tuple[str, int, str]], hint: str = "") -> str:
     """Source, number and text of each row."""
     if not rows:
         return f'<p class="wb-hint">{hint}</p>' if hint else ""
-    body = [[source, f"{row:,}".replace(",", "\u202f"), text] for source, row, text in rows]
+    body = [[short(source, 24), number(row), text] for source, row, text in rows]
     return controls.table_html(["source", "row", "text"], body, numeric=[1], kinds={(k, 1): "mute" for k in range(len(body))}, wide=2,
                                caption="Sampled rows")
 

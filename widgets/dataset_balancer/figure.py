@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from widgets.dataset_balancer.balance import MANY_EPOCHS, Balance
-from widgets.dataset_balancer.words import percent, times
+from widgets.dataset_balancer.words import percent, short, times
 from widgets.frame.sheet import Sheet, hatch, ink, number, plain
 
 Width = Literal["wide", "medium", "narrow"]
@@ -18,6 +18,8 @@ MOST_LINES = 60
 FURTHEST = 12
 """Epochs up to which a bar grows; a longer one is cut there and says how many it is."""
 GAP = 26
+QUICK = dict(tickangle=0, ticklabeloverflow="allow")
+"""Of every axis: else plotly measures each tick's label at each drawing, to turn or hide what would not fit, which takes half of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def figure(found: Balance | None, width: Width = "wide", max_length: int = 512, 
     lines = _lines(found)
     step = next(px for most, px in ((5, 38), (10, 30), (18, 24), (MOST_LINES, 18)) if len(lines) <= most)
     top = 26 + 22 + round(step * (len(lines) + .2)) + 24
-    low = 214
+    low = max(214, 590 - top - GAP) if form.below == 2 else 214
     sheet = Sheet(form.width, top + GAP + low * (3 - form.below) + (GAP if form.below == 1 else 0) - (44 if form.below == 1 else 0))
     span = [-.6, len(lines) - 1 + .6 + 22 / step]
     _shares(sheet, form, found, lines, top, span, step, picked)
@@ -95,8 +97,8 @@ def _shares(sheet: Sheet, form: Form, found: Balance, lines: list[Line], top: in
     most = 100 * max([*(line.natural for line in lines), *(line.share for line in lines), *(s for line in lines for s in line.stages), .01])
     ticks = next((each for each in (1, 2, 5, 10, 20, 25) if most / each <= (6 if form.below == 2 else 4)), 25)
     axis = sheet.cell(0, 0, form.split, top, "Share of training", unit, gutter=form.gutter, right=46 if form.below == 2 else 22, foot=24,
-                      x=dict(range=[-.03 * most, most * 1.05], dtick=ticks, showgrid=True, gridcolor=ink("grid"), showline=False),
-                      y=dict(range=span, showgrid=False, tickvals=list(range(count)), tickfont=dict(size=size, color=ink("ink")),
+                      x=dict(QUICK, range=[-.03 * most, most * 1.05], dtick=ticks, showgrid=True, gridcolor=ink("grid"), showline=False),
+                      y=dict(QUICK, range=span, showgrid=False, tickvals=list(range(count)), tickfont=dict(size=size, color=ink("ink")),
                              ticktext=[_name(line.name, form.letters, line.name in picked) for line in lines]))
     place = list(range(count))
     natural, share = ([100 * getattr(line, what) for line in lines] for what in ("natural", "share"))
@@ -129,8 +131,8 @@ def _epochs(sheet: Sheet, form: Form, lines: list[Line], top: int, span: list, w
     reach = next((end for end in (6, 8, 10) if longest * 1.02 <= end), FURTHEST)
     right = 44 if form.below == 2 else 34
     axis = sheet.cell(form.split + 12, 0, form.width, top, "Repeated" if form.below == 1 else "Times repeated", "epochs" if form.below == 1 else "epochs of each source",
-                      gutter=2, right=right, foot=24, x=dict(range=[0, reach], dtick=2 if form.below == 1 or reach > 6 else 1, showline=False),
-                      y=dict(range=span, showgrid=False, showticklabels=False, tickvals=[]))
+                      gutter=4, right=right, foot=24, x=dict(QUICK, range=[0, reach], dtick=2 if form.below == 1 or reach > 6 else 1, showline=False),
+                      y=dict(QUICK, range=span, showgrid=False, showticklabels=False, tickvals=[]))
     place, over = list(range(len(lines))), [line.epochs > MANY_EPOCHS for line in lines]
     ends = [min(line.epochs, reach) for line in lines]
     sheet.add(axis, type="bar", orientation="h", x=ends, y=place, width=.58, hoverinfo="skip", uid="epochs",
@@ -149,14 +151,14 @@ def _lengths(sheet: Sheet, form: Form, found: Balance, y0: int, height: int, max
     end = max(float(edges[-1]), (max_length if bins.linear else np.log2(max_length)) * 1.02)
     end = min(end, float(edges[-1]) * (1.6 if bins.linear else 1.25))
     if bins.linear:
-        axis_x = dict(range=[0, end], nticks=6)
+        axis_x = dict(QUICK, range=[0, end], nticks=6)
     else:
         powers = [k for k in range(int(edges[0]), int(np.ceil(end)) + 1) if k % (2 if end - edges[0] > 4 else 1) == 0]
-        axis_x = dict(range=[float(edges[0]), end], tickvals=powers, ticktext=[number(2 ** k) for k in powers])
+        axis_x = dict(QUICK, range=[float(edges[0]), end], tickvals=powers, ticktext=[number(2 ** k) for k in powers])
     highest = 100 * max(float(bins.shares.max()), float(bins.picked.max()) if bins.picked is not None else 0)
     axis = sheet.cell(0, y0, form.split if form.below == 2 else form.width, y0 + height, "Length of an example", "% of examples",
                       "tokens" if bins.linear else "tokens (log scale)", gutter=form.gutter if form.below == 2 else 40, right=46 if form.below == 2 else 22,
-                      x=axis_x, y=dict(range=[0, highest * 1.32], nticks=4))
+                      x=axis_x, y=dict(QUICK, range=[0, highest * 1.32], nticks=4))
     middle, wide = (edges[1:] + edges[:-1]) / 2, float(edges[1] - edges[0])
     over = (bins.edges[:-1] >= max_length) | (np.sqrt(bins.edges[1:] * np.maximum(bins.edges[:-1], .5)) > max_length)
     sheet.add(axis, type="bar", x=middle, y=100 * bins.shares, width=.92 * wide, hoverinfo="skip", uid="lengths",
@@ -177,9 +179,9 @@ def _lengths(sheet: Sheet, form: Form, found: Balance, y0: int, height: int, max
 
 def _padding(sheet: Sheet, form: Form, found: Balance, corner: tuple[int, int], batch_size: int, height: int) -> None:
     x0, y0 = corner
-    axis = sheet.cell(x0, y0, form.width, y0 + height, "Positions in a batch", "% spent on padding", "% of positions", gutter=2,
-                      right=52, x=dict(range=[0, 100], tickvals=[0, 25, 50, 75, 100]),
-                      y=dict(range=[-.45, 1.75], tickvals=[], showgrid=False, showticklabels=False))
+    axis = sheet.cell(x0, y0, form.width, y0 + height, "Positions in a batch", "% spent on padding", "% of positions", gutter=4,
+                      right=52, x=dict(QUICK, range=[0, 100], tickvals=[0, 25, 50, 75, 100]),
+                      y=dict(QUICK, range=[-.45, 1.75], tickvals=[], showgrid=False, showticklabels=False))
     rows = (("packed (best fit, decreasing)", found.waste["packing_waste"]), (f"padded to the longest of {batch_size}", found.waste["padding_share"]))
     wasted = [100 * share for _, share in rows]
     sheet.add(axis, type="bar", orientation="h", x=[100 - share for share in wasted], y=[0, 1], width=.4, hoverinfo="skip", uid="kept",
@@ -192,9 +194,8 @@ def _padding(sheet: Sheet, form: Form, found: Balance, corner: tuple[int, int], 
 
 
 def _name(name: str, letters: int, picked: bool) -> str:
-    """A source's name as a tick: cut in the middle, for names differ at both ends."""
-    head = (letters - 1) // 2
-    shown = plain(name if len(name) <= letters else name[:head] + "…" + name[len(name) - (letters - 1 - head):])
+    """A source's name as a tick."""
+    shown = plain(short(name, letters))
     return f"<b>{shown}</b>" if picked else shown
 
 

@@ -273,8 +273,11 @@ class DatasetBalancer(Panel):
     def _sample(self) -> None:
         """The first rows that would be drawn; of the picked sources alone, where some are picked."""
         self._sampled_for = self._now()
-        look, self.preview = self.look(), []
-        if look.found is None or look.refusal:
+        look = self.look()
+        if look.refusal:
+            return
+        self.preview = []
+        if look.found is None:
             return
         mixture = look.found.mixed.mixture
         picked = [name for name in look.found.names if name in self.selection["source"]]
@@ -324,11 +327,11 @@ class DatasetBalancer(Panel):
             most=20.0 * total or 1e6,
             plain_share=None if found is None or not 0 < len(found.plain) < len(found.names) else
             sum(found.mixed.rates[name] for name in found.plain),
-            largest=max(found.rows.values()) if found else 1000, rows=[self._row(name, profiles.get(name), name in live) for name in order],
+            largest=max(found.rows.values()) if found else 1000, rows=[self._row(name, profiles.get(name)) for name in order],
             drawn=self._drawn(found), missing=len(self.measuring.missing(self.included())), measuring=self.measuring.going,
         )
 
-    def _row(self, name: str, profile: Profile | None, trained: bool) -> dict:
+    def _row(self, name: str, profile: Profile | None) -> dict:
         state = self.state
         known = name in self.measuring.opened
         sampled = profile is not None and profile.measured < profile.rows
@@ -339,7 +342,7 @@ class DatasetBalancer(Panel):
             mean="–" if profile is None else number(profile.mean, 0 if profile.mean >= 99.5 else 1),
             copies="–" if profile is None or profile.copies is None else ("≥ " if sampled else "") + words.percent(profile.copies),
             value=(state.weights if state.rule == "weights" else state.multipliers).get(name, 1.0),
-            stage=2 if name in state.second else 1, out=known and not trained and state.task_of(name) in state.held_out,
+            stage=2 if name in state.second else 1, out=state.task_of(name) in state.held_out,
             fault=self.measuring.faults.get(name, ""),
         )
 

@@ -98,10 +98,8 @@ function render({model, el}) {
       line.dataset.id = row.name;
       line.tabIndex = row.name === reachable ? 0 : -1;
       line.setAttribute("aria-selected", String(picked.has(row.name)));
-      const name = made("td", "clip");
-      name.append(made("span", "", row.name));
+      const name = made("td", "clip", row.task === row.name ? row.name : `${row.name} · ${row.task}`);
       name.title = row.fault || (row.task === row.name ? row.name : `${row.name}, task ${row.task}`);
-      if (row.task !== row.name) name.append(made("span", "wb-task", ` ${row.task}`));
       const live = [made("td", "num c-natural"), made("td", "num c-mixed"), made("td", "num")];
       const value = made("td", "num"), held = made("td", "num");
       const factor = number(row), check = out(row);

@@ -39,6 +39,14 @@ def times(epochs: float) -> str:
     return number(epochs) if epochs >= 9.95 or epochs == 0 else number(epochs, 1)
 
 
+def short(name: str, letters: int) -> str:
+    """A name in at most `letters` letters, the middle left out: names differ at both ends."""
+    if len(name) <= letters:
+        return name
+    head = (letters - 1) // 2
+    return name[:head] + "…" + name[len(name) - (letters - 1 - head):]
+
+
 def summary(found: "Balance", state: State) -> Sentence:
     """What the figure shows now."""
     warning = _warning(found, state)
