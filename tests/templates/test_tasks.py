@@ -164,3 +164,16 @@ def test_from_the_row_to_the_trained_tokens():
         ids, mask = chat.encode(tokenizer, example, True)
         trained = tokenizer.decode([token for token, kept in zip(ids, mask, strict=True) if kept])
         assert trained.replace(" ", "") == "Mirabakesbread.<|im_end|>"
+
+
+@pytest.mark.parametrize(("jinja", "rows", "options", "words"), [
+    ("{{ q }} ||| {{ a }}", [{"q": "Q", "a": "R"}] * 3, {"demonstrations": -1}, "demonstrations is -1"),
+    ("{{ q }} ||| {{ a }}", [{"q": "Q", "a": "R"}] * 3, {"demonstrations": "2"}, "demonstrations is '2'"),
+    ("{{ q }} ||| {{ a }}", ["Q", "R"], {}, "A row is str"),
+    ("{{ q }}{{ '\\ud800' }} ||| {{ a }}", [{"q": "Q", "a": "R"}], {}, "half a character"),
+    ("{{ q }} ||| {{ a }}", [{"q": "\udfff", "a": "R"}], {}, "half a character"), (None, [{"q": "Q"}], {}, "no templates")])
+def test_what_cannot_be_rendered_or_asked_for_is_a_sentence(jinja, rows, options, words):
+    task = Task(name="t", templates=(Template.from_jinja("one", jinja),) if jinja else ())
+    with pytest.raises(DataError, match=words) as caught:
+        task.examples(rows, **options)
+    assert caught.value.remedy

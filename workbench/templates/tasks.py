@@ -45,6 +45,8 @@ def plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
     Dates and decimals become text, arrays lists. Raises `DataError` for anything else.
     """
+    if not isinstance(row, Mapping):
+        raise DataError(f"A row is {type(row).__name__}, not an object with named columns.", "Give one object a row.")
     return {str(name).replace("-", "_"): value if type(value) in (str, int) else _plain(value, name) for name, value in row.items()}
 
 
@@ -157,6 +159,11 @@ class Template:
             text = ready.render(values, choose, limits)
         except TemplateError as error:
             raise self._moved(error) from None
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"The template {self.name!r} writes half a character (a lone surrogate), which no tokenizer reads.",
+                            "Remove it from the template, or from the row.") from None
         return [part.replace(PROTECTED, SEPARATOR).strip() for part in text.split(SEPARATOR)], choices
 
     def render(self, row: Mapping[str, Any], *, seed: int = 0, key: Any = 0, limits: Limits = Limits()) -> Rendered | None:
@@ -262,6 +269,10 @@ class Task:
 
         Raises `TemplateError`, and `DataError` where over 1 % of the rendered rows have an input and no target, or nothing is left.
         """
+        if isinstance(demonstrations, bool) or not isinstance(demonstrations, int) or demonstrations < 0:
+            raise DataError(f"demonstrations is {demonstrations!r}; it must be a whole number of at least 0.", "Use demonstrations=2.")
+        if not self.templates:
+            raise DataError(f"The task {self.name!r} has no templates.", "Add one with task.with_template(...).")
         rows = shots.as_list(rows, few=only is not None)
         chosen = self.templates if use in ("one", "all") else tuple(self[name] for name in ([use] if isinstance(use, str) else use))
         pool = None if pool is None else shots.as_list(pool, few=only is not None)
