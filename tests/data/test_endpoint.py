@@ -105,6 +105,21 @@ def test_the_key_goes_nowhere_unencrypted(serve):
         Endpoint("http://models.orla.com/v1", "small", "THE_KEY")("?")
 
 
+def test_what_stays_on_this_machine_passes_no_proxy(serve, monkeypatch):
+    proxy, server = serve(completion("stolen")), serve(completion("mine"))
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", proxy.address.removesuffix("/v1"))
+    assert Endpoint(server.address, "small", "THE_KEY")("?") == "mine" and proxy.seen == []
+
+
+def test_a_reply_without_end_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr(endpoint, "LARGEST_REPLY_BYTES", 2**20)
+    server = serve(completion("x" * 2**21))
+    with pytest.raises(DataError, match="more than 1 MiB"):
+        Endpoint(server.address, "small", "THE_KEY")("?")
+    assert len(server.seen) == 1
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again_when_it_says(serve, status):
     server = serve((status, {"Retry-After": "0"}, ""), (status, {"Retry-After": "0"}, ""), completion("now"))

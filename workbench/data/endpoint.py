@@ -20,6 +20,7 @@ from workbench.errors import DataError
 
 TRIES = 4
 LONGEST_WAIT_S = 60.0
+LARGEST_REPLY_BYTES = 32 * 2**20
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -74,11 +75,18 @@ class Endpoint:
         return self._text(self._sent(request, parts.hostname or ""))
 
     def _sent(self, request: urllib.request.Request, host: str) -> bytes:
-        opener = urllib.request.build_opener(_Straight)
+        # what stays on this machine goes around a proxy of the environment, which would see the key in the clear
+        opener = urllib.request.build_opener(_Straight, *([urllib.request.ProxyHandler({})] if host in HERE else []))
         for attempt in range(1, TRIES + 1):
             try:
                 with opener.open(request, timeout=self.timeout_s) as reply:
-                    return reply.read()
+                    content = reply.read(LARGEST_REPLY_BYTES + 1)
+                    if len(content) <= LARGEST_REPLY_BYTES and reply.length:  # read(n) does not say so itself
+                        raise http.client.IncompleteRead(content, reply.length)
+                if len(content) > LARGEST_REPLY_BYTES:
+                    raise DataError(f"{host} answers with more than {LARGEST_REPLY_BYTES // 2**20} MiB.",
+                                    "Check that the address is OpenAI-compatible.")
+                return content
             except urllib.error.HTTPError as error:
                 with error:
                     if (error.code == 429 or error.code >= 500) and attempt < TRIES:
