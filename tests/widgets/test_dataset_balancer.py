@@ -346,3 +346,13 @@ def test_use_this_mixture_draws_the_rows(shown: DatasetBalancer) -> None:
     import workbench as wb
 
     assert wb.Recipe(data=shown.chosen, steps=5).data is shown.chosen
+
+
+def test_a_click_on_a_line_picks_its_source(shown: DatasetBalancer) -> None:
+    names = shown.live.figures["wide"]["layout"]["yaxis"]["ticktext"]
+    shown._clicked({"type": "click", "trace": "mixed", "index": 1, "x": 3.0, "y": 1})
+    assert shown.selection["source"] == {names[1]} and shown.made.table.picked == [names[1]]
+    shown._clicked({"type": "click", "trace": "lengths", "index": 1, "x": 3.0, "y": 1})
+    assert shown.selection["source"] == {names[1]}
+    shown._clicked({"type": "click", "trace": "epochs", "index": 1, "x": 3.0, "y": 1})
+    assert shown.selection["source"] == frozenset()

@@ -63,7 +63,8 @@ class Controls:
         self.plain = controls.slider("Plain text mixed in, %", 0.0, 0, 100, 0.5, form=".1f")
         self.by = controls.toggles("Count", ["tokens", "examples"], state.by)
         self.budget = controls.slider("Budget, tokens", max(1.0, view.budget), 100, 1e6, log=True, form=",")
-        self.max_length = controls.slider("Max length, tokens", state.max_length, LENGTHS[0], LENGTHS[-1], log=True, form=",", stops=LENGTHS)
+        self.max_length = controls.slider("Max length, tokens", state.max_length, LENGTHS[0], LENGTHS[-1], log=True, form=",",
+                                          stops=LENGTHS)
         self.batch = controls.slider("Rows a batch", state.batch_size, 1, 64)
         self.stages = controls.checkbox("Two stages", state.stages)
         self.first = controls.slider("First stage, % of examples", round(100 * state.first_share), 5, 95)

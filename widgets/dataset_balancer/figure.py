@@ -19,7 +19,7 @@ FURTHEST = 12
 """Epochs up to which a bar grows; a longer one is cut there and says how many it is."""
 GAP = 26
 QUICK = dict(tickangle=0, ticklabeloverflow="allow")
-"""Of every axis: else plotly measures each tick's label at each drawing, to turn or hide what would not fit, which takes half of its time."""
+"""Of every axis: else plotly measures each tick's label at each drawing, to turn or hide what would not fit: half of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def figure(found: Balance | None, width: Width = "wide", max_length: int = 512, 
     form = FORMS[width]
     if found is None:
         return _empty(Sheet(form.width, 420), *empty)
-    lines = _lines(found)
+    lines = lines_of(found)
     step = next(px for most, px in ((5, 38), (10, 30), (18, 24), (MOST_LINES, 18)) if len(lines) <= most)
     top = 26 + 22 + round(step * (len(lines) + .2)) + 24
     low = max(214, 590 - top - GAP) if form.below == 2 else 214
@@ -78,9 +78,10 @@ def figure(found: Balance | None, width: Width = "wide", max_length: int = 512, 
     return drawn
 
 
-def _lines(found: Balance) -> list[Line]:
+def lines_of(found: Balance) -> list[Line]:
     """From below to above, as plotly counts."""
-    lines = [Line(name, found.natural[name], found.shares[name], found.epochs[name], [of[name] for of in found.stages]) for name in found.names]
+    lines = [Line(name, found.natural[name], found.shares[name], found.epochs[name], [of[name] for of in found.stages])
+             for name in found.names]
     if len(lines) > MOST_LINES:
         rest = lines[MOST_LINES - 1:]
         rows = sum(found.rows[line.name] for line in rest)
@@ -93,17 +94,18 @@ def _lines(found: Balance) -> list[Line]:
 
 def _shares(sheet: Sheet, form: Form, found: Balance, lines: list[Line], top: int, span: list, step: int, picked: frozenset) -> None:
     count, size = len(lines), 12 if step > 20 else 11
-    unit = f"% of {found.by}" + (" · △ stage 1, □ stage 2" if found.stages and form.below == 2 else "")
+    unit = f"% of {found.by}" + ("" if not found.stages else " · △ stage 1, □ stage 2" if form.below == 2 else " · △ 1, □ 2")
+    title = "Share" if found.stages and form.below == 1 else "Share of training"
     most = 100 * max([*(line.natural for line in lines), *(line.share for line in lines), *(s for line in lines for s in line.stages), .01])
     ticks = next((each for each in (1, 2, 5, 10, 20, 25) if most / each <= (6 if form.below == 2 else 4)), 25)
-    axis = sheet.cell(0, 0, form.split, top, "Share of training", unit, gutter=form.gutter, right=46 if form.below == 2 else 22, foot=24,
+    axis = sheet.cell(0, 0, form.split, top, title, unit, gutter=form.gutter, right=46 if form.below == 2 else 22, foot=24,
                       x=dict(QUICK, range=[-.03 * most, most * 1.05], dtick=ticks, showgrid=True, gridcolor=ink("grid"), showline=False),
                       y=dict(QUICK, range=span, showgrid=False, tickvals=list(range(count)), tickfont=dict(size=size, color=ink("ink")),
                              ticktext=[_name(line.name, form.letters, line.name in picked) for line in lines]))
     place = list(range(count))
     natural, share = ([100 * getattr(line, what) for line in lines] for what in ("natural", "share"))
-    sheet.line(axis, [x for pair in zip(natural, share, place, strict=True) for x in (*pair[:2], None)], [y for k in place for y in (k, k, None)],
-               "grey", width=1.5, hoverinfo="skip", uid="moves")
+    sheet.line(axis, [x for pair in zip(natural, share, strict=True) for x in (*pair, None)],
+               [y for k in place for y in (k, k, None)], "grey", width=1.5, hoverinfo="skip", uid="moves")
     for stage, (symbol, word) in enumerate((("triangle-up-open", "stage 1"), ("square-open", "stage 2")) if found.stages else ()):
         sheet.add(axis, x=[100 * line.stages[stage] for line in lines], y=place, mode="markers", uid=f"stage-{stage + 1}", name=word,
                   marker=dict(size=7, symbol=symbol, color=ink("ink-2"), opacity=1, line=dict(width=1.5)),
@@ -111,8 +113,8 @@ def _shares(sheet: Sheet, form: Form, found: Balance, lines: list[Line], top: in
     sheet.add(axis, x=natural, y=place, mode="markers", uid="natural", name="natural",
               marker=dict(size=9 if step > 20 else 8, symbol="circle-open", color=ink("grey"), line=dict(width=2)),
               hovertemplate="natural %{x:.1f} %<extra></extra>")
-    sheet.add(axis, x=share, y=place, mode="markers", uid="mixed", name="mixed", marker=dict(size=10 if step > 20 else 8, color=ink("blue")),
-              hovertemplate="mixed %{x:.1f} %<extra></extra>")
+    sheet.add(axis, x=share, y=place, mode="markers", uid="mixed", name="mixed",
+              marker=dict(size=10 if step > 20 else 8, color=ink("blue")), hovertemplate="mixed %{x:.1f} %<extra></extra>")
     first = lines[-1]
     if abs(first.natural - first.share) < .005:
         sheet.label(axis, 100 * first.share, count - 1, "mixed as natural", "ink-2", anchor="right" if first.share * 200 > most else "left",
@@ -130,15 +132,16 @@ def _epochs(sheet: Sheet, form: Form, lines: list[Line], top: int, span: list, w
     longest = max(line.epochs for line in lines)
     reach = next((end for end in (6, 8, 10) if longest * 1.02 <= end), FURTHEST)
     right = 44 if form.below == 2 else 34
-    axis = sheet.cell(form.split + 12, 0, form.width, top, "Repeated" if form.below == 1 else "Times repeated", "epochs" if form.below == 1 else "epochs of each source",
-                      gutter=4, right=right, foot=24, x=dict(QUICK, range=[0, reach], dtick=2 if form.below == 1 or reach > 6 else 1, showline=False),
+    name, unit = ("Times repeated", "epochs of each source") if form.below == 2 else ("Repeated", "epochs")
+    axis = sheet.cell(form.split + 12, 0, form.width, top, name, unit, gutter=4, right=right, foot=24,
+                      x=dict(QUICK, range=[0, reach], dtick=2 if form.below == 1 or reach > 6 else 1, showline=False),
                       y=dict(QUICK, range=span, showgrid=False, showticklabels=False, tickvals=[]))
     place, over = list(range(len(lines))), [line.epochs > MANY_EPOCHS for line in lines]
     ends = [min(line.epochs, reach) for line in lines]
     sheet.add(axis, type="bar", orientation="h", x=ends, y=place, width=.58, hoverinfo="skip", uid="epochs",
               marker=hatch(["vermillion" if bad else "blue" for bad in over], over))
-    sheet.add(axis, x=ends, y=place, mode="text", text=["\u00a0" + times(line.epochs) for line in lines], uid="epoch-words", hoverinfo="skip",
-              textposition="middle right", cliponaxis=False,
+    sheet.add(axis, x=ends, y=place, mode="text", text=["\u00a0" + times(line.epochs) for line in lines], uid="epoch-words",
+              hoverinfo="skip", textposition="middle right", cliponaxis=False,
               textfont=dict(size=12 if len(lines) <= 18 else 11, color=[ink("vermillion-text" if bad else "ink-2") for bad in over]))
     sheet.rule(axis, x=MANY_EPOCHS, colour="ink-2", dash="2px,3px")
     sheet.label(axis, MANY_EPOCHS, 1, f"little new after {MANY_EPOCHS}" if form.below == 2 else f"limit {MANY_EPOCHS}", "ink-2", size=11,
@@ -157,8 +160,8 @@ def _lengths(sheet: Sheet, form: Form, found: Balance, y0: int, height: int, max
         axis_x = dict(QUICK, range=[float(edges[0]), end], tickvals=powers, ticktext=[number(2 ** k) for k in powers])
     highest = 100 * max(float(bins.shares.max()), float(bins.picked.max()) if bins.picked is not None else 0)
     axis = sheet.cell(0, y0, form.split if form.below == 2 else form.width, y0 + height, "Length of an example", "% of examples",
-                      "tokens" if bins.linear else "tokens (log scale)", gutter=form.gutter if form.below == 2 else 40, right=46 if form.below == 2 else 22,
-                      x=axis_x, y=dict(QUICK, range=[0, highest * 1.32], nticks=4))
+                      "tokens" if bins.linear else "tokens (log scale)", gutter=form.gutter if form.below == 2 else 40,
+                      right=46 if form.below == 2 else 22, x=axis_x, y=dict(QUICK, range=[0, highest * 1.32], nticks=4))
     middle, wide = (edges[1:] + edges[:-1]) / 2, float(edges[1] - edges[0])
     over = (bins.edges[:-1] >= max_length) | (np.sqrt(bins.edges[1:] * np.maximum(bins.edges[:-1], .5)) > max_length)
     sheet.add(axis, type="bar", x=middle, y=100 * bins.shares, width=.92 * wide, hoverinfo="skip", uid="lengths",
@@ -182,7 +185,8 @@ def _padding(sheet: Sheet, form: Form, found: Balance, corner: tuple[int, int], 
     axis = sheet.cell(x0, y0, form.width, y0 + height, "Positions in a batch", "% spent on padding", "% of positions", gutter=4,
                       right=52, x=dict(QUICK, range=[0, 100], tickvals=[0, 25, 50, 75, 100]),
                       y=dict(QUICK, range=[-.45, 1.75], tickvals=[], showgrid=False, showticklabels=False))
-    rows = (("packed (best fit, decreasing)", found.waste["packing_waste"]), (f"padded to the longest of {batch_size}", found.waste["padding_share"]))
+    rows = (("packed (best fit, decreasing)", found.waste["packing_waste"]),
+            (f"padded to the longest of {batch_size}", found.waste["padding_share"]))
     wasted = [100 * share for _, share in rows]
     sheet.add(axis, type="bar", orientation="h", x=[100 - share for share in wasted], y=[0, 1], width=.4, hoverinfo="skip", uid="kept",
               marker=dict(color=ink("blue")))

@@ -121,7 +121,8 @@ class Measuring:
 
             progress(0, 0)
             with _faults_of(self.faults, name):
-                self.found = self.found | {name: profiling.measure(self.base, name, tokenizer, most=self.most, near=near, progress=progress)}
+                profile = profiling.measure(self.base, name, tokenizer, most=self.most, near=near, progress=progress)
+                self.found = self.found | {name: profile}
             before += sizes[name]
             show()
 

@@ -1,7 +1,7 @@
 """Panel 1, the dataset balancer: what share of training does each source get?
 
-`DatasetBalancer({"chat": "chat.jsonl", "code": rows})` reads and measures its sources in a thread; from then on every slider is arithmetic on
-counts. Numbers are reckoned in `balance.py`, drawn in `figure.py`, said in `words.py`; here they are joined and kept up to date.
+`DatasetBalancer({"chat": "chat.jsonl", "code": rows})` reads and measures its sources in a thread; from then on every slider is arithmetic
+on counts. Numbers are reckoned in `balance.py`, drawn in `figure.py`, said in `words.py`; here they are joined and kept up to date.
 """
 
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from widgets.dataset_balancer import words
 from widgets.dataset_balancer.actions import Actions
-from widgets.dataset_balancer.balance import Balance, Binning, balance, plain_sources
+from widgets.dataset_balancer.balance import MANY_EPOCHS, Balance, Binning, balance, plain_sources
 from widgets.dataset_balancer.controls import SHOWN_ROWS, Controls, View, preview_html
-from widgets.dataset_balancer.figure import figure
+from widgets.dataset_balancer.figure import figure, lines_of
 from widgets.dataset_balancer.measuring import Measuring
 from widgets.dataset_balancer.source_table import COLUMNS
 from widgets.dataset_balancer.state import State, mixed
@@ -100,8 +100,8 @@ class DatasetBalancer(Panel):
                      plain_sources(self.state, self.base, profiles))
 
     def choose(self) -> Any:
-        """Draws the rows of the mixture, as a `datasets.Dataset` that points into the sources; `chosen` and `dataset` are these from now on.
-        Raises `DataError` where there are none to draw."""
+        """Draws the rows of the mixture, as a `datasets.Dataset` that points into the sources; `chosen` and `dataset` are these from now
+        on. Raises `DataError` where there are none to draw."""
         here = self._mixed()
         dataset = here.mixture.draw(here.rows, seed=self.state.seed)
         self.chosen, self.dataset = here.mixture, dataset
@@ -177,8 +177,10 @@ class DatasetBalancer(Panel):
 
     def extra_html(self) -> str:
         view = self._view(self.look())
-        body = [[row["name"], row["rows"], row["tokens"], row["mean"], row["copies"], *view.live.get(row["name"], ["–"] * 3)[:3]] for row in view.rows]
-        kinds = {(k, 7): "bad" for k, row in enumerate(view.rows) if view.live.get(row["name"], [0] * 4)[3]}
+        nothing = ["–", "–", "–", False]
+        live = [view.live.get(row["name"], nothing) for row in view.rows]
+        body = [[row["name"], row["rows"], row["tokens"], row["mean"], row["copies"], *of[:3]] for row, of in zip(view.rows, live, strict=True)]
+        kinds = {(k, 7): "bad" for k, of in enumerate(live) if of[3]}
         table = frame_controls.table_html(COLUMNS, body, numeric=range(1, len(COLUMNS)), kinds=kinds, caption="Sources") if body else ""
         if self._root is None and self._sampled_for != self._now():
             self._sample()
@@ -259,10 +261,10 @@ class DatasetBalancer(Panel):
         """A click on a source's line picks it."""
         found = self.look().found
         place = event.get("y")
-        if event["type"] == "click" and found is not None and event["trace"] in ("mixed", "natural", "epochs") and float(place).is_integer():
-            shown = found.names[::-1]
-            if 0 <= int(place) < len(shown):
-                self.actions.pick(shown[int(place)])
+        if event["type"] == "click" and found is not None and event["trace"] in ("mixed", "natural", "epochs"):
+            name = lines_of(found)[int(place)].name
+            if name in found.names:  # the last line may stand for many
+                self.actions.pick(name)
 
     def _picked(self) -> None:
         self.refresh(rough=True)
@@ -317,8 +319,8 @@ class DatasetBalancer(Panel):
         state, found, profiles = self.state, look.found, self.measuring.found
         order = [*(found.names if found else ()), *(name for name in self.included() if not found or name not in found.names)]
         live = {} if found is None else {
-            name: [words.percent(found.natural[name]), words.percent(found.shares[name]), words.times(found.epochs[name]), found.epochs[name] > 4]
-            for name in found.names}
+            name: [words.percent(found.natural[name]), words.percent(found.shares[name]), words.times(found.epochs[name]),
+                   found.epochs[name] > MANY_EPOCHS] for name in found.names}
         known = found is not None and found.tokens is not None
         total = 0 if found is None else sum((found.tokens if known and state.by == "tokens" else found.rows).values())
         return View(
@@ -351,7 +353,8 @@ class DatasetBalancer(Panel):
             return ""
         text = f"The budget draws {words.drawn_words(found)}."
         if self.dataset is not None:
-            text += f" Chosen: {number(len(self.dataset)) if hasattr(self.dataset, '__len__') else 'a stream of'} rows, as panel.chosen and panel.dataset."
+            drawn = number(len(self.dataset)) if hasattr(self.dataset, "__len__") else "a stream of"
+            text += f" Chosen: {drawn} rows, as panel.chosen and panel.dataset."
         return f'<span class="wb-hint">{escape(text)}</span>'
 
 

@@ -1,4 +1,4 @@
-"""The table of sources: what each one is, what it comes to, and what a person sets for it: its factor or weight, its stage, held out or not.
+"""The table of sources: what each one is and comes to, and what a person sets for it: its factor or weight, its stage, held out or not.
 
 Draws `rows` and `live` and reports what was set; knows nothing of mixtures. Everything from a source is shown as text.
 """

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 MUCH_CUT, MANY_COPIES, MOVED = 0.05, 0.1, 0.005
 
 HELP = (
-    "Each source is drawn in proportion to min(rows × multiplier, K)^(1/T): T = 1 keeps the natural proportions, a large T makes sources equal, "
-    "the cap K keeps giants from drowning the rest (T5, Raffel et al. 2020, section 3.5.2). Rings are the natural shares, discs the mixed ones; "
-    "beyond about four epochs repeated text teaches little (Muennighoff et al. 2023). To hold a whole task out, every data set of it leaves "
-    "training (T0, Sanh et al. 2022). Lengths are tokens as training sees them, chat template and end token included."
+    "Each source is drawn in proportion to min(rows × factor, K)^(1/T): T = 1 keeps the natural proportions, a large T makes sources "
+    "equal, the cap K keeps giants from drowning the rest (T5, Raffel et al. 2020, section 3.5.2). Rings are the natural shares, discs the "
+    "mixed ones; beyond about four epochs repeated text teaches little (Muennighoff et al. 2023). To hold a whole task out, every data set "
+    "of it leaves training (T0, Sanh et al. 2022). Lengths are tokens as training sees them, chat template and end token included."
 )
 
 
@@ -80,10 +80,10 @@ def _warning(found: "Balance", state: State) -> str:
         return text + "."
     if found.waste is not None and found.waste["truncated_share"] > MUCH_CUT:
         return _cut(found.waste["truncated_share"], state)
-    copied = [name for name in found.names if (found.profiles.get(name) and found.profiles[name].copies or 0) > MANY_COPIES and found.shares[name]]
-    if copied:
-        worst = max(copied, key=lambda name: found.profiles[name].copies)
-        return f"{percent(found.profiles[worst].copies)} % of the rows of {worst} nearly copy another one: clean them, or they count double."
+    copies = {name: found.profiles[name].copies or 0.0 for name in found.names if name in found.profiles and found.shares[name]}
+    worst = max(copies, key=copies.__getitem__, default="")
+    if worst and copies[worst] > MANY_COPIES:
+        return f"{percent(copies[worst])} % of the rows of {worst} nearly copy another one: clean them, or they count double."
     return ""
 
 
@@ -149,7 +149,8 @@ def code(state: State, base: Mixture, plain: Iterable[str], rows: int | None) ->
         lines += [] if not held else _changed("mixture", "mixture", settings(state, names, plain))
     else:
         second = [name for name in names if name in state.second]
-        parts = {"first": (second, [name for name in names if name not in second]), "second": ([n for n in names if n not in second], second)}
+        begin = [name for name in names if name not in second]
+        parts = {"first": (second, begin), "second": (begin, second)}
         for name, (gone, stay) in parts.items():
             lines.append(f"{name} = mixture.without({gone!r})")
             lines += _changed(name, name, settings(state, stay, plain))
