@@ -39,6 +39,8 @@ class Actions:
         with explorer.locked:
             measure = explorer.measure_of(cell)
             bins = explorer.bins_of(measure)
+            if high <= low:  # two handles on one edge mean the bin beside it
+                low, high = (low, low + 1) if low + 1 < len(bins.edges) else (low - 1, low)
             bounds = bins.bounds(low, high)
             ranges = {name: value for name, value in explorer.state.where.ranges.items() if name != measure}
             self._where(ranges=ranges if bounds == [None, None] else ranges | {measure: bounds})
@@ -75,7 +77,7 @@ class Actions:
                 again = state.sort == message["key"]
                 first_down = message["key"] not in ("row", "text", "group")  # of numbers one wants the highest first
                 state.descending = not state.descending if again else first_down
-                state.sort = message["key"]
+                state.sort, state.cursor = message["key"], -1  # the top of the new order is what one sorts for
         elif kind == "mark":
             explorer.later(lambda: self.mark(str(message["how"])))
             return
@@ -87,15 +89,14 @@ class Actions:
     # ---- what becomes of them
 
     def mark(self, how: str, rows: tuple[int, ...] | None = None) -> None:
-        """Drops, keeps, flags or picks the row under the cursor, with it the others picked if it is among them; or `rows`."""
+        """Drops, keeps, flags or picks the row under the cursor; or `rows`."""
         explorer, state = self.explorer, self.explorer.state
         with explorer.locked:
             cursor = explorer.cursor_now()
             if rows is None:
                 if cursor is None:
                     return
-                picked = explorer.picked
-                rows = picked if cursor in picked and len(picked) > 1 else (cursor,)
+                rows = (cursor,)
             if how == "pick":
                 explorer.pick(explorer.picked + (cursor,) if cursor not in explorer.picked else
                               tuple(row for row in explorer.picked if row != cursor))
@@ -112,7 +113,7 @@ class Actions:
                     by_rule = explorer.decided().dropped
                     kept |= {row for row in those if by_rule[row]}
                 state.dropped, state.kept, state.flagged = (tuple(sorted(part)) for part in (dropped, kept, flagged))
-            if how in ("drop", "keep") and len(rows) == 1 and rows == (cursor,):
+            if how in ("drop", "keep") and rows == (cursor,):
                 explorer.go("next")
         explorer.soon()
 

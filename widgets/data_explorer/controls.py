@@ -5,7 +5,7 @@ only call the functions they were given, which enqueue.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,10 @@ from widgets.frame.sheet import number
 
 @dataclass(slots=True, kw_only=True)
 class Span:
-    """A histogram's brush as a slider: labels of all edges, the two picked, and what they mean in words."""
+    """A histogram's brush as a slider: the number of its last edge, the two picked, and what they mean in words."""
 
-    name: str
     words: str
-    edges: Sequence[str]
+    edges: int
     picked: tuple[int, int]
 
 
@@ -68,8 +67,8 @@ class Controls:
         self.model = controls.text("Loss under a run or a model", placeholder='runs/… or "town"', continuous_update=False)
         self.score = controls.button("Score the rows", tooltip="the loss of each row, in a thread", on_click=lambda: do.score(self.model.value))
         self.undo = controls.button("Undo", "undo", tooltip="take the last decision back (u)", on_click=do.undo)
-        self.keep_only = controls.button("Keep only these", on_click=do.keep_only)
-        self.drop = controls.button("Drop these", kind="primary", on_click=do.drop_shown)
+        self.keep_only = controls.button("Keep only what is shown", on_click=do.keep_only)
+        self.drop = controls.button("Drop what is shown", kind="primary", on_click=do.drop_shown)
         self._heard(self.search, "query", do.search)
         self._heard(self.show_rows, "show", do.show)
         self._heard(self.quality, "quality", do.quality)
@@ -83,13 +82,14 @@ class Controls:
         self.table = RowTable(do.table)
         self.show(view)
 
-    def _span(self, cell: str, do: Any) -> ipw.SelectionRangeSlider:
-        made = ipw.SelectionRangeSlider(options=["0", "1"], index=(0, 1), readout=False, continuous_update=True, layout=ipw.Layout(**controls.FULL))
+    def _span(self, cell: str, do: Any) -> ipw.IntRangeSlider:
+        """Counts edges of the histogram: how many there are changes with the rows, and its words stand in its label."""
+        made = ipw.IntRangeSlider(value=(0, 1), min=0, max=1, readout=False, continuous_update=True, layout=ipw.Layout(**controls.FULL))
         made.add_class("wb-range")
-        self._heard(made, cell, lambda index: do.span(cell, *index), "index")
+        self._heard(made, cell, lambda picked: do.span(cell, *picked))
         return made
 
-    def _heard(self, widget: Any, name: str, call: Callable[[Any], object], trait: str = "value") -> None:
+    def _heard(self, widget: Any, name: str, call: Callable[[Any], object]) -> None:
         """Calls `call(value)` for what a person sets, not for what `show` sets."""
 
         def heard(change: Any) -> None:
@@ -97,7 +97,7 @@ class Controls:
                 self._told[name] = change["new"]
                 call(change["new"])
 
-        widget.observe(heard, trait)
+        widget.observe(heard, "value")
 
     def show(self, view: View) -> None:
         """Brings every widget up to date; from any thread, one at a time."""
@@ -107,11 +107,11 @@ class Controls:
         finally:
             self._showing = 0
 
-    def _put(self, widget: Any, name: str, value: Any, trait: str = "value") -> None:
+    def _put(self, widget: Any, name: str, value: Any) -> None:
         if name not in self._told or self._told[name] != value:
             self._told[name] = value
-            if getattr(widget, trait) != value:
-                setattr(widget, trait, value)
+            if widget.value != value:
+                widget.value = value
 
     def _show(self, view: View) -> None:
         self._put(self.search, "query", view.query)
@@ -124,9 +124,9 @@ class Controls:
         self.copies.value = f'<span class="wb-hint">{view.copies}</span>'
         self.clear.disabled = not view.filtered
         self.undo.disabled = not view.can_undo
-        rows = f"{number(view.seen)} row{'' if view.seen == 1 else 's'}"
-        self.drop.description, self.drop.disabled = f"Drop these {rows}", not view.can_drop
-        self.keep_only.description, self.keep_only.disabled = f"Keep only these {rows}", not view.can_keep_only
+        rows = f"th{'is' if view.seen == 1 else 'ese'} {number(view.seen)} row{'' if view.seen == 1 else 's'}" if view.filtered else "what is shown"
+        self.drop.description, self.drop.disabled = f"Drop {rows}", not view.can_drop
+        self.keep_only.description, self.keep_only.disabled = f"Keep only {rows}", not view.can_keep_only
         self.table.shown, self.table.detail = view.table, view.detail
 
     def _options(self, widget: Any, name: str, options: list[tuple[str, str]], value: str) -> None:
@@ -145,10 +145,5 @@ class Controls:
             return
         if widget.description != span.words:
             widget.description = span.words
-        labels = [f"{label}\u200b{'' if k else ' '}" for k, label in enumerate(span.edges)]
-        if tuple(widget.options) != tuple(labels):
-            with widget.hold_sync():
-                widget.options = labels
-                widget.index = span.picked
-            self._told[cell] = span.picked
-        self._put(widget, cell, span.picked, "index")
+        widget.max = span.edges
+        self._put(widget, cell, span.picked)

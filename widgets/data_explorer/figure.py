@@ -29,7 +29,7 @@ class Form:
     ticks: int
 
 
-FORMS: dict[Width, Form] = {"wide": Form(862, 2, 250, 1.0, 6), "medium": Form(420, 1, 158, 1.0, 6), "narrow": Form(380, 1, 158, 1.0, 5)}
+FORMS: dict[Width, Form] = {"wide": Form(862, 2, 288, 1.0, 6), "medium": Form(420, 1, 158, 1.0, 6), "narrow": Form(380, 1, 158, 1.0, 5)}
 GAP = 28
 
 
@@ -77,7 +77,7 @@ def _histogram(sheet: Sheet, box: tuple, picture: Picture, form: Form) -> None:
     top = max(1, int(picture.every.max()))
     unit = f"{plain(picture.unit)}, rows per bin" if picture.unit else "rows per bin"
     at = np.unique(np.linspace(0, count, min(form.ticks, count + 1)).round().astype(int))
-    axis = sheet.cell(*box, plain(picture.name), unit, gutter=44, right=12, foot=24,
+    axis = sheet.cell(*box, plain(picture.name), unit, gutter=44, right=20, foot=24,
                       x=dict(range=[-0.2, count + 0.2], tickvals=at.tolist(), ticktext=[bins.label(edge) for edge in at], fixedrange=True),
                       y=dict(range=[0, top * 1.08], nticks=3, tickformat=",d", fixedrange=True))
     if picture.brush is not None:
@@ -112,7 +112,7 @@ def _histogram(sheet: Sheet, box: tuple, picture: Picture, form: Form) -> None:
 
 def _empty(sheet: Sheet, box: tuple, picture: Picture) -> None:
     """A cell that says what is missing; no chart is made up."""
-    axis = sheet.cell(*box, plain(picture.name), plain(picture.unit), gutter=44, right=12, foot=24,
+    axis = sheet.cell(*box, plain(picture.name), plain(picture.unit), gutter=44, right=20, foot=24,
                       x=dict(range=[0, 1], showticklabels=False), y=dict(range=[0, 1], showticklabels=False, showgrid=False))
     sheet.add(axis, x=[0.5], y=[0.5], mode="markers", marker=dict(size=1, color="rgba(0,0,0,0)"), hoverinfo="skip", uid="empty" + axis)
     sheet.label(axis, 0.5, 0.5, plain(picture.empty), "ink-3", anchor="center")

@@ -15,7 +15,7 @@ from widgets.data_explorer import findings as finding
 from widgets.data_explorer import view, words
 from widgets.data_explorer.actions import Actions
 from widgets.data_explorer.figure import Picture, figure
-from widgets.data_explorer.reading import PAGE_ROWS, Shown, detail, page, picture_of, shows_of, span_of
+from widgets.data_explorer.reading import PAGE_ROWS, Shown, copies_words, detail, page, picture_of, shows_of, span_of
 from widgets.data_explorer.state import State, Where
 from widgets.frame.errands import Errands
 from widgets.frame.panel import Panel, _in_kernel
@@ -160,6 +160,7 @@ class DataExplorer(Panel):
 
     def measure_of(self, cell: str) -> str:
         """The measure of a histogram: length, quality, likeness, loss."""
+        self._ready()
         if cell == "length":
             return self.findings.length
         if cell == "quality":
@@ -270,7 +271,7 @@ class DataExplorer(Panel):
         if cursor is not None:
             state.cursor = cursor
         groups = found.groups(state.where.threshold)
-        copies = "" if groups is None else f"{int((~groups['keep']).sum()):,} extra copies in {groups['group'].nunique():,} groups".replace(",", "\u202f")
+        copies = "" if groups is None else copies_words(int((~groups["keep"]).sum()), groups["group"].nunique())
         left = int((~taken.decided.dropped).sum())
         return View(
             query=state.where.query, shows=shows_of(found, taken.decided, state.where, self.picked), show=state.where.show, spans=spans,
@@ -380,11 +381,9 @@ class DataExplorer(Panel):
         cell = CELLS[int(event["axis"][1:] or 1) - 1]
         bins = self.bins_of(self.measure_of(cell))
         if bins is not None:
-            low, high = (min(max(round(value), 0), len(bins.edges) - 1) for value in event["range"])
-            if high <= low:
-                low = min(max(int(event["range"][0]), 0), len(bins.edges) - 2)
-                high = low + 1
-            self.actions.span(cell, low, high)
+            ends = event["range"]
+            low, high = (min(max(round(value), 0), len(bins.edges) - 1) for value in ends)
+            self.actions.span(cell, low if low < high else min(max(int(ends[0]), 0), high), high)
 
     def _selected(self, kind: str, ids: frozenset) -> None:
         """Examples picked in another panel are shown here; a run picked there is offered for scoring."""

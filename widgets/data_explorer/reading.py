@@ -42,6 +42,12 @@ def shows_of(found: Findings, decided: Decided, where: Where, picked: tuple[int,
     return out
 
 
+def copies_words(extra: int, groups: int) -> str:
+    if not extra:
+        return "No copies."
+    return f"{number(extra)} extra cop{'y' if extra == 1 else 'ies'} in {number(groups)} group{'' if groups == 1 else 's'}"
+
+
 def span_of(measure: str, bins: Bins | None, where: Where) -> Any:
     from widgets.data_explorer.controls import Span
 
@@ -49,8 +55,7 @@ def span_of(measure: str, bins: Bins | None, where: Where) -> Any:
         return None
     name, _ = measure_name(measure)
     low, high = bins.places(where.ranges.get(measure, (None, None)))
-    return Span(name=measure, words=f"{name}: {range_words(measure, bins, where) or 'all'}", edges=[bins.label(k) for k in range(len(bins.edges))],
-                picked=(low, high))
+    return Span(words=f"{name}: {range_words(measure, bins, where) or 'all'}", edges=len(bins.edges) - 1, picked=(low, high))
 
 
 def range_words(measure: str, bins: Bins, where: Where) -> str:

@@ -123,8 +123,8 @@ class Bins:
         value = self.edges[edge]
         if self.whole:
             return number(value - 1 if last else value)
-        return number(value, max(0, min(4, 1 - math.floor(math.log10(float(self.edges[-1] - self.edges[0]) or 1.0)))) if not self.log else
-                      max(0, min(4, 1 - math.floor(math.log10(max(abs(value), 1e-4))))))
+        step = abs(value) * 0.1 if self.log else float(self.edges[1] - self.edges[0])
+        return number(value, max(0, min(4, math.ceil(-math.log10(max(step, 1e-4))))))
 
     def bounds(self, low: int, high: int) -> list[float | None]:
         """The range from edge `low` to edge `high`; a side at the end of the axis is left open."""
