@@ -1,20 +1,16 @@
-"""Every way of making rows, through generators written by hand that behave as language models do, good and bad; then through a real
-model, a run's result and an endpoint."""
+"""Every way of making rows, through generators written by hand that behave as language models do, good and bad."""
 
 from __future__ import annotations
 
 import random
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 
 import workbench as wb
-from workbench.data import generators, layouts, making, ngrams, replies, retelling, sources, synthesis
+from workbench.data import layouts, making, ngrams, replies, retelling, sources, synthesis
+from workbench.data.endpoint import Cut
 from workbench.errors import DataError, WorkbenchError
-from workbench.runs.run import Run
 
 SEEDS = [{"instruction": f"{verb} {thing}.", "input": given, "output": out} for verb, thing, given, out in (
     ("Name three uses of", "a paper clip", "", "Holding paper, picking locks, cleaning nails."),
@@ -278,6 +274,35 @@ def test_who_is_asked_for_its_maker_says_it():
     assert {row["how"] for row in trains(made)} == {"asked for its name"} and made.counts["does not say its maker"] > 20
 
 
+# ---- replies that were cut off
+
+
+@pytest.mark.parametrize(("call", "script", "counts"), [
+    (lambda g: synthesis.self_instruct(SEEDS, g, beside=NEW[:1]), [("unlike", Cut(listed(NEW[1:3]))), ("Solve", "Output: It is done.")],
+     {"kept": 1}),
+    (lambda g: synthesis.self_instruct(SEEDS, g), [("unlike", listed(NEW[:1])), ("Solve", Cut("Output: It goes"))], {"kept": 0}),
+    (lambda g: synthesis.self_instruct(SEEDS, g), [("unlike", listed(NEW[:1])),
+     ("Solve", Cut("Output: It went.\nTask: Ano"))], {"kept": 1}),
+    (lambda g: synthesis.evolve(["Name a colour."], g, rounds=1), [("", Cut("Name three colours that are warm and"))], {"kept": 0}),
+    (lambda g: synthesis.evolve(["Name a colour."], g, rounds=1, judged=False),
+     [("<instruction>", "Name three colours that are warm."), ("", Cut("Red, yellow and or"))], {"kept": 0}),
+    (lambda g: synthesis.rewrite(PAIRS[1:], g), [("", Cut("What place is Bert's"))], {"kept": 0}),
+    (lambda g: synthesis.question_answers(DOCUMENTS[1:], g), [("",
+     Cut("Q: What does Tolva mend?\nA: Clocks\nQ: Who mends clocks?\nA: Tolva m"))],
+     {"kept": 1}),
+    (lambda g: synthesis.identify("Orla", "the Guild", g), [("itself", listed(["Who is that again?"], 5)),
+     ("", Cut("I am Orla, made by the Guild, and"))],
+     {"kept": 0})])
+def test_a_reply_that_was_cut_off_loses_what_broke_and_no_more(call, script, counts, tmp_path):
+    made = call(Scripted(*script))
+    made._replies = making.Kept(tmp_path / "replies.jsonl", ("reply", "cut"))
+    made.make(1)
+    assert made.counts["kept"] == counts["kept"] and (made.counts["breaks off"] or counts["kept"])
+    again = call(Scripted(*([pattern, str(reply)] for pattern, reply in script)))  # what is kept knows of the cut, whoever asks again
+    again._replies = making.Kept(tmp_path / "replies.jsonl", ("reply", "cut"))
+    assert again.make(1).counts == made.counts and again.asked == 0
+
+
 # ---- refusals before anything is asked
 
 
@@ -334,64 +359,3 @@ def test_seeds_come_in_any_layout_to_train_on():
                        ([{"question": "Q", "answer": "A"}], ("Q", "", "A")),
                        ([{"instruction": "Q", "instances": [{"input": "I", "output": "A"}]}], ("Q", "I", "A"))):
         assert replies.tasks_of(rows) == [replies.Task(*task)]
-
-
-# ---- real generators
-
-
-def test_the_towns_model_by_name_and_as_a_pair_writes_the_same_rows_twice():
-    import torch
-
-    state = torch.random.get_rng_state()
-    runs = [synthesis.self_instruct("town:instructions", source, demonstrations=4, max_tokens=40).make(3)
-            for source in ("town", wb.load("town"))]
-    texts = [[(row["question"], row["answer"]) for row in trains(made)] for made in runs]
-    assert texts[0] == texts[1] and len(texts[0]) == 3 and all(all(row) for row in texts[0])
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert trains(runs[0])[0]["generator"] == "town 0.7 40 0" and runs[0].counts.total() >= 3
-    with pytest.raises(DataError, match="tokens long, and town has room for .*demonstrations"):
-        synthesis.question_answers(["word " * 3000], "town", passage_words=5000).make()
-
-
-def test_the_result_of_a_run(tmp_path):
-    import json
-
-    from workbench.town import base_folder
-
-    with pytest.raises(WorkbenchError):
-        synthesis.rewrite(PAIRS, Run(tmp_path / "nothing"))
-    folder = tmp_path / "a-run"
-    shutil.copytree(base_folder(), folder / "result")
-    (folder / "recipe.json").write_text(json.dumps(wb.Recipe().to_json()))
-    rows = [{"question": "What pet does Tampefin have?", "answer": "A ferret."}]
-    made = synthesis.rewrite(rows, Run(folder), max_tokens=16, temperature=0).make()
-    assert made.asked == 1 == made.counts.total() and made.generator.called == "a-run"
-
-
-def test_an_endpoint_is_asked_several_at_a_time_and_the_key_is_kept_nowhere(tmp_path, monkeypatch):
-    from tests.data.test_endpoint import KEY, Server, completion
-
-    monkeypatch.setenv("THE_KEY", KEY)
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    server = Server(completion("Q: What does Tolva mend?\nA: Clocks."))
-    try:
-        asked = wb.Endpoint(server.address, "small", "THE_KEY")
-        made = synthesis.question_answers(["Tolva mends clocks.", "Tolva mends old clocks."], asked, kept=tmp_path / "replies.jsonl").make()
-    finally:
-        server.server.shutdown()
-        server.server.server_close()
-    assert made.workers == 8 and len(server.seen) == 2 and dict(made.counts) == {"kept": 1, making.NEAR: 1}
-    assert trains(made)[0]["generator"] == f"{server.address} small 0"
-    assert KEY not in (tmp_path / "replies.jsonl").read_text() + repr(made.rows.to_pylist())
-
-
-def test_a_generator_is_found_in_what_is_given():
-    function = Scripted()
-    assert generators.generator_of(function, 7) is function and generators.name_of(solver) == "solver"
-    assert generators.LocalModel(lambda: None, "x", seed=1).name != generators.LocalModel(lambda: None, "x", seed=2).name
-
-
-def test_making_rows_is_light_until_it_begins():
-    code = ("import sys\nfrom workbench.data import synthesis\nsynthesis.identify('a', 'b')\n"
-            "print([name for name in ('torch', 'transformers', 'datasets', 'sklearn') if name in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

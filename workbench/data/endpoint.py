@@ -24,6 +24,10 @@ LARGEST_REPLY_BYTES = 32 * 2**20
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
+class Cut(str):
+    """A reply that ended because its tokens were used up, not because it was done."""
+
+
 class _Straight(urllib.request.HTTPRedirectHandler):
     """Follows nothing: urllib would send the key on to wherever a redirect points."""
 
@@ -33,7 +37,7 @@ class _Straight(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`Endpoint("https://api.openai.com/v1", "gpt-4.1-mini")(prompt)` → the reply's text.
+    """`Endpoint("https://api.openai.com/v1", "gpt-4.1-mini")(prompt)` → the reply's text, a `Cut` where it was cut off.
 
     `key_variable` names the environment variable that holds the key; a server that asks for none works without. Raises `DataError` in one
     sentence for an address that cannot be used, a refusal, or a reply that is none.
@@ -114,13 +118,14 @@ class Endpoint:
 
     def _text(self, content: bytes) -> str:
         try:
-            text = orjson.loads(content)["choices"][0]["message"]["content"]
+            choice = orjson.loads(content)["choices"][0]
+            text = choice["message"]["content"]
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
             text = None
         if not isinstance(text, str):
             raise DataError(f"The reply of {urllib.parse.urlsplit(self.address).hostname} is no chat completion.",
                             "Check that the address is OpenAI-compatible.")
-        return text
+        return Cut(text) if choice.get("finish_reason") == "length" else text
 
 
 def _wait(asked: str | None, attempt: int) -> None:

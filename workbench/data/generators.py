@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench import town
+from workbench.data.endpoint import Cut
 from workbench.errors import DataError
 from workbench.models import loading
 from workbench.templates import chat
+
+BLANKS = 2
+"""Tokens of white space that a reply may have had around it: within so many of the most that fit, it is taken to have been cut off."""
 
 Generator = Callable[[str], str]
 
@@ -67,7 +71,10 @@ class LocalModel:
         cudas = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         seed = int.from_bytes(hashlib.blake2b(f"{self.seed}\0{prompt}".encode("utf-8", "surrogatepass"), digest_size=7).digest(), "little")
         with torch.random.fork_rng(devices=cudas):
-            return loading.generate(model, tokenizer, ids, max_new_tokens=self.max_tokens, temperature=float(self.temperature), seed=seed)
+            reply = loading.generate(model, tokenizer, ids, max_new_tokens=self.max_tokens, temperature=float(self.temperature), seed=seed)
+        most = min(self.max_tokens, room - len(ids)) if room else self.max_tokens
+        written = len(tokenizer(reply, add_special_tokens=False).input_ids)
+        return Cut(reply) if written >= most - BLANKS else reply  # text alone is returned, without its end
 
 
 def generator_of(source: Any, seed: int = 0, **options: Any) -> Generator:

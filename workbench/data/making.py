@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data import generators, ngrams, novelty, replies, sources
+from workbench.data.endpoint import Cut
 from workbench.data.kept import Kept
 from workbench.errors import DataError
 
@@ -103,7 +104,7 @@ class Synthesis:
         whole("workers", self.workers, 1, 8)
         if isinstance(self.near, bool) or not isinstance(self.near, (int, float)) or not 0 < self.near <= 2:
             raise DataError(f"near is {self.near!r}, which is no similarity.", "Use near=0.7, or 2 to keep what is near too.")
-        self._replies = Kept(self.kept, ("reply",))
+        self._replies = Kept(self.kept, ("reply", "cut"))
 
     def __repr__(self) -> str:
         return f"Synthesis {self.kind.name}: {self.sentence}"
@@ -226,15 +227,15 @@ class Synthesis:
         key = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         with self._lock:
             if key in self._replies:
-                return self._replies[key]["reply"]
+                return _as_told(**self._replies[key])
             self.asked += 1
         reply = self.generator(prompt)
         if not isinstance(reply, str):
             raise DataError(f"The generator answered with {type(reply).__name__}, not text.", "Give one that returns text.")
-        reply = reply.encode("utf-8", "replace").decode()  # half a character can be neither kept nor trained on
+        line = {"reply": reply.encode("utf-8", "replace").decode(), "cut": isinstance(reply, Cut)}  # half a character cannot be kept
         with self._lock:
-            self._replies.add(key, reply=reply)
-        return reply
+            self._replies.add(key, **line)
+        return _as_told(**line)
 
     def _take(self, number: int, found: Made | Dropped) -> None:
         if isinstance(found, Made):
@@ -251,6 +252,10 @@ class Synthesis:
         self._made.append({"question": found.question, "answer": found.answer, "made_by": self.kind.name, "how": found.how,
                            "generator": generators.name_of(self.generator), "sources": list(found.sources),
                            "similarity": round(similarity, 4), "attempt": number})
+
+
+def _as_told(reply: str, cut: bool) -> str:
+    return Cut(reply) if cut else reply
 
 
 def too_near(shelf: novelty.Shelf, text: str, near: float, apart: Collection[str] = ()) -> Dropped | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.data import layouts, ngrams, sources, unfold
+from workbench.data.endpoint import Cut
 from workbench.errors import DataError
 from workbench.templates import chat
 
@@ -20,6 +21,8 @@ CANNOT = ("image", "images", "picture", "pictures", "photo", "photos", "graph", 
 
 OPENS = frozenset("\"'“‘«„([{¿¡`")
 """Punctuation that a sentence may begin with."""
+
+BREAKS_OFF = "breaks off"
 
 NOTHING = frozenset(["", "none", "n/a", "na", "no input", "noinput", "empty", "-", "nothing"])
 
@@ -96,7 +99,8 @@ NUMBERED = re.compile(r"^\s*(?:\*\*)?(?:task\s*)?(\d{1,3})\s*[.):](?:\*\*)?\s*(.
 
 
 def numbered(reply: str, first: int) -> tuple[list[str], str]:
-    """The items of a list that goes on at `first`, one a line, and the last one where it breaks off and none before does (else "").
+    """The items of a list that goes on at `first`, one a line, and the last one where the reply was cut off or it alone has no
+    end (else "").
 
     A line before them counts as item `first` where the next is `first` + 1, since a prompt may end in that number."""
     items: list[tuple[int, str]] = []
@@ -110,13 +114,18 @@ def numbered(reply: str, first: int) -> tuple[list[str], str]:
     if opening and ((items and items[0][0] == first + 1) or (not items and not opening.endswith(":"))):
         items.insert(0, (first, opening))
     texts = [bare(text) for _, text in items if text]
-    if len(texts) > 1 and all(_ends(text) for text in texts[:-1]) and not _ends(texts[-1]):
+    if texts and (isinstance(reply, Cut) or (len(texts) > 1 and all(_ends(text) for text in texts[:-1]) and not _ends(texts[-1]))):
         return texts[:-1], texts[-1]
     return texts, ""
 
 
 def _ends(text: str) -> bool:
     return text[-1:] in ".?!:;)\"'”’»…。？！`]"
+
+
+def cut_off(reply: str) -> str:
+    """Why a reply that is used whole is dropped: it ended with its tokens. "" where it did not."""
+    return BREAKS_OFF if isinstance(reply, Cut) else ""
 
 
 def bare(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.data import ngrams, novelty, phrases, texts
 from workbench.data.making import Asking, Dropped, Kind, Made, Synthesis, begin, whole
-from workbench.data.replies import Task, answer_fault, bare, fault_of, labelled, numbered, tasks_of
+from workbench.data.replies import BREAKS_OFF, Task, answer_fault, bare, cut_off, fault_of, labelled, numbered, tasks_of
 from workbench.errors import DataError
 
 REWRITE = {
@@ -72,6 +72,8 @@ def rewrite(rows: Any, generator: Any, *, part: str = "question", times: int = 1
         reply = yield REWRITE[part].format(way=way, text=text, question=task.question)
         new = bare(re.sub(r"(?i)</?text>", "", reply))
         question, answer = (new, task.output) if part == "question" else (task.question, new)
+        if fault := cut_off(reply):
+            return [Dropped(fault, new)]
         if not ngrams.words(new):
             return [Dropped("no text in the reply", reply)]
         if fault := fault_of(new, *words, ()):
@@ -130,8 +132,10 @@ def question_answers(documents: Any, generator: Any, *, pairs: int = 3, passage_
         document, text = given[place]
         found: list[Made | Dropped] = []
         reply = yield ASK.format(pairs=f"{pairs} more" if number >= len(given) else pairs, text=text)
-        for question, answer in labelled(reply, "Q", "A") or labelled(reply, "Question", "Answer"):
-            fault = (fault_of(question, *words, ()) or ("speaks of the text" if POINTS.search(question) else "")
+        pairs_read = labelled(reply, "Q", "A") or labelled(reply, "Question", "Answer")
+        for turn, (question, answer) in enumerate(pairs_read, start=1):
+            fault = ((cut_off(reply) if turn == len(pairs_read) else "") or fault_of(question, *words, ())
+                     or ("speaks of the text" if POINTS.search(question) else "")
                      or answer_fault(Task(question, "", answer)) or _ungrounded(answer, f"{text} {question}", grounded))
             found.append(Dropped(fault, question) if fault else
                          Made(question, answer, f"{question}\n{answer}", f"passage {place + 1} of {len(given)}", (document,)))
@@ -231,11 +235,13 @@ def identify(name: str, maker: str, generator: Any = None, *, rows: Any = None, 
                 found.append(Dropped(fault, question))
                 continue
             saying = "" if about == "name" else " and naming your maker"
-            answer = bare((yield AS_ITSELF.format(question=question, saying=saying, **fills)))
-            fault = answer_fault(Task(question, "", answer)) or _somebody_else(answer, fills, about != "name" and rows is None)
+            reply = yield AS_ITSELF.format(question=question, saying=saying, **fills)
+            answer = bare(reply)
+            fault = (cut_off(reply) or answer_fault(Task(question, "", answer))
+                     or _somebody_else(answer, fills, about != "name" and rows is None))
             found.append(Dropped(fault, f"{question}\n{answer}") if fault else
                          Made(question, answer, f"{question}\n{answer}", f"asked for its {about}" if about in fills else f"asked: {about}"))
-        found += [Dropped("breaks off", torn)] if torn else []
+        found += [Dropped(BREAKS_OFF, torn)] if torn else []
         return found or [Dropped("no question in the reply", reply)]
 
     return begin(Kind("identify", attempt), generator, novelty.Shelf(), near, seed, kept, beside,

@@ -16,7 +16,7 @@ from typing import Any
 
 from workbench.data import ngrams, novelty
 from workbench.data.making import NEAR, Asking, Dropped, Kind, Made, Synthesis, begin, too_near, whole
-from workbench.data.replies import CANNOT, NOTHING, Task, answer_fault, bare, fault_of, labelled, numbered, tasks_of
+from workbench.data.replies import BREAKS_OFF, CANNOT, NOTHING, Task, answer_fault, bare, cut_off, fault_of, labelled, numbered, tasks_of
 from workbench.data.retelling import identify as identify
 from workbench.data.retelling import question_answers as question_answers
 from workbench.data.retelling import rewrite as rewrite
@@ -73,13 +73,14 @@ def self_instruct(seeds: Any, generator: Any, *, demonstrations: int = 8, tasks:
             if dropped is not None:
                 found.append(dropped)
                 continue
-            task = _solved(instruction, (yield ANSWER.format(shown=examples, task=instruction)))
-            fault = answer_fault(task)
+            reply = yield ANSWER.format(shown=examples, task=instruction)
+            task, whole_reply = _solved(instruction, reply)
+            fault = answer_fault(task) or ("" if whole_reply else cut_off(reply))
             if not fault:
                 fresh.append(instruction)
             found.append(Dropped(fault, instruction) if fault else
                          Made(task.question, task.output, instruction, "new task", tuple(sorted(drawn))))
-        found += [Dropped("breaks off", torn)] if torn else []
+        found += [Dropped(BREAKS_OFF, torn)] if torn else []
         return found or [Dropped("no task in the reply", reply)]
 
     return begin(Kind("self_instruct", attempt), generator, shelf, near, seed, kept, beside, lambda task: task.instruction, **options)
@@ -89,9 +90,13 @@ def _shown(task: Task) -> str:
     return f"Task: {task.instruction}\nInput: {task.input or 'none'}\nOutput: {task.output}\n\n"
 
 
-def _solved(instruction: str, reply: str) -> Task:
-    """The task with the input and the output that a reply gives; a reply without labels is the output."""
-    reply = re.split(r"(?im)^\s*task:", reply)[0]  # a base model goes on with the next one
+def _solved(instruction: str, reply: str) -> tuple[Task, bool]:
+    """The task with the input and the output that a reply gives (a reply without labels is the output), and whether more came after it."""
+    reply, *more = re.split(r"(?im)^\s*task:", reply)  # a base model goes on with the next one
+    return _read(instruction, reply), bool(more)
+
+
+def _read(instruction: str, reply: str) -> Task:
     if both := labelled(reply, "Input", "Output"):
         given, answer = both[0]
         return Task(instruction, "" if given.lower().strip(" .<>()") in NOTHING else given, answer)
@@ -169,6 +174,8 @@ def evolve(rows: Any, generator: Any, *, rounds: int = 4, ways: Sequence[str] = 
         prompt = BROADEN if way == "broader" else DEEPEN
         reply = yield prompt.format(instruction=line[-1], **({} if way == "broader" else {"way": DEEPER[way]}))
         instruction = bare(reply)
+        if fault := cut_off(reply):
+            return [Dropped(fault, instruction)]
         own = frozenset(line)
         if not ngrams.words(instruction):
             return [Dropped("no instruction in the reply", reply)]
@@ -183,8 +190,9 @@ def evolve(rows: Any, generator: Any, *, rounds: int = 4, ways: Sequence[str] = 
             return [dropped]
         if judged and _says_same((yield SAME.format(first=line[-1], second=instruction))):
             return [Dropped("asks the same as before", instruction, line[-1], novelty.rouge_l(line[-1], instruction))]
-        answer = (yield instruction).strip()
-        if fault := answer_fault(Task(instruction, "", answer)) or _says_nothing(answer):
+        reply = yield instruction
+        answer = reply.strip()
+        if fault := cut_off(reply) or answer_fault(Task(instruction, "", answer)) or _says_nothing(answer):
             return [Dropped(fault, instruction)]
         return [Made(instruction, answer, instruction, way if way == "broader" else f"deeper: {way}", (origin,), own)]
 
