@@ -168,6 +168,13 @@ function render({model, el}) {
   };
   const refuse = event => { if (event.target.closest?.("[aria-disabled=true]")) { event.stopImmediatePropagation(); event.preventDefault(); } };
 
+  // Keys meant for a control are no shortcuts of the notebook: an arrow would go to the next cell, two d's would delete this one. Shift+Enter, Escape and whatever
+  // is pressed with Ctrl, Alt or Cmd still reach it.
+  const keep = event => {
+    const theirs = event.ctrlKey || event.altKey || event.metaKey || event.key === "Escape" || (event.key === "Enter" && event.shiftKey);
+    if (!theirs && event.target.closest?.(ASKING)) event.stopPropagation();
+  };
+
   let naming = null, due = false;
   const watch = new IntersectionObserver(() => { // the panel is in the page only after this view is made
     const panel = el.closest(".wb-panel");
@@ -176,6 +183,7 @@ function render({model, el}) {
     naming = new MutationObserver(soon);
     naming.observe(panel, {childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title", "aria-valuenow", "aria-disabled", "tabindex"], characterData: true});
     panel.addEventListener("click", refuse, {signal, capture: true});
+    panel.addEventListener("keydown", keep, {signal});
     for (const type of ["click", "input", "change", "keyup"]) panel.addEventListener(type, did, {signal});
     soon();
   });
