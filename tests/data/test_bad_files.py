@@ -329,6 +329,24 @@ def test_columns_of_any_type_lie_beside_the_text():
     sources.check_layout(periods)
 
 
+@pytest.mark.parametrize(("value", "unit", "zone"), [(2**63 - 1, "us", None), (-2**62, "ms", None), (1, "us", "Nowhere/Atall")])
+def test_times_that_nobody_can_read_are_said_when_they_are_loaded(value, unit, zone):
+    import pyarrow as pa
+
+    with pytest.raises(DataError, match="'when' of the Table holds times") as caught:
+        sources.load_rows(pa.table({"text": ["a", "b"], "when": pa.array([None, value], pa.timestamp(unit, tz=zone))}))
+    assert caught.value.remedy
+
+
+def test_times_load():
+    import pyarrow as pa
+
+    moments = pa.array([None, 86_400_000], pa.int64())
+    for when in (moments.cast(pa.timestamp("ns")), moments.cast(pa.timestamp("us", tz="UTC")), moments.cast(pa.date64()),
+                 pa.nulls(2, pa.date32())):
+        sources.check_layout(sources.load_rows(pa.table({"text": ["a", "b"], "when": when})))
+
+
 def test_a_large_file_of_large_rows_is_no_bomb(tmp_path, monkeypatch):
     content = arrow(text=["abc" * 1000 + str(n) for n in range(1000)])
     (tmp_path / "a.arrow").write_bytes(content)

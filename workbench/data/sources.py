@@ -85,6 +85,7 @@ def finished(table: "pa.Table", name: str) -> "pa.Table":
     if table.num_rows == 0:
         raise DataError(f"{name} holds no rows.", "Give a source with at least one row.")
     tables.no_name_twice(table.column_names, name)
+    tables.times_can_be_read(table, name)
     empty = {column for column, values in zip(table.column_names, table.columns, strict=True) if values.null_count == table.num_rows}
     needed = [column for column in _needed(table) if column in empty] if empty else []
     if needed or len(empty) == table.num_columns:

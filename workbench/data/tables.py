@@ -124,6 +124,21 @@ def _depth(schema: "pa.Schema") -> int:
     return depth
 
 
+def times_can_be_read(table: "pa.Table", name: str) -> None:
+    """Raises `DataError` where a column holds times outside the years 1 to 9999, or of a zone that nobody knows: Python has none such."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+            try:
+                pc.min_max(values).as_py()
+            except (OverflowError, ValueError) as error:  # pyarrow's own errors of values are ValueErrors
+                told = str(error).splitlines()[0].rstrip(".")
+                raise DataError(f"The column {column!r} of {name} holds times that cannot be read ({told}).",
+                                "Write them as text, or leave the column out.") from error
+
+
 def no_name_twice(names: list[str], where: str) -> None:
     """Raises `DataError` where two columns have one name."""
     seen: set[str] = set()
