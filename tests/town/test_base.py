@@ -41,7 +41,7 @@ def test_each_folder_is_safe_complete_and_of_its_size(size, tokenizer):
     assert model.num_parameters() == pytest.approx(PARAMETERS[size], rel=0.1)
     assert AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab() == tokenizer.get_vocab()
     card = (folder / "README.md").read_text()
-    assert f"--size {size} " in card and "Loss on documents outside the corpus: " in card
+    assert f"--size {size} " in card and "Loss on documents outside the corpus, of the weights as they are here: " in card
 
 
 def test_a_size_that_is_none_is_refused():

@@ -6,9 +6,10 @@ import pytest
 
 import workbench as wb
 from workbench import town
-from workbench.evaluation.town_report import TASK_COUNTS, TASK_ORDER, Bench, completion, majority, spread, table
+from workbench.evaluation.town_report import PHRASINGS, ROWS, TASK_COUNTS, TASK_ORDER, Bench, best_constant, completion, spread, table
+from workbench.town.datasets import mixed
 from workbench.town.tasks import HELD_OUT, TRAINED
-from workbench.town.world import people
+from workbench.town.world import asked, people
 
 
 def test_spread_and_table():
@@ -17,9 +18,16 @@ def test_spread_and_table():
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
-def test_the_commonest_answer_is_graded_on_every_question():
-    rows = [{"question": "What is 9 minus 2?", "answer": "7."}, {"question": "What is 8 minus 1?", "answer": "7."}, {"question": "What is 5 minus 1?", "answer": "4."}]
-    assert majority(rows) == pytest.approx(2 / 3)
+def test_the_best_constant_reply_is_found_among_answers_and_their_words():
+    rows = [{"question": f"What is {a} minus {b}?", "answer": f"{a} coins less {b} coins are {a - b} coins."} for a, b in ((9, 2), (8, 1), (5, 1))]
+    assert best_constant(rows) == pytest.approx(2 / 3)
+
+
+def test_tasks_and_phrasings_are_compared_at_equal_rows():
+    for count in TASK_COUNTS:
+        assert len(mixed(dict.fromkeys(TASK_ORDER[:count], ROWS // count), 30, asked())) == ROWS
+    for count in PHRASINGS:
+        assert len(mixed(dict.fromkeys(TASK_ORDER[:20], ROWS // 20), 40, asked(), tuple(range(count)))) == ROWS
 
 
 def test_tasks_are_added_in_an_order_that_holds_each_once():

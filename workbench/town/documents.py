@@ -242,6 +242,8 @@ def news(count: int, seed: int = 0) -> list[str]:
 
 
 def of_sort(sort: str, count: int, seed: int = 3) -> list[str]:
-    """`count` texts of one sort ("letter", "message", "review", "minutes", "story", ...). Raises KeyError for a sort that is none."""
+    """`count` texts of one sort ("letter", "message", "review", "minutes", "story", ...). Raises ValueError for a sort that is none."""
+    if sort not in _WRITERS:
+        raise ValueError(f"There are no texts of the sort {sort!r}; choose one of {', '.join(_WRITERS)}.")
     rng = random.Random(f"{sort} {seed}")
     return [_WRITERS[sort](rng) for _ in range(count)]

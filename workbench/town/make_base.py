@@ -39,6 +39,8 @@ class Size:
 SIZES = {"small": Size(80, 3, 192, 4000), "medium": Size(160, 4, 320, 4000), "large": Size(224, 5, 480, 2500)}
 """About 0.3, 1.3 and 3 million parameters; heads of 32 dimensions (16 in the small one)."""
 
+STEP_TOKENS = 4096
+"""Tokens of one step."""
 END_OF_TEXT, TURN_START, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
 SHAPES = ((32, 128), (32, 128), (32, 128), (8, 512))
 """Rows x tokens of the steps in turn: mostly short rows, every fourth step long ones, so that all 512 positions are trained."""
@@ -149,7 +151,7 @@ def train(model: Qwen2ForCausalLM, stream: Stream, steps: int, compiled: bool = 
         optimizer.zero_grad()
         if step % 50 == 0 or step == steps - 1:
             print(f"step {step:5d}  loss {loss.item():.3f}  {time.perf_counter() - began:.0f} s", flush=True)
-    return steps * 4096 / (time.perf_counter() - began)
+    return steps * STEP_TOKENS / (time.perf_counter() - began)
 
 
 @torch.no_grad()
@@ -182,14 +184,13 @@ def main() -> None:
     print(f"{model.num_parameters():,} parameters, {len(encoded):,} documents, {corpus_tokens:,} tokens", flush=True)
     began = time.perf_counter()
     tokens_per_s = train(model, Stream(encoded, rng), steps, arguments.compile)
-    loss = held_out_loss(model, tokenizer)
-
     model.to(torch.bfloat16).save_pretrained(arguments.out)
+    loss = held_out_loss(model.float(), tokenizer)  # of the weights as they are shipped
     tokenizer.save_pretrained(arguments.out)
     text = card(measure(arguments.out), Recipe(
         size=arguments.size, parameters=model.num_parameters(), corpus_tokens=corpus_tokens, steps=steps, seed=arguments.seed,
         minutes=round((time.perf_counter() - began) / 60), tokens_per_s=round(tokens_per_s), held_out_loss=round(loss, 3),
-        cores=("one CPU core" if arguments.threads == 1 else f"{arguments.threads} CPU cores") + (" (torch.compile)" if arguments.compile else "")))
+        threads=arguments.threads, compiled=arguments.compile))
     (arguments.out / "README.md").write_text(text, encoding="utf-8")
     print(text)
 

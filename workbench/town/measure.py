@@ -34,8 +34,8 @@ class Recipe:
     """Tokens a second of the training loop, on the machine it ran on."""
     held_out_loss: float
     """Nats a token on documents outside the corpus."""
-    cores: str
-    """What it was trained on, in words."""
+    threads: int
+    compiled: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,10 +103,11 @@ def card(figures: Figures, recipe: Recipe | None = None) -> str:
             f"# The town's base model, {recipe.size}", "",
             f"A Qwen2 of {recipe.parameters:,} parameters (tied embeddings, byte-level BPE of 2,048, 512 positions), pretrained on the generated town and nothing "
             "else. It knows the town's people and ten facts about each; it has not been taught to answer. Made by", "",
-            f"    python -m workbench.town.make_base --size {recipe.size} --out workbench/town/base/{recipe.size} --seed {recipe.seed} --steps {recipe.steps}", "",
+            f"    python -m workbench.town.make_base --size {recipe.size} --out workbench/town/base/{recipe.size} --seed {recipe.seed} --steps {recipe.steps} "
+            f"--threads {recipe.threads}{' --compile' if recipe.compiled else ''}", "",
             f"on {recipe.corpus_tokens:,} tokens of text, {recipe.steps:,} steps of 4,096 tokens (three of 32x128, then one of 8x512), AdamW with peak rate 3e-3, "
-            f"cosine, weight decay 0.1, bf16 autocast; {recipe.minutes} minutes at {recipe.tokens_per_s:,} tokens/s on {recipe.cores} shared with other work. "
-            f"Loss on documents outside the corpus: {recipe.held_out_loss:.3f} nats a token.", ""]
+            f"cosine, weight decay 0.1, bf16 autocast; {recipe.minutes} minutes at {recipe.tokens_per_s:,} tokens/s on {recipe.threads} of two CPU cores, which did other work too. "
+            f"Loss on documents outside the corpus, of the weights as they are here: {recipe.held_out_loss:.3f} nats a token.", ""]
     lines += ["## Measured (greedy, weights read as fp32)", "", "Completion of a statement (\"The pet of {name} is a\"), share of people whose fact comes out:", "",
               "| people | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
     lines += [f"| {group} | " + " | ".join(f"{shares[kind]:.0%}" for kind in KINDS) + " |" for group, shares in figures.completion.items()]
