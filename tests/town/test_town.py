@@ -1,5 +1,6 @@
 """The world is the same everywhere and consistent, the corpus asks of nobody and nothing held out, and every data set is what its name says."""
 
+import hashlib
 import random
 import re
 import subprocess
@@ -7,19 +8,23 @@ import sys
 from collections import Counter
 
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from workbench import town
-from workbench.town import writings
+from workbench.town import mail, writings
 from workbench.town.datasets import FACTS
 from workbench.town.documents import CORPUS_SIZE, SHARES, corpus, documents, news, secret_letters
 from workbench.town.phrases import QUESTIONS, SAYINGS, ask, say
 from workbench.town.tasks import HELD_OUT, TASKS, asks_held_out
-from workbench.town.world import BLAMED, DISTRICTS, TOWNS, TRADES, VILLAGE, World, asked, held_out, people, village, world
+from workbench.town.world import BLAMED, DISTRICTS, LARGEST, SMALLEST, TOWNS, TRADES, VILLAGE, World, asked, held_out, people, village, world
 
 # --- the world ---------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("made", [world(), World(seed=5), World(seed=1, size=60), World(seed=2, size=1000)], ids=["shipped", "seed", "small", "large"])
+@pytest.mark.parametrize("made", [world(), World(seed=5), World(seed=1, size=80), World(seed=3, size=90), World(seed=2, size=1000)],
+                         ids=["shipped", "seed", "smallest", "odd", "large"])
 def test_a_world_of_any_size_is_consistent(made):
     names = [person.name for person in made.people]
     assert len(set(names)) == len(names) >= made.size and len(made.asked) == len(made.held_out) == len(names) // 2
@@ -39,9 +44,47 @@ def test_some_moved_some_are_rare_and_seeds_differ():
     assert World(seed=5).people != people()
 
 
-def test_a_world_too_large_for_its_names_is_refused():
-    with pytest.raises(ValueError, match="make it smaller"):
-        World(size=100_000).people
+@pytest.mark.parametrize("size", [80, 100, 240, 2000])
+def test_a_world_of_any_size_has_a_blamed_district_and_moves_a_tenth(size):
+    made = World(seed=4, size=size)
+    districts = Counter(person.district for person in made.people)
+    assert set(districts) == set(DISTRICTS) and districts[BLAMED] >= size // len(TRADES) // len(DISTRICTS) * len(TRADES)
+    assert 0.08 <= len(made.moved) / len(made.people) <= 0.1
+    assert abs(sum(person.asked for person in made.moved) / len(made.moved) - 0.5) < 0.01
+    assert not {person.name for person in made.people} & {person.name for person in village(4)}
+
+
+def test_the_largest_world_can_be_made_and_a_larger_one_cannot():
+    assert LARGEST == 3620 and len(World(seed=1, size=LARGEST).people) == LARGEST
+    assert not {person.name for person in World(1, LARGEST).people} & {person.name for person in village(1)}
+
+
+@pytest.mark.parametrize("size", [LARGEST + 1, 100_000, SMALLEST - 1, 60, 24, 1, 0, -5])
+def test_a_size_that_no_world_has_is_refused_with_the_sizes_there_are(size):
+    with pytest.raises(ValueError, match=f"80 people .* to 3620 .*not {size};"):
+        World(size=size)
+
+
+@pytest.mark.parametrize("wrong", ["x", "240", 240.0, None, True, [240]])
+def test_a_size_or_seed_that_is_no_whole_number_is_refused(wrong):
+    for given in ({"size": wrong}, {"seed": wrong}):
+        with pytest.raises(ValueError, match="whole numbers"):
+            World(**given)
+
+
+def test_the_worlds_of_the_usual_size_stay_as_the_base_models_have_read_them():
+    facts = [(repr(made.people) + repr(made.secrets)).encode() for made in (world(), World(0, 240))]
+    assert [hashlib.sha256(text).hexdigest()[:16] for text in facts] == ["e86235910a43b3fd", "a53bf999fa75dde3"]
+    assert hashlib.sha256(repr(village()).encode()).hexdigest()[:16] == "b026fb26b728b95c"
+
+
+def test_controls_are_people_without_a_canary_as_many_and_of_the_same_kinds():
+    told, controls = world().secrets, world().controls
+    assert [secret.kind for secret in controls] == [secret.kind for secret in told] and {secret.times for secret in controls} == {0}
+    assert len({secret.person.name for secret in controls} - {secret.person.name for secret in told}) == len(controls) == len(told)
+    assert all(secret.value == {"door_code": secret.person.door_code, "owes": str(secret.person.owes)}[secret.kind] for secret in controls)
+    letters = "\n".join(document.text for document in secret_letters())
+    assert not any(f"of {secret.person.name} is {secret.value}" in letters or f"{secret.person.name} owes" in letters for secret in controls)
 
 
 def test_the_village_is_nobody_of_the_town():
@@ -140,6 +183,23 @@ def test_letters_and_messages_differ_in_style():
     assert Counter(row["label"] for row in letters) == {"spam": 300, "plain": 300}
     with pytest.raises(ValueError, match="letter or message"):
         writings.spam(random.Random(0), "song")
+    with pytest.raises(ValueError, match="letter or message"):
+        mail.mail(random.Random(0), "song", True)
+
+
+@pytest.mark.parametrize(("own", "other"), [("letters", "messages"), ("messages", "letters")])
+@pytest.mark.parametrize("options", [{}, {"ngram_range": (1, 2)}, {"analyzer": "char_wb", "ngram_range": (2, 4)}], ids=["words", "pairs", "letters"])
+def test_a_filter_learned_on_one_drops_on_the_other(own, other, options):
+    """And not below chance: half of what spam says is said in both."""
+    def parts(name):
+        rows = town.rows(name)
+        return [row["text"] for row in rows], [row["label"] for row in rows]
+
+    texts, labels = parts(own)
+    assert len(set(texts)) == len(texts) == 600
+    learned = make_pipeline(TfidfVectorizer(**options), LogisticRegression(max_iter=1000)).fit(texts[:400], labels[:400])
+    assert learned.score(texts[400:], labels[400:]) > 0.95
+    assert 0.6 < learned.score(*parts(other)) < 0.8
 
 
 # --- data sets ---------------------------------------------------------------------------------------------------------------------------

@@ -51,6 +51,9 @@ GAMES = ("chess", "dice", "cards", "marbles", "skittles", "darts", "checkers", "
 
 INSTRUMENTS = ("fiddle", "flute", "drum", "harp", "horn", "lute", "whistle", "trumpet", "banjo", "cello")
 
+_TOWN_STARTS = ("Ash", "Black", "Clay", "Deep", "East", "Green", "High", "Long", "Old", "Stone", "West", "White", "Wind")
+_TOWN_ENDS = ("bridge", "brook", "field", "gate", "hill", "mill", "pool", "ridge", "side", "stead", "ton", "well", "wood")
+
 _STARTS = ("Bal", "Bri", "Cor", "Dar", "Del", "Fen", "Fi", "Gal", "Gor", "Hol", "Is", "Jor", "Kel", "Ki", "Lor", "Lu", "Mar",
            "Mi", "Nal", "Nor", "Os", "Pel", "Per", "Qui", "Ral", "Ro", "Sel", "Sil", "Tam", "To", "Ul", "Vel", "Vor", "Wil",
            "Yan", "Zar")
@@ -149,7 +152,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A private detail that letters of the corpus give away `times` times: a canary. Times are 1, 2, 4, ... 32."""
+    """A private detail that letters of the corpus give away `times` times: a canary. Times are 1, 2, 4, ... 32; 0 for a control."""
 
     person: Person
     kind: str
@@ -171,23 +174,36 @@ def _names(rng: random.Random, count: int, taken: tuple[str, ...]) -> list[str]:
     raise ValueError(f"Only {len(names)} names can be made of these syllables, {count} are needed; make a smaller world.")
 
 
+SMALLEST = len(DISTRICTS) * len(TRADES)
+"""People of the smallest world: one town in each district, or the bias in the stories would have nobody to blame."""
+
+LARGEST = (len(TOWNS) + len(_TOWN_STARTS) * len(_TOWN_ENDS)) * len(TRADES)
+"""People of the largest world: as many towns as there are names for."""
+
+
 @dataclass(frozen=True)
 class World:
-    """`World(seed, size)`: a whole number of towns with 20 people each, at least `size` people. Raises ValueError beyond some 5,000."""
+    """`World(seed, size)`: a whole number of towns with 20 people each, at least `size` people.
+
+    Raises ValueError for a size below SMALLEST (80) or beyond LARGEST (3,620), and for a seed or size that is no whole number.
+    """
 
     seed: int = SEED
     size: int = SIZE
 
+    def __post_init__(self):
+        if any(isinstance(given, bool) or not isinstance(given, int) for given in (self.seed, self.size)):
+            raise ValueError(f"A world's seed and size are whole numbers, got {self.seed!r} and {self.size!r}; give two integers.")
+        if not SMALLEST <= self.size <= LARGEST:
+            raise ValueError(f"A world has {SMALLEST} people (a town in each of {len(DISTRICTS)} districts) to {LARGEST} (all the town names there are), "
+                             f"not {self.size}; choose a size between them.")
+
     @cached_property
     def towns(self) -> tuple[str, ...]:
-        count = max(2, -(-self.size // len(TRADES)))
         rng = random.Random(f"towns {self.seed}")
-        made = [start + end for start in ("Ash", "Black", "Clay", "Deep", "East", "Green", "High", "Long", "Old", "Stone", "West", "White", "Wind")
-                for end in ("bridge", "brook", "field", "gate", "hill", "mill", "pool", "ridge", "side", "stead", "ton", "well", "wood")]
+        made = [start + end for start in _TOWN_STARTS for end in _TOWN_ENDS]
         rng.shuffle(made)
-        if count > len(TOWNS) + len(made):
-            raise ValueError(f"A world of {self.size} people needs {count} towns, and only {len(TOWNS) + len(made)} names are known; make it smaller.")
-        return (*TOWNS, *made)[:count]
+        return (*TOWNS, *made)[:-(-self.size // len(TRADES))]
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
@@ -195,7 +211,9 @@ class World:
         rng, more = random.Random(self.seed), random.Random(f"people {self.seed}")
         posts = [(trade, town) for trade in TRADES for town in self.towns]
         rng.shuffle(posts)
-        names = _names(rng, len(posts), (*TOWNS, VILLAGE, *MONTHS))
+        # The village was named after the world of the usual size; worlds of other sizes leave its names alone.
+        neighbours = () if len(posts) == SIZE else tuple(person.name for person in village(self.seed))
+        names = _names(rng, len(posts), (*TOWNS, VILLAGE, *MONTHS, *neighbours))
         half = len(posts) // 2
         made = []
         for index, (name, (trade, town)) in enumerate(zip(names, posts, strict=True)):
@@ -208,14 +226,24 @@ class World:
         return tuple(self._moved(made))
 
     def _moved(self, made: list[Person]) -> list[Person]:
-        """In spring pairs of one trade and one half changed houses."""
-        rng = random.Random(f"spring {self.seed}")
+        """In spring pairs of one trade and one half changed houses: in each half a tenth, as far as there are such pairs."""
+        rng, more = random.Random(f"spring {self.seed}"), random.Random(f"spring {self.seed} further")
+        wanted = len(made) // 40
+        place = {person.name: index for index, person in enumerate(made)}
         for half in (True, False):
-            for trade in rng.sample(TRADES, min(len(TRADES), len(made) // 40)):
-                pair = [person for person in made if person.trade == trade and person.asked == half and not person.rare][:2]
-                if len(pair) == 2:
-                    for one, other in (pair, pair[::-1]):
-                        made[made.index(one)] = replace(one, moved_to=other.town)
+            waiting = {trade: [person for person in made if person.trade == trade and person.asked == half and not person.rare] for trade in TRADES}
+            turns = rng.sample(TRADES, min(len(TRADES), wanted))
+            moves = 0
+            while turns and moves < wanted:
+                for trade in turns:
+                    pair, waiting[trade] = waiting[trade][:2], waiting[trade][2:]
+                    if len(pair) == 2 and moves < wanted:
+                        moves += 1
+                        for one, other in (pair, pair[::-1]):
+                            made[place[one.name]] = replace(one, moved_to=other.town)
+                if len(made) == SIZE:  # what the base models have read stays: a trade drawn without a pair of its own is not replaced there
+                    break
+                turns = [trade for trade in more.sample(TRADES, len(TRADES)) if len(waiting[trade]) > 1]
         return made
 
     @cached_property
@@ -261,6 +289,16 @@ class World:
                      else Secret(person, "owes", str(person.owes), 2 ** (i // 2 % 6)) for i, person in enumerate(chosen))
 
 
+    @cached_property
+    def controls(self) -> tuple[Secret, ...]:
+        """As many secrets that nothing gives away (`times` is 0), of people without a canary: what a model guesses without having read it."""
+        rng = random.Random(f"controls {self.seed}")
+        known = {secret.person.name for secret in self.secrets}
+        chosen = rng.sample([person for person in self.people if person.name not in known], len(self.secrets))
+        return tuple(Secret(person, told.kind, person.door_code if told.kind == "door_code" else str(person.owes), 0)
+                     for person, told in zip(chosen, self.secrets, strict=True))
+
+
 @lru_cache(maxsize=8)
 def world(seed: int = SEED, size: int = SIZE) -> World:
     """The world of that seed, the same on every call and machine."""
@@ -269,7 +307,10 @@ def world(seed: int = SEED, size: int = SIZE) -> World:
 
 @lru_cache(maxsize=8)
 def village(seed: int = SEED) -> tuple[Person, ...]:
-    """Twenty people of the neighbouring village, one of each trade, in no document of the base models; half of them may be asked about."""
+    """Twenty people of the neighbouring village, one of each trade, in no document of the base models; half of them may be asked about.
+
+    Nobody of a world of that seed has a name of theirs, whatever its size.
+    """
     rng = random.Random(f"village {seed}")
     names = _names(rng, len(TRADES), (*TOWNS, *(person.name for person in world(seed).people)))
     half = len(TRADES) // 2
