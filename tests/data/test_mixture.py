@@ -380,3 +380,15 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy(ask):
 def test_a_missing_file_says_so_when_the_rates_need_it():
     with pytest.raises(DataError, match="no file"):
         Mixture({"a": "nowhere.jsonl"}).rates  # noqa: B018 - reading it raises
+
+
+@pytest.mark.parametrize("what", ["multipliers", "weights", "counts"])
+def test_numbers_by_source_are_a_dict(what):
+    with pytest.raises(DataError, match=f"{what} is 'ab'"):
+        Mixture({"a": 10, "b": 20}, **{what: "ab"})
+
+
+@pytest.mark.parametrize("seed", ["x", None, 1.5, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(DataError, match="seed is"):
+        Mixture({"a": datasets.Dataset.from_list([{"text": "x"}])}).draw(1, seed=seed)

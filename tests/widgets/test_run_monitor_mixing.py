@@ -85,6 +85,20 @@ def test_the_cell_is_there_for_a_mixture_and_names_are_text(tmp_path, width):
     assert any("letters 20 % → 60 %" in note["text"] for note in figure["layout"]["annotations"])
 
 
+def test_a_loss_that_climbs_because_the_rows_are_others_is_no_trouble(tmp_path):
+    from widgets.run_monitor.curves import curves_of
+    from widgets.run_monitor.words import trouble
+
+    for change_at, said in ((100, ""), (None, "climbed")):
+        history = history_of(100, change_at)
+        if change_at:
+            history.apply(ev.Changed(step=100, field="mixture", old={"facts": 1, "letters": 0, "<b>$x$": 0}, new={"facts": 0, "letters": 1, "<b>$x$": 0}))
+        for step in range(101, 201):
+            history.apply(ev.Step(step=step, loss=4.0, extra=dict.fromkeys((f"rows/{name}" for name in SOURCES), 1.0)))
+        told = trouble(history, curves_of(history, "run"), 20)
+        assert said in told and bool(told) == bool(said)
+
+
 def test_the_code_of_a_mixture_gives_it_again():
     mixture = wb.Mixture({"facts": "town:facts", "letters": "town:letters"}, rule="weights", weights={"facts": 1, "letters": 2})
     stages = wb.Stages([(mixture, 100), (wb.Mixture({"talk": "town:conversations"}), 50)], replay=0.2)

@@ -103,8 +103,12 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
             else "stop it and start again with a lower learning rate"
         )
         return f"{here}the loss is not a number since step {number(since)}; {remedy}."
-    fine = np.isfinite(curves.loss)
+    # rows of other sources have another loss, which is no trouble: only what came since the mixture was changed is compared
+    remixed = max((change.step for change in history.changes if change.field == "mixture"), default=0)
+    fine = np.isfinite(curves.loss) & (curves.step > remixed)
     step, value, raw = curves.step[fine], curves.average(span)[fine], curves.loss[fine]
+    if not len(value):
+        return ""
     low, window = int(np.argmin(value)), int(max(2 * span, 20))
     if len(value) - low > window:
         best, now = raw[max(0, low - window):low + 1], raw[-window:]

@@ -85,6 +85,9 @@ class Mixture:
         need(is_number(self.pretraining_share) and 0 <= self.pretraining_share <= 1,
              f"pretraining_share is {self.pretraining_share!r}; it must be a share from 0 to 1.", "Use pretraining_share=0.1.")
         object.__setattr__(self, "pretraining", None if self.pretraining is None else tuple(self.pretraining))
+        for what in ("multipliers", "weights", "counts"):
+            need(getattr(self, what) is None or isinstance(getattr(self, what), dict), f"{what} is {getattr(self, what)!r}; it must be numbers by source.",
+                 f"Use {what}={{{names[0]!r}: 2}}.")
         for what in ("multipliers", "weights", "pretraining", "counts"):
             for name in getattr(self, what) or ():
                 need(name in self.sources, f"{what} names {name!r}, which is no source.", f"The sources are {', '.join(names)}.")
@@ -244,6 +247,7 @@ class Mixture:
         from workbench.data import drawing
 
         need(type(rows) is int and rows >= 0, f"{rows!r} is no number of rows.", "Give a whole number.")
+        need(type(seed) is int, f"seed is {seed!r}; it must be a whole number.", "Use seed=0.")
         need(isinstance(start, drawing.Position) or (type(start) is int and start >= 0),
              f"start is {start!r}; it is rows drawn before, or a Position.", "Use start=0.")
         return drawing.begin(self.whole_weights(), seed, start)
