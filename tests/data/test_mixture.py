@@ -16,6 +16,7 @@ from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
