@@ -1,4 +1,4 @@
-"""The data explorer in a real JupyterLab: what was planted is found with the mouse and the keys, dropped, and left out of what is trained on."""
+"""The data explorer in a real JupyterLab: what was planted is found with the mouse and the keys, and dropped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ class Explored:
 
     def rows(self) -> list[int]:
         """Numbers of the rows on the page of the table."""
-        return self.page.evaluate("() => [...document.querySelectorAll('.wb-rows-list tbody tr[data-id]')].map(tr => Number(tr.dataset.id))")
+        return self.page.evaluate("""() => [...document.querySelectorAll('.wb-rows-list tbody tr[data-id]')]
+            .map(tr => Number(tr.dataset.id))""")
 
     def wait_marks(self, marks: dict[int, str]) -> None:
         """Until these rows, and no others, are on the page with these decisions."""
@@ -80,7 +81,7 @@ class Explored:
 
     def drag(self, cell: str, start: float, end: float) -> None:
         """Drags over a histogram ("xy", "x2y2") from one share of its width to another."""
-        box = self.page.locator(f".wb-panel .js-plotly-plot .cartesianlayer .subplot.{cell} .plot, .wb-panel .js-plotly-plot .draglayer .{cell} .nsewdrag").last.bounding_box()
+        box = self.page.locator(f".wb-panel .js-plotly-plot .draglayer .{cell} .nsewdrag").bounding_box()
         middle = box["y"] + box["height"] / 2
         self.page.mouse.move(box["x"] + start * box["width"], middle)
         self.page.mouse.down()
@@ -112,6 +113,8 @@ def test_the_first_look_names_the_leak_before_the_copies(explored: Explored) -> 
         assert_layout(explored.page)
         explored.notebook.screenshot(f"data_explorer_{width}")
     explored.notebook.dark()
+    explored.notebook.wait("""() => { const ink = getComputedStyle(document.querySelector('.wb-panel')).getPropertyValue('--wb-ink').trim();
+        return document.querySelector('.wb-panel .js-plotly-plot')._fullLayout.annotations[0].font.color.toLowerCase() === ink; }""")
     explored.notebook.screenshot("data_explorer_dark")
     explored.notebook.dark(False)
 
@@ -190,7 +193,7 @@ def test_the_hardest_examples_of_a_run_are_followed_here_and_two_dropped_by_keys
     explored.notebook.wait("id => document.activeElement?.dataset?.id === id", str(hardest[2]))
     explored.page.keyboard.press("f")
     explored.wait_marks({hardest[0]: "dropped", hardest[1]: "dropped", hardest[2]: "flagged", hardest[3]: ""})
-    assert explored.page.evaluate("() => document.querySelectorAll('.jp-Cell').length") == cells, "two d's are a shortcut of the notebook too"
+    assert explored.page.evaluate("() => document.querySelectorAll('.jp-Cell').length") == cells, "two d's delete a cell elsewhere"
     assert explored.asked("explorer.flagged") == [hardest[2]] and set(hardest[:2]) <= set(explored.asked("explorer.dropped"))
     explored.notebook.screenshot("data_explorer_hardest")
     explored.page.keyboard.press("ArrowDown")

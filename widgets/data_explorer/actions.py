@@ -31,7 +31,7 @@ class Actions:
         self._where(threshold=round(value, 2))
 
     def clear(self) -> None:
-        self._where(query="", show="all", ranges={})
+        self._where(query="", show="all", ranges={}, sources=())
 
     def span(self, cell: str, low: int, high: int) -> None:
         """A slider's or a brush's two edges of the histogram in `cell`."""
@@ -124,7 +124,8 @@ class Actions:
         self._rule("keep only")
 
     def _rule(self, how: str) -> None:
-        """What is shown becomes a rule: by what it is where that is a search, a brush or a finding, by its numbers where people chose it."""
+        """What is shown becomes a rule: by what it is (a search, a brush, a finding), or by its numbers where people
+        chose it."""
         explorer, state = self.explorer, self.explorer.state
         with explorer.locked:
             where = Where.from_json(state.where.to_json())

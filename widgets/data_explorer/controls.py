@@ -1,7 +1,7 @@
 """The data explorer's widgets: the column beside the figure. They show a `View` and report what a person did.
 
-A control is set from here only where it shall show something else than the person last put there, so nobody's typing is taken back. Handlers
-only call the functions they were given, which enqueue.
+A control is set from here only where it shall show something else than the person last put there, so nobody's typing is taken back.
+Handlers only call the functions they were given, which enqueue.
 """
 
 import threading
@@ -65,7 +65,8 @@ class Controls:
         self.threshold = controls.slider("Copies agree from", view.threshold, LOWEST_LIKENESS, 1.0, 0.01, form=".2f")
         self.copies = controls.hint("")
         self.model = controls.text("Loss under a run or a model", placeholder='runs/… or "town"', continuous_update=False)
-        self.score = controls.button("Score the rows", tooltip="the loss of each row, in a thread", on_click=lambda: do.score(self.model.value))
+        self.score = controls.button("Score the rows", tooltip="the loss of each row, in a thread",
+                                     on_click=lambda: do.score(self.model.value))
         self.undo = controls.button("Undo", "undo", tooltip="take the last decision back (u)", on_click=do.undo)
         self.keep_only = controls.button("Keep only what is shown", on_click=do.keep_only)
         self.drop = controls.button("Drop what is shown", kind="primary", on_click=do.drop_shown)
@@ -124,7 +125,7 @@ class Controls:
         self.copies.value = f'<span class="wb-hint">{view.copies}</span>'
         self.clear.disabled = not view.filtered
         self.undo.disabled = not view.can_undo
-        rows = f"th{'is' if view.seen == 1 else 'ese'} {number(view.seen)} row{'' if view.seen == 1 else 's'}" if view.filtered else "what is shown"
+        rows = "what is shown" if not view.filtered else "this 1 row" if view.seen == 1 else f"these {number(view.seen)} rows"
         self.drop.description, self.drop.disabled = f"Drop {rows}", not view.can_drop
         self.keep_only.description, self.keep_only.disabled = f"Keep only {rows}", not view.can_keep_only
         self.table.shown, self.table.detail = view.table, view.detail

@@ -1,7 +1,7 @@
 """The data explorer's figure: four linked histograms, length, quality, likeness and loss, as one plotly dict.
 
-`figure(pictures, width)` is a pure function of counts made in `view.py`. The x axis of a histogram counts bins, whatever their edges: a brush
-is two edges. Grey is every row, blue what is shown and kept, striped vermillion what is shown and dropped.
+`figure(pictures, width)` is a pure function of counts made in `view.py`. The x axis of a histogram counts bins, whatever their edges: a
+brush is two edges. Grey is every row, blue what is shown and kept, striped vermillion what is shown and dropped.
 """
 
 from collections.abc import Sequence

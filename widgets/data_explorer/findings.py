@@ -47,6 +47,8 @@ class Findings:
     leaks: Any = None
     test_texts: list[str] = field(default_factory=list)
     private: Any = None
+    sources: np.ndarray | None = None
+    """What the column `source` says of each row, text."""
     losses: Any = None
     suspicious: np.ndarray | None = None
     hardest: np.ndarray | None = None
@@ -122,6 +124,8 @@ def _texts(table: Any, findings: Findings, columns: Any) -> None:
 
     findings.texts = texts.texts_of(table, columns)
     findings.lowered = cleaning.lowered(findings.texts)
+    if "source" in table.column_names:
+        findings.sources = table.column("source").to_numpy().astype(str)
 
 
 def _measures(table: Any, findings: Findings, quality: Any, progress: Progress) -> None:

@@ -1,8 +1,8 @@
 """Panel 8, the data explorer: what is in these rows, and which of them should not be trained on?
 
 `DataExplorer("rows.jsonl", test="test.jsonl", model="runs/...")` shows rows with what the engine finds in them; `explorer.kept` is what is
-left, for `wb.Recipe(data=explorer.kept)`. What is found is computed in `findings.py`, masks and counts in `view.py`, words in `words.py`; here
-they are joined. Looking, searching and scoring are done by threads; a click only notes what was wanted.
+left, for `wb.Recipe(data=explorer.kept)`. What is found is computed in `findings.py`, masks and counts in `view.py`, words in `words.py`;
+here they are joined. Looking, searching and scoring are done by threads; a click only notes what was wanted.
 """
 
 import threading
@@ -34,10 +34,10 @@ class Cancelled(Exception):
 class DataExplorer(Panel):
     """`DataExplorer(rows)`; `rows` and `test` are whatever `wb.load_rows` takes.
 
-    `test`: rows that must not stand in `rows`. `model`: a run, its folder, a model's name or a pair (model, tokenizer), whose loss of each row
-    is joined. `tokenizer`: a tokenizer or a model's name, to count lengths in its tokens. `quality`: one score a row. `columns`: what the text
-    of a row is. `selection` shared between panels: examples (row numbers) picked in one are shown here; a run picked elsewhere is offered for
-    scoring. Results: `kept` (an Arrow table, for `wb.Recipe(data=...)`, or `datasets.Dataset(explorer.kept)`), `dropped` and `flagged` (row
+    `test`: rows that must not stand in `rows`. `model`: a run, its folder, a model's name or a pair (model, tokenizer), whose loss of each
+    row is joined. `tokenizer`: a tokenizer or a model's name, to count lengths in its tokens. `quality`: one score a row. `columns`: what the
+    text of a row is. `selection` shared between panels: examples (row numbers) picked in one are shown here, and sources where the rows have
+    a column of that name; a run picked elsewhere is offered for scoring. Results: `kept` (an Arrow table, for `wb.Recipe(data=...)`, or `datasets.Dataset(explorer.kept)`), `dropped` and `flagged` (row
     numbers). Raises `DataError` where rows cannot be read.
     """
 
@@ -141,7 +141,8 @@ class DataExplorer(Panel):
     def code(self) -> str:
         self._take()
         given = dict(rows=not self.state.source, test=self._test is not None and not self.state.test, quality=self._quality is not None,
-                     model=self._model is not None and not self.state.model, tokenizer=self._tokenizer is not None and not self.state.tokenizer)
+                     model=self._model is not None and not self.state.model,
+                     tokenizer=self._tokenizer is not None and not self.state.tokenizer)
         return words.code(self.state, self.findings, self.picked, given)
 
     def extra_html(self) -> str:
@@ -275,7 +276,8 @@ class DataExplorer(Panel):
         left = int((~taken.decided.dropped).sum())
         return View(
             query=state.where.query, shows=shows_of(found, taken.decided, state.where, self.picked), show=state.where.show, spans=spans,
-            qualities=[(finding.measure_name(name)[0], name) for name in found.qualities], quality=self.measure_of("quality") if found.qualities else "",
+            qualities=[(finding.measure_name(name)[0], name) for name in found.qualities],
+            quality=self.measure_of("quality") if found.qualities else "",
             threshold=state.where.threshold, copies=copies, seen=seen, can_undo=self.actions.can_undo, filtered=not state.where.everything,
             can_drop=bool(seen) and not state.where.everything and bool((~taken.decided.dropped[taken.order]).any()),
             can_keep_only=bool(seen) and not state.where.everything and seen < self.count and left > 0, model=state.model,
@@ -349,7 +351,7 @@ class DataExplorer(Panel):
         return progress
 
     def score(self, model: str) -> None:
-        """Joins the loss of each row under `model` (a run folder or a model's name), in a thread; what is wrong is said beside the button."""
+        """Joins the loss of each row under `model` (a run folder or a model's name), in a thread; what is wrong is said at the button."""
         wanted = model.strip().strip('"')
         if not wanted:
             self.show_error(self.made.score, 'Name a run folder or a model first, such as "town".')
@@ -391,6 +393,10 @@ class DataExplorer(Panel):
             with self._lock:
                 self.state.where = Where(show="picked", threshold=self.state.where.threshold)
                 self.state.cursor = min(self.picked, default=self.state.cursor)
+            self.soon()
+        elif kind == "source" and "source" in self.table.column_names:
+            with self._lock:
+                self.state.where.sources = tuple(sorted(map(str, ids)))
             self.soon()
         elif kind == "run" and len(ids) == 1 and (folder := str(next(iter(ids)))) != self.state.model:
             self.state.model, self._model = folder, folder

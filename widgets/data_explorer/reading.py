@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from widgets.data_explorer import words
+from widgets.data_explorer.words import rows_in_words, sought
 from widgets.data_explorer.figure import Picture
 from widgets.data_explorer.findings import Findings, measure_name
 from widgets.data_explorer.state import HARDEST, LOWEST_LIKENESS, State, Where
@@ -17,8 +17,8 @@ from widgets.frame.sheet import number
 
 PAGE_ROWS, LINE_LETTERS, FIELD_LETTERS, OTHERS = 12, 300, 20_000, 4
 
-LABELS = {"all": "All rows", "copies": "Extra copies", "leaks": "Also in the test set", "private": "Private details", "suspicious": "Suspicious loss",
-          "hardest": "Hardest", "picked": "Picked", "flagged": "Flagged", "kept": "Kept", "dropped": "Dropped"}
+LABELS = {"all": "All rows", "copies": "Extra copies", "leaks": "Also in the test set", "private": "Private details",
+          "suspicious": "Suspicious loss", "hardest": "Hardest", "picked": "Picked", "flagged": "Flagged", "kept": "Kept", "dropped": "Dropped"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +74,16 @@ def picture_of(cell: str, measure: str, bins: Bins | None, rows: np.ndarray, dec
     everywhere = np.ones(found.count, bool)
     told = range_words(measure, bins, where)
     mark = where.threshold if cell == "likeness" and bins.edges[0] <= where.threshold <= bins.edges[-1] else None
-    return Picture(name=name, unit=f"{unit} {told}".strip() if told else unit, bins=bins, every=bins.counts(everywhere), shown=bins.counts(rows),
-                   kept=bins.counts(rows & ~decided.dropped), brush=bins.places(where.ranges[measure]) if measure in where.ranges else None,
+    return Picture(name=name, unit=f"{unit} {told}".strip() if told else unit, bins=bins, every=bins.counts(everywhere),
+                   shown=bins.counts(rows), kept=bins.counts(rows & ~decided.dropped), brush=bins.places(where.ranges[measure]) if measure in where.ranges else None,
                    mark=mark, mark_words=f"copies from {where.threshold:.2f}" if mark is not None else "")
 
 
 def _missing(cell: str, found: Findings, looking: str, asked: bool) -> str:
     piece = {"length": "measures", "quality": "measures", "likeness": "copies", "loss": "losses"}[cell]
     if piece in found.wrong:
-        return {"losses": "These rows could not be scored.", "copies": "Copies could not be looked for."}.get(piece, "These rows could not be measured.")
+        words = {"losses": "These rows could not be scored.", "copies": "Copies could not be looked for."}
+        return words.get(piece, "These rows could not be measured.")
     if cell == "likeness" and found.pairs is not None:
         return f"No two rows agree to {LOWEST_LIKENESS:.0%} or more."
     if cell == "loss" and not asked:
@@ -149,9 +150,11 @@ def detail(row: int | None, taken: Shown, table: Any, found: Findings, state: St
         group = groups["group"][groups["row"] == row].iloc[0]
         alike = groups[(groups["group"] == group) & (groups["row"] != row)]
         kept = bool(groups["keep"][groups["row"] == row].iloc[0])
-        notes.append(f"One of {number(len(alike) + 1)} alike (group {number(group)}), " + ("the first of them." if kept else "an extra copy."))
-        others += [dict(row=int(other), label=f"row {number(other)}, {likeness:.2f} alike to its nearest", text=found.texts[other][:FIELD_LETTERS])
+        which = "the first of them" if kept else "an extra copy"
+        notes.append(f"One of {number(len(alike) + 1)} alike (group {number(group)}), {which}.")
+        others += [dict(row=int(other), label=f"row {number(other)}, {likeness:.2f} alike to its nearest",
+                        text=found.texts[other][:FIELD_LETTERS])
                    for other, likeness in zip(alike["row"][:OTHERS], alike["similarity"][:OTHERS], strict=True)]
-    sought = [phrase or word for phrase, word in words.sought(state.where.query)]
-    return dict(row=row, mark=mark, notes=notes, others=others, words=sought,
-                fields=[[name, text[:FIELD_LETTERS]] for name, text in words.rows_in_words(table, row)])
+    wanted = [phrase or word for phrase, word in sought(state.where.query)]
+    return dict(row=row, mark=mark, notes=notes, others=others, words=wanted,
+                fields=[[name, text[:FIELD_LETTERS]] for name, text in rows_in_words(table, row)])

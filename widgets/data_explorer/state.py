@@ -31,17 +31,19 @@ class Where:
     """Jaccard similarity from which two rows are copies of each other."""
     rows: tuple = ()
     """For `show="rows"`: their numbers."""
+    sources: tuple = ()
+    """Values of the column `source`, where there is one; none: all of them."""
 
     @property
     def everything(self) -> bool:
-        return not self.query.strip() and self.show == "all" and not self.ranges
+        return not self.query.strip() and self.show == "all" and not self.ranges and not self.sources
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"rows": list(self.rows)}
+        return dataclasses.asdict(self) | {"rows": list(self.rows), "sources": list(self.sources)}
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "Where":
-        return cls(**body | {"rows": tuple(body.get("rows", ()))})
+        return cls(**body | {name: tuple(body.get(name, ())) for name in ("rows", "sources")})
 
 
 @dataclass(slots=True)

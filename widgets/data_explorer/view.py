@@ -1,7 +1,7 @@
 """Which rows a `Where` means, in which order, and the counts of the linked histograms: arithmetic on masks, bool [N].
 
-Linked as crossfilters are: a brush over one histogram leaves rows out of all of them. 100,000 rows take a few milliseconds. Nothing here looks
-anything up or draws.
+Linked as crossfilters are: a brush over one histogram leaves rows out of all of them. 100,000 rows take a few milliseconds. Nothing here
+looks anything up or draws.
 """
 
 import math
@@ -34,6 +34,8 @@ def mask(where: Where, findings: Findings, decided: Decided | None = None, picke
     for name, (low, high) in where.ranges.items():
         values = findings.measures.get(name)
         found &= cleaning.between(values, low, high) if values is not None else False
+    if where.sources:
+        found &= np.isin(findings.sources, where.sources) if findings.sources is not None else False
     if where.show != "all":
         found &= shown(where, findings, decided, picked)
     return found

@@ -17,8 +17,8 @@ from workbench.data import cleaning
 
 HELP = (
     "Each histogram counts rows; drag over one to see only those rows, in the table and in the other histograms (double click: all again). "
-    "Grey is every row, blue what is shown, striped what is shown and dropped. Copies are rows whose runs of three words agree to the share "
-    "(Jaccard) set beside them; a leak is a run of 13 words that also stands in the test set (Brown et al. 2020). A row of high loss is "
+    "Grey is every row, blue what is shown, striped what is shown and dropped; a bin of one row is drawn high enough to be seen. Copies are "
+    "rows whose runs of three words agree to the share (Jaccard) set beside them; a leak is a run of 13 words that also stands in the test set (Brown et al. 2020). A row of high loss is "
     "hard, rare or wrong: read it before you drop it. In the table: arrows move, d drops, k keeps, f flags, Space picks, u undoes."
 )
 FINDINGS = ("leaks", "private", "copies", "suspicious")
@@ -90,7 +90,8 @@ def code(state: State, findings: Findings, picked: tuple[int, ...] = (), given: 
         lines.append("pairs = duplicates.near_pairs(text, threshold=0.5)")
     if "tokens" in needed:
         modules.add("lengths")
-        lines.append("# tokenizer: the one given to this panel" if given.get("tokenizer") else f"tokenizer = wb.load({state.tokenizer!r})[1]")
+        lines.append("# tokenizer: the one given to this panel" if given.get("tokenizer") else
+                     f"tokenizer = wb.load({state.tokenizer!r})[1]")
         lines.append("tokens = lengths.token_lengths(rows, tokenizer)")
     if "quality" in needed and given.get("quality"):
         lines.append("# quality: the scores given to this panel")
@@ -125,7 +126,8 @@ def code(state: State, findings: Findings, picked: tuple[int, ...] = (), given: 
     return "\n".join([*head, "", *lines])
 
 
-def expression(where: Where, findings: Findings, given: dict[str, bool], picked: tuple[int, ...] = (), flagged: tuple[int, ...] = ()) -> str:
+def expression(where: Where, findings: Findings, given: dict[str, bool], picked: tuple[int, ...] = (),
+               flagged: tuple[int, ...] = ()) -> str:
     """A mask as Python, of the names that `code` makes."""
     count = "rows.num_rows"
     found = []
@@ -133,9 +135,11 @@ def expression(where: Where, findings: Findings, given: dict[str, bool], picked:
         found.append(f"cleaning.matching(text, {where.query!r})")
     for name, (low, high) in where.ranges.items():
         found.append(f"cleaning.between({value_of(name, findings, given)}, {low!r}, {high!r})")
+    if where.sources:
+        found.append(f'np.isin(rows["source"].to_numpy().astype(str), {list(where.sources)!r})')
     numbered = {
-        "copies": f"duplicates.extra_rows(duplicates.near(text, threshold={where.threshold!r}))", "leaks": "overlap.leaking_rows(test, text)",
-        "private": 'private.scan(rows)["row"]', "suspicious": "suspicious(losses)", "hardest": "hardest(losses)",
+        "copies": f"duplicates.extra_rows(duplicates.near(text, threshold={where.threshold!r}))",
+        "leaks": "overlap.leaking_rows(test, text)", "private": 'private.scan(rows)["row"]', "suspicious": "suspicious(losses)", "hardest": "hardest(losses)",
         "picked": repr(sorted(picked)), "flagged": repr(list(flagged)), "rows": repr(list(where.rows)),
     }
     if where.show in numbered:

@@ -29,7 +29,7 @@ ENCODED_AT_ONCE = 1_000
 """Rows tokenized between two words of progress; the first tenth of the progress is theirs."""
 
 FAR = 1.5
-"""Quartile ranges above the upper quartile beyond which a loss is an outlier (Tukey 1977, "Exploratory Data Analysis", the fences of 2D)."""
+"""Quartile ranges above the upper quartile beyond which a loss is an outlier (Tukey 1977, "Exploratory Data Analysis", fences)."""
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all; what it raises stops the work."""
