@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,13 @@ BEGIN = """from widgets import DatasetBalancer
 panel = DatasetBalancer({"instructions": "town:instructions", "facts": "town:facts", "talk": "town:conversations", "village": "town:village"},
                         tasks={"questions": ["instructions", "facts"]})
 panel"""
+TRAIN = """import workbench as wb
+from widgets import RunMonitor
+recipe = wb.Recipe(data=panel.chosen, method=wb.LoRA(rank=4), steps=1_000_000, batch_size=8, max_length=64, heldout=0, sample_prompts=0,
+                   evaluate_every=10**6, checkpoint_every=10**6)
+monitor = RunMonitor(recipe, runs="balanced")
+monitor"""
+STOP = "monitor.run and monitor.run.status in ('running', 'paused', 'starting') and (monitor.run.stop(), monitor.run.wait(60)) and None"
 HOSTILE = """from widgets import DatasetBalancer
 name = "<img src=x onerror='window.hacked = 1'> $x$ & <script>window.hacked = 2</script>"
 panel = DatasetBalancer({name: [{"text": name}] * 30} | {f"source number {k}": [{"text": f"row {i} of {k}"} for i in range(20 + 7 * k)] for k in range(24)},
@@ -22,6 +30,7 @@ panel = DatasetBalancer({name: [{"text": name}] * 30} | {f"source number {k}": [
 panel"""
 MEASURING_MS = 60_000
 """Importing transformers for its tokenizer takes most of it on a machine that does other things too."""
+TRAINING_MS = 60_000
 DISCS = "() => [...document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'mixed').x]"
 
 
@@ -34,8 +43,8 @@ def settled(notebook: Notebook) -> None:
 
 @pytest.fixture(scope="module")
 def balancer(lab: Lab) -> Iterator[Notebook]:
-    notebook = lab.open([BEGIN], "balancer")
-    notebook.run_all()
+    notebook = lab.open([BEGIN, TRAIN], "balancer")
+    notebook.run(0)
     notebook.wait("() => document.querySelector('.wb-busy [role=progressbar]')")  # the cell is back, and the sources are being read
     settled(notebook)
     yield notebook
@@ -61,7 +70,7 @@ def code(notebook: Notebook) -> str:
 
 def test_the_sources_are_read_and_shown_as_they_are(balancer: Notebook) -> None:
     assert "Every source keeps its natural share: village, the largest" in sentence(balancer)
-    cells = [text for text in line(balancer, "facts").locator("td").all_inner_texts()]
+    cells = line(balancer, "facts").locator("td").all_inner_texts()
     assert cells[0] == "facts · questions" and cells[1] == "1\u202f000"
     natural = balancer.page.evaluate(DISCS.replace("mixed", "natural"))
     assert sum(natural) == pytest.approx(100) and balancer.page.evaluate(DISCS) == pytest.approx(natural)
@@ -76,8 +85,8 @@ def test_keys_on_a_slider_move_the_discs(balancer: Notebook) -> None:
     balancer.wait("before => Math.abs(" + DISCS[6:] + "[0] - before) > 3", before[0])
     temperature = float(balancer.kernel("print(panel.state.temperature)"))
     assert temperature > 2 and page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "Temperature T"
-    rates = eval(balancer.kernel("print(panel.look().found.shares, panel.look().found.names)").replace("} [", "}, ["))
-    balancer.wait("wanted => Math.abs(" + DISCS[6:] + "[0] - wanted) < 1e-6", 100 * rates[0][rates[1][-1]])
+    share = float(balancer.kernel("print(panel.look().found.shares['village'])"))
+    balancer.wait("wanted => Math.abs(" + DISCS[6:] + "[0] - wanted) < 1e-6", 100 * share)
     assert f"temperature={temperature!r}" in code(balancer)
 
 
@@ -154,8 +163,27 @@ def test_the_chosen_mixture_is_drawn(balancer: Notebook) -> None:
     assert balancer.kernel("print(len(panel.dataset), panel.chosen.rates == panel.mixture.rates)") == "12000 True"
 
 
+def test_it_trains_on_the_result_and_the_run_shows_the_shares(balancer: Notebook) -> None:
+    rates = ast.literal_eval(balancer.kernel("print(panel.chosen.rates)"))
+    balancer.run(1)
+    try:
+        balancer.page.locator(".wb-bar button", has_text="Start").first.click()
+        balancer.wait("""() => [...document.querySelectorAll('.wb-panel .js-plotly-plot')].at(-1)?.data?.find(t => t.uid === 'drawn-3')?.x?.length > 12""",
+                      None, TRAINING_MS)
+        shown = balancer.page.evaluate("""() => Object.fromEntries([0, 1, 2, 3].map(k => [...document.querySelectorAll('.wb-panel .js-plotly-plot')]
+            .at(-1).data.find(t => t.uid === `drawn-${k}`)).map(t => [t.name, [...t.y].at(-1)]))""")
+        assert set(shown) == set(rates)
+        for name, percent in shown.items():  # no source is ever a whole row away from its share
+            assert percent == pytest.approx(100 * rates[name], abs=100 * 2 / 96)
+    finally:
+        balancer.kernel(STOP)
+    balancer.page.evaluate("""() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+        return jupyterapp.commands.execute('notebook:clear-cell-output'); }""")
+    balancer.wait("() => document.querySelectorAll('.wb-panel').length === 1")
+
+
 @pytest.mark.parametrize("width", [1200, 960, 700, 420])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
 def test_no_word_is_cut_or_covered(balancer: Notebook, width: int, theme: str) -> None:
     if balancer.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
         balancer.dark(theme == "dark")

@@ -4,6 +4,7 @@
 
 const ASK_AGAIN_MS = 8000;
 const POSTER_MS = 1500; // a kernel busy with a cell, or none at all: then the picture drawn in Python stands in
+const UNSEEN = 12, UNSEEN_MS = 250; // how often, and when, a place without width is looked at again
 const REGISTRY = (globalThis.__wbPlotly ??= new Map()); // plotly version -> {promise, resolve, ready}
 
 // ---- plotly.js, once for each page
@@ -95,7 +96,7 @@ function render({model, el}) {
   place.setAttribute("role", "img");
 
   let specs = {}, columns = new Map(), version = -1, stale = false, Plotly = null;
-  let revision = 0, frameAt = 0, waiting = false, wired = false, drawing = false, again = false;
+  let revision = 0, frameAt = 0, waiting = false, wired = false, drawing = false, again = false, unseen = 0;
 
   const take = full => {
     specs = structuredClone(full.specs);
@@ -139,7 +140,9 @@ function render({model, el}) {
 
   const draw = async () => {
     const px = width(), name = widthClass(px);
+    if (!px && Plotly && unseen < UNSEEN) { unseen++; setTimeout(redraw, UNSEEN_MS); } // a page that changes its theme hides all for a moment
     if (!Plotly || !px || !name) return;
+    unseen = 0;
     if (drawing) { again = true; return; }
     drawing = true;
     // A frame that came late does not hold up the next: each has its place in a row, up to half a place behind.
