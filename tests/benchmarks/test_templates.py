@@ -1,8 +1,8 @@
 """Render, chat template, tokenize and mask, against trl's own preparation of the same rows on the same cores.
 
-The bar: at least 1.5 times as fast, the same tokens and labels out, paired in one run (median of the ratios). Ours begins at the rows and ends
-at the data set that training takes: `Task.examples`, then `training.rows.prepare`. trl's begins at conversations (or prompts and completions)
-that are rendered already and ends at the data set its trainer takes: `SFTTrainer._prepare_dataset`, in one process and in as many as there
+The bar: at least 1.5 times as fast, the same tokens and labels out, paired in one run (median of the ratios). Ours begins at the rows and
+ends at the data set that training takes: `Task.examples`, then `training.rows.prepare`. trl's begins at conversations (or prompts and
+completions) that are rendered already and ends at the data set its trainer takes: `SFTTrainer._prepare_dataset`, in one process and in as many as there
 are cores, of which the faster counts. The order within a pair alternates. Both in a process of their own whose tokenizer may use threads.
 """
 

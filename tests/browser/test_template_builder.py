@@ -17,6 +17,14 @@ from tests.widgets.letters import LETTERS, TASK
 builder = TemplateBuilder(LETTERS, TASK, max_length=96)
 builder"""
 
+HOSTILE = """from widgets import TemplateBuilder
+BAD = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 2</script> $x$"
+rows = [{BAD: f"{BAD} {k}", "answer": BAD} for k in range(30)]
+import workbench as wb
+hostile = TemplateBuilder([{"question": row[BAD], "answer": row["answer"], BAD: "x"} for row in rows],
+    wb.Task(name=BAD, system=BAD, templates=(wb.Template(name=BAD, input="{{ question }} " + BAD, target="{{ answer }}"),)))
+hostile"""
+
 
 class Page:
     """One builder on a page."""
@@ -44,7 +52,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def built(lab: Lab) -> Iterator[Page]:
-    notebook = lab.open([BEGIN], "templates")
+    notebook = lab.open([BEGIN, HOSTILE], "templates")
     notebook.run(0)
     notebook.wait("() => document.querySelectorAll('.wb-token').length > 20")
     notebook.drawn()
@@ -122,7 +130,8 @@ def test_keys_alone_raise_the_max_length_until_it_can_be_used(built: Page) -> No
             break
     page.keyboard.press("Enter")
     built.wait_sentence("In use: panel.admitted.table holds 160 rows")
-    assert built.notebook.kernel("print(builder.admitted.table.num_rows, builder.admitted.table.column_names)") == "160 ['messages', 'row', 'template']"
+    printed = built.notebook.kernel("print(builder.admitted.table.num_rows, builder.admitted.table.column_names)")
+    assert printed == "160 ['messages', 'row', 'template']"
 
 
 def test_a_task_is_inverted(built: Page) -> None:
@@ -157,7 +166,8 @@ def test_arrows_scrub_the_rows_and_a_click_picks_one(built: Page) -> None:
 
 def test_wordings_and_columns_are_chosen(built: Page) -> None:
     page = built.page
-    wordings = "() => [...document.querySelectorAll('.wb-labelled .widget-toggle-buttons .widget-toggle-button')].map(b => b.textContent.trim())"
+    wordings = """() => [...document.querySelectorAll('.wb-labelled .widget-toggle-buttons .widget-toggle-button')]
+        .map(b => b.textContent.trim())"""
     page.get_by_role("button", name="2", exact=True).click()
     built.notebook.wait("() => document.querySelector('.wb-turns').textContent.includes('This is the letter')")
     assert built.field("Name of this wording").input_value() == "question first"
@@ -189,28 +199,18 @@ def test_a_promptsource_file_is_written_and_read(built: Page) -> None:
     built.field("promptsource file").fill("letters.yaml")
     page.get_by_role("button", name="Import").click()
     page.locator(".wb-error-box").wait_for(state="detached")
-    assert built.notebook.kernel("print([t.name for t in builder.task.templates])") == "['letter first', 'question first', 'short']"
+    assert built.notebook.kernel("print(sorted(t.name for t in builder.task.templates))") == "['letter first', 'question first', 'short']"
     assert "promptsource.read('letters.yaml')" in built.notebook.kernel("print(builder.code())")
 
 
-HOSTILE = """from widgets import TemplateBuilder
-BAD = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 2</script> $x$"
-rows = [{BAD: f"{BAD} {k}", "answer": BAD} for k in range(30)]
-import workbench as wb
-hostile = TemplateBuilder([{"question": row[BAD], "answer": row["answer"], BAD: "x"} for row in rows],
-    wb.Task(name=BAD, system=BAD, templates=(wb.Template(name=BAD, input="{{ question }} " + BAD, target="{{ answer }}"),)))
-hostile"""
-
-
-def test_what_rows_and_templates_hold_stays_text(lab: Lab) -> None:
-    notebook = lab.open([HOSTILE], "hostile")
-    notebook.run(0)
-    notebook.wait("() => document.querySelectorAll('.wb-token').length > 20")
-    notebook.drawn()
+def test_what_rows_and_templates_hold_stays_text(built: Page) -> None:
+    """The second panel of the page; it comes last."""
+    notebook = built.notebook
+    notebook.run(1)
+    notebook.wait("() => document.querySelectorAll('.wb-panel')[1]?.querySelectorAll('.wb-token').length > 20")
+    panel = built.page.locator(".wb-panel").nth(1)
     notebook.kernel("hostile.edit('input', '{{ qestion }}' + BAD); hostile.errands.wait()")
-    notebook.page.locator(".wb-error-box .wb-error").first.wait_for()
-    assert notebook.page.evaluate("() => window.hacked") is None
-    assert notebook.page.locator(".wb-panel script, .wb-panel img").count() == 0
-    assert "<script>window.hacked" in notebook.page.locator(".wb-turns").inner_text()
-    assert notebook.errors == []
-    notebook.close()
+    panel.locator(".wb-error-box").first.wait_for()
+    assert built.page.evaluate("() => window.hacked") is None
+    assert built.page.locator(".wb-panel script, .wb-panel img").count() == 0
+    assert "<script>window.hacked" in panel.locator(".wb-turns").inner_text()

@@ -1,4 +1,4 @@
-"""Many examples at once as one by one; a task's rows as a table to train on; the gate, against counts made here and against training's own."""
+"""Many examples at once as one by one; a task's rows as a table to train on; the gate, against counts made here and training's own."""
 
 from __future__ import annotations
 
@@ -198,4 +198,5 @@ def test_an_unknown_column_is_named_with_its_place(template, place):
     for fails in (lambda: template.check(ROWS[0]), lambda: template.render(ROWS[0])):
         with pytest.raises(DataError) as caught:
             fails()
+        assert "answer_choices" not in caught.value.remedy and "'question'" in caught.value.remedy
         assert caught.value.unknown == "qestion" and (caught.value.part, caught.value.line, caught.value.column) == place

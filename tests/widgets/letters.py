@@ -17,7 +17,8 @@ def letters(count: int = 160, seed: int = 0) -> list[dict]:
     for _ in range(count):
         to, by = rng.sample(NAMES, 2)
         way, why = rng.choice(WAYS)
-        more = " ".join(f"{rng.choice(NAMES)} brings {rng.randint(2, 9)} sacks of barley." for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 4, 8))))
+        count_of_more = rng.choice((0, 1, 1, 2, 2, 3, 4, 8))
+        more = " ".join(f"{rng.choice(NAMES)} brings {rng.randint(2, 9)} sacks of barley." for _ in range(count_of_more))
         rows.append({"letter": f"Dear {to}, I come {way}, for {why}. {more} Yours, {by}", "question": f"Which way will {by} come?",
                      "answer": f"{way[0].upper()}{way[1:]}, because {why}.", "author": by})
     return rows

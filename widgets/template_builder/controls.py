@@ -47,7 +47,8 @@ class Controls:
     def __init__(self, do: Any, columns: Sequence[str], view: View):
         self._showing = 0
         state = view.state
-        self.chips = {name: ipw.ToggleButton(description=name, tooltip=f"put the column {name} into the field you wrote in last") for name in columns}
+        self.chips = {name: ipw.ToggleButton(description=name, tooltip=f"put the column {name} into the field you wrote in last")
+                      for name in columns}
         for name, chip in self.chips.items():
             self._heard(chip, lambda used, name=name: do.column(name, used))
         self.columns = ipw.HBox(list(self.chips.values()))
@@ -75,7 +76,8 @@ class Controls:
         self.inverted = controls.checkbox("Invert: answer to question")
         self.chat = controls.dropdown("Chat template", [("the tokenizer's", True), ("none: prompt and completion", False)], state.chat)
         self.completions_only = controls.checkbox("Train on completions only")
-        self.max_length = controls.slider("Max length, tokens", state.max_length, LENGTHS[0], LENGTHS[-1], log=True, form=",", stops=LENGTHS)
+        self.max_length = controls.slider("Max length, tokens", state.max_length, LENGTHS[0], LENGTHS[-1], log=True, form=",",
+                                          stops=LENGTHS)
         for name in ("system", "demonstrations", "as_turns", "inverted", "chat", "completions_only"):
             self._heard(getattr(self, name), lambda value, name=name: do.option(name, value))
         self._heard(self.max_length, lambda value: do.option("max_length", max(1, round(value))))
@@ -83,11 +85,13 @@ class Controls:
         self.tokenizer = controls.text("Tokenizer of the model", placeholder="town, a folder or a hub id", continuous_update=False)
         self._heard(self.tokenizer, lambda value: do.option("tokenizer", value.strip()))
         self.file = controls.text("promptsource file", placeholder="templates.yaml")
-        self.read = controls.button("Import", tooltip="take the templates of this file", on_click=lambda: do.read_file(self.file.value.strip()))
-        self.write = controls.button("Export", tooltip="write these wordings into this file", on_click=lambda: do.write_file(self.file.value.strip()))
+        self.read = controls.button("Import", tooltip="take the templates of this file",
+                                    on_click=lambda: do.read_file(self.file.value.strip()))
+        self.write = controls.button("Export", tooltip="write these wordings into this file",
+                                     on_click=lambda: do.write_file(self.file.value.strip()))
         files = controls.row(self.read, self.write)
         self.refused = controls.html("")
-        self.use = controls.button("Use this template", kind="primary", tooltip="check all rows; panel.admitted holds what may be trained on",
+        self.use = controls.button("Use this template", kind="primary", tooltip="check all rows; panel.admitted has what may be trained on",
                                    on_click=do.use)
         label = controls.html('<span class="wb-label">Columns</span>')
         chosen = controls.group("", label, self.columns)
@@ -124,9 +128,11 @@ class Controls:
             self.max_length.value, self.use_of.value = state.max_length, state.use
             names = [fields["name"] for fields in state.templates]
             many = len(names) > MOST_TOGGLES
-            self.toggles.options = [(str(place + 1), place) for place in range(len(names))] + [("+", ADD)] if not many else [("1", 0)]
+            only = [("1", 0)]
+            self.toggles.options = only if many else [(str(place + 1), place) for place in range(len(names))] + [("+", ADD)]
             self.toggles.tooltips = [*names, "one more wording, begun as this one"] if not many else []
-            self.list.options = [(f"{place + 1}  {name}", place) for place, name in enumerate(names)] + [("+ one more wording", ADD)] if many else [("1", 0)]
+            numbered = [(f"{place + 1}  {name}", place) for place, name in enumerate(names)]
+            self.list.options = [*numbered, ("+ one more wording", ADD)] if many else only
             (self.list if many else self.toggles).value = state.picked
             self.toggles.layout.display, self.list.layout.display = ("none", "") if many else ("", "none")
             self.use_of.layout.display = "" if len(names) > 1 else "none"

@@ -65,21 +65,24 @@ class ExampleView(anywidget.AnyWidget):
 def static_html(shown: Shown, rows: int) -> str:
     """The example with its styles written out; every word of it is escaped."""
     colour = theme.tokens("light")
-    ink, soft, line, blue, grey, bad = (colour["--wb-" + name] for name in ("ink", "ink-2", "line", "blue-text", "grey-text", "vermillion-text"))
+    names = ("ink", "ink-2", "line", "blue-text", "grey-text", "vermillion-text")
+    ink, soft, line, blue, grey, bad = (colour[f"--wb-{name}"] for name in names)
     numbers = " &nbsp; ".join(f"<b>{escape(count)}</b> {escape(words)}" for count, words in counts(shown))
     spans = []
     for token in shown.tokens:
-        look = f"color:{blue if token.kind == 'trained' else grey};background:{colour['--wb-blue-fill' if token.kind == 'trained' else '--wb-grey-fill']}"
-        if token.kind == "trained":
+        trained = token.kind == "trained"
+        look = f"color:{blue if trained else grey};background:{colour['--wb-blue-fill' if trained else '--wb-grey-fill']}"
+        if trained:
             look += f";border-bottom:2px solid {colour['--wb-blue']};font-weight:600"
         if token.special:
             look += f";outline:1px solid {line};background:none"
         if token.cut:
             look += f";text-decoration:line-through;color:{bad};border-bottom:0"
         for part in visible(token.text):
-            spans.append(f'<span style="{look};margin-right:1px;padding:0 1px">{escape(part.rstrip(chr(10)))}</span>' + ("<br>" if part.endswith("\n") else ""))
+            spans.append(f'<span style="{look};margin-right:1px;padding:0 1px">{escape(part.rstrip(chr(10)))}</span>')
+            spans.append("<br>" if part.endswith("\n") else "")
     text = table_html(["", heading(shown, rows)], shown.turns)
     return (f'{text}<div style="margin:12px 0 6px;font-size:12px;color:{soft}">{numbers}</div>'
             f'<div style="font:12px/1.9 Menlo,Consolas,monospace;color:{ink};overflow-wrap:anywhere">{"".join(spans)}</div>'
-            f'<div style="margin-top:8px;font-size:11px;color:{soft}">grey: read, not trained · blue, underlined: trained · struck: cut off · '
-            "outlined: special token</div>")
+            f'<div style="margin-top:8px;font-size:11px;color:{soft}">grey: read, not trained · blue, underlined: trained · '
+            "struck: cut off · outlined: special token</div>")

@@ -64,7 +64,8 @@ def figure(sample: Sample | None, rank: int = 0, width: Width = "wide", empty: t
     nothing = np.flatnonzero(trained == 0)
     if 0 < len(nothing) <= MOST_MARKS:
         sheet.add(axis, x=place[nothing], y=lengths[nothing] + 0.025 * top, mode="markers", uid="nothing", name="trains on nothing",
-                  cliponaxis=False, customdata=[numbers[index] for index in nothing], hovertemplate="row %{customdata} trains on nothing<extra></extra>",
+                  cliponaxis=False, customdata=[numbers[index] for index in nothing],
+                  hovertemplate="row %{customdata} trains on nothing<extra></extra>",
                   marker=dict(symbol="x", size=7, color=ink("vermillion"), opacity=1, line=dict(width=0)))
     _limit(sheet, axis, limit, top, beside=rank < 0.4 * len(order))
     _labels(sheet, axis, [(words, float(base[-1]), float(length[-1]), colour) for (_, length, base, colour, _), words
@@ -80,7 +81,8 @@ def _limit(sheet: Sheet, axis: str, limit: int, top: float, beside: bool) -> Non
     if limit > top:
         return
     sheet.rule(axis, y=limit, colour="ink-2", dash="dot", width=1)
-    sheet.label(axis, 0.6 if beside and limit > 0.7 * top else 0, limit, f"max length {number(limit)}", "ink-2", xref=f"x{axis} domain", valign="bottom", dx=2, dy=1,
+    place = 0.6 if beside and limit > 0.7 * top else 0
+    sheet.label(axis, place, limit, f"max length {number(limit)}", "ink-2", xref=f"x{axis} domain", valign="bottom", dx=2, dy=1,
                 bgcolor=ink("surface"), borderpad=1)
 
 
@@ -102,8 +104,8 @@ def _flag(sheet: Sheet, axis: str, place: int, count: int, name: str) -> None:
     """The row shown: a line through the cell, its number over it."""
     sheet.rule(axis, x=place, colour="ink", width=1.5)
     side = "left" if place < 0.12 * count else "right" if place > 0.88 * count else "center"
-    sheet.label(axis, place, 1, f"row {name}", "ink", yref=f"y{axis} domain", anchor=side, valign="top", dy=-1, size=11, bgcolor=ink("surface"),
-                bordercolor=ink("ink-2"), borderwidth=1, borderpad=2)
+    sheet.label(axis, place, 1, f"row {name}", "ink", yref=f"y{axis} domain", anchor=side, valign="top", dy=-1, size=11,
+                bgcolor=ink("surface"), bordercolor=ink("ink-2"), borderwidth=1, borderpad=2)
 
 
 def _empty(sheet: Sheet, headline: str, sentence: str) -> dict:

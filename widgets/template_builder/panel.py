@@ -1,8 +1,8 @@
 """Panel 2, the template builder: what does the model really read, and on which tokens does it train?
 
-`TemplateBuilder(rows)` begins a template from the rows' columns, `TemplateBuilder(rows, task)` shows one that is there. What is rendered and
-counted is in `reading.py`, the figure in `figure.py`, words in `words.py`, widgets in `controls.py`; here they are joined. Texts are rendered
-again as they are written, by a thread that takes the newest; a fault is shown when the hand rests.
+`TemplateBuilder(rows)` begins a template from the rows' columns, `TemplateBuilder(rows, task)` shows one that is there. What is rendered
+and counted is in `reading.py`, the figure in `figure.py`, words in `words.py`, widgets in `controls.py`; here they are joined. Texts are
+rendered again as they are written, by a thread that takes the newest; a fault is shown when the hand rests.
 """
 
 import dataclasses
@@ -54,8 +54,8 @@ class TemplateBuilder(Panel):
     State = State
     frame_ms = 30
 
-    def __init__(self, rows: Any = None, task: Any = None, *, tokenizer: Any = None, max_length: int | None = None, state: State | None = None,
-                 selection: Selection | None = None):
+    def __init__(self, rows: Any = None, task: Any = None, *, tokenizer: Any = None, max_length: int | None = None,
+                 state: State | None = None, selection: Selection | None = None):
         super().__init__(state, selection)
         from workbench.data.sources import load_rows
 
@@ -170,7 +170,8 @@ class TemplateBuilder(Panel):
         try:
             return set(template.columns)
         except TemplateError:  # until it is mended: the names that stand in it
-            return set(re.findall(r"\w+", f"{template.input} {template.target or ''}")) & {n.replace("-", "_") for n in self.rows.table.column_names}
+            written = set(re.findall(r"\w+", f"{template.input} {template.target or ''}"))
+            return written & {name.replace("-", "_") for name in self.rows.table.column_names}
 
     def _chat_names(self) -> list[tuple[str, bool]]:
         if not self._given and self._tokenizer is None:
@@ -339,8 +340,8 @@ class TemplateBuilder(Panel):
 
         def admit() -> None:
             task = task_of(state)
-            self.admitted = task.admit(self.rows.table, self._load(state), max_length=state.max_length, completions_only=state.completions_only,
-                                       progress=progress, **edits.options_of(state, task))
+            self.admitted = task.admit(self.rows.table, self._load(state), max_length=state.max_length,
+                                       completions_only=state.completions_only, progress=progress, **edits.options_of(state, task))
         self._try("use", admit)
 
     def read_file(self, path: str) -> None:

@@ -1,4 +1,4 @@
-"""From a state, rows and a tokenizer to what the panel shows: a sample rendered and judged, one example as tokens, or the fault and its place.
+"""From a state, rows and a tokenizer to what is shown: a sample rendered and judged, one example as tokens, or the fault and its place.
 
 Everything is done by `workbench`; nothing here draws. A `Sample` keeps the masks, so that another `max_length` costs nothing. Loading a
 tokenizer imports transformers, which takes seconds the first time: the panel does that in a thread.
@@ -148,7 +148,8 @@ def measure(state: State, rows: TableRows, tokenizer: Any) -> Sample:
     except DataError as error:
         raise Faulty(Fault("completions_only" if state.completions_only else "tokenizer", str(error))) from None
     order = np.argsort([len(mask) for mask in masks], kind="stable")
-    return Sample(state, task, options, examples, masks, gate.judge_masks(masks, state.max_length), order, len(rows), len(only) == len(rows))
+    judged = gate.judge_masks(masks, state.max_length)
+    return Sample(state, task, options, examples, masks, judged, order, len(rows), len(only) == len(rows))
 
 
 def _check(state: State, columns: list[str]) -> None:
@@ -195,8 +196,8 @@ def shown(sample: Sample, rank: int, tokenizer: Any) -> Shown:
         [("prompt", example["prompt"]), ("completion", example["completion"])]
     mask = sample.masks[index]
     return Shown(row=sample.examples.rows[index], rank=rank, of=len(sample.order), template=sample.examples.templates[index], turns=turns,
-                 tokens=tokens_of(tokenizer, example, sample.state), length=len(mask), trained=sum(mask[:limit]), cut=max(0, len(mask) - limit),
-                 lost=sum(mask[limit:]))
+                 tokens=tokens_of(tokenizer, example, sample.state), length=len(mask), trained=sum(mask[:limit]),
+                 cut=max(0, len(mask) - limit), lost=sum(mask[limit:]))
 
 
 def tokens_of(tokenizer: Any, example: dict[str, Any], state: State) -> list[Token]:
@@ -218,8 +219,8 @@ def tokens_of(tokenizer: Any, example: dict[str, Any], state: State) -> list[Tok
     if len(made) <= 2 * HEAD:
         return made
     first = next((place for place, kept in enumerate(mask) if kept), 0)
-    wanted = sorted({*range(HEAD), *range(first - NEAR, first + NEAR), *range(limit - NEAR, limit + NEAR), *range(len(made) - NEAR, len(made))}
-                    & set(range(len(made))))
+    around = {*range(first - NEAR, first + NEAR), *range(limit - NEAR, limit + NEAR)}
+    wanted = sorted({*range(HEAD), *around, *range(len(made) - NEAR, len(made))} & set(range(len(made))))
     out, before = [], -1
     for place in wanted:
         if place > before + 1:

@@ -89,7 +89,8 @@ def task_of(state: State) -> Task:
 def options_of(state: State, task: Task) -> dict[str, Any]:
     """The arguments of `Task.examples` that are not its defaults."""
     use = [task.templates[state.picked].name] if state.use == "this" and len(task.templates) > 1 else state.use
-    given = dict(use="one" if use == "this" else use, demonstrations=state.demonstrations, as_turns=state.as_turns, chat=state.chat, seed=state.seed)
+    given = dict(use="one" if use == "this" else use, demonstrations=state.demonstrations, as_turns=state.as_turns,
+                 chat=state.chat, seed=state.seed)
     plain = dict(use="one", demonstrations=0, as_turns=False, chat=True, seed=0)
     return {name: value for name, value in given.items() if value != plain[name]}
 
@@ -157,7 +158,8 @@ def added(state: State) -> State:
     """One more wording, begun as the picked one, and picked."""
     names = {fields["name"] for fields in state.templates}
     name = next(f"wording {n}" for n in range(len(names) + 1, 2 * len(names) + 3) if f"wording {n}" not in names)
-    copy = {key: value for key, value in state.templates[state.picked].items() if key not in ("original", "id", "reference", "metadata", "extra")}
+    own = ("original", "id", "reference", "metadata", "extra")
+    copy = {key: value for key, value in state.templates[state.picked].items() if key not in own}
     if state.yaml:  # a wording of one's own: a column the rows lack is an error, nothing is cut
         copy = {key: value for key, value in copy.items() if key in SHOWN}
     return dataclasses.replace(state, templates=(*state.templates, copy | {"name": name}), picked=len(state.templates))

@@ -17,9 +17,9 @@ from workbench.errors import WorkbenchError
 from workbench.templates import chat, gate
 from workbench.templates.tasks import Template
 
-HELP = ("A template turns a row into what the model reads and what it must write. Grey tokens are read and never trained; blue ones are the "
-        "answer, and the loss is the mean over them alone (completions only). What stands behind max length is cut off, so a long prompt can "
-        "leave nothing to train on: such rows are dropped, and over 1 % of them refuses the template. Several wordings of one task make a "
+HELP = ("A template turns a row into what the model reads and what it must write. Grey tokens are read and never trained; blue ones are "
+        "the answer, and the loss is the mean over them alone (completions only). What stands behind max length is cut off, so a long prompt "
+        "can leave nothing to train on: such rows are dropped, and over 1 % of them refuses the template. Several wordings of one task make a "
         "model less sensitive to the wording (Sanh et al. 2022, T0); templates are those of promptsource (Bach et al. 2022).")
 SURE = 0.05
 """A share over 1 % is told of all rows where so many dropped ones in a sample would come by chance less often than this."""
@@ -93,8 +93,8 @@ def _fine(state: State, sample: Sample) -> str:
     left = sum(sample.examples.left_out.values())
     room = f"the longest has {number(int(judged.lengths.max()))} of {number(state.max_length)}"
     silent = f"; {number(left)} {'row is' if left == 1 else 'rows are'} left out by the template's own conditions" if left else ""
-    return (f"{_rows(sample)[:1].upper()}{_rows(sample)[1:]} train on {100 * share:.0f} % of their tokens, a row in the middle on {number(trained)} of "
-            f"{number(length)}; {room}{silent}.")
+    return (f"{_rows(sample)} train on {100 * share:.0f} % of their tokens, a row in the middle on {number(trained)} of {number(length)}; "
+            f"{room}{silent}.")
 
 
 def reason(sample: Sample | None, fault: Fault | None) -> str:
@@ -138,11 +138,13 @@ def code(state: State, given_tokenizer: bool = False) -> str:
     """Python that renders and admits the same examples, and the recipe that trains on them."""
     lines = ["import workbench as wb"]
     lines += ["from workbench.templates import promptsource"] if state.yaml and state.file else []
-    lines += [] if given_tokenizer else ["from workbench.models.loading import load_tokenizer", "from workbench.recipes import resolve_model"]
+    own = ["from workbench.models.loading import load_tokenizer", "from workbench.recipes import resolve_model"]
+    lines += [] if given_tokenizer else own
     body = ["", f"rows = wb.load_rows({state.source!r})" if state.source else "# rows: the ones given to this panel", *_task(state)]
     if any("replace(" in line for line in body):
         lines.insert(0, "from dataclasses import replace\n")
-    body += [f"tokenizer = load_tokenizer(resolve_model({state.tokenizer!r}))" if not given_tokenizer else "# tokenizer: the one given to this panel"]
+    loaded = f"tokenizer = load_tokenizer(resolve_model({state.tokenizer!r}))"
+    body.append("# tokenizer: the one given to this panel" if given_tokenizer else loaded)
     try:
         options = options_of(state, task_of(state))
     except WorkbenchError:

@@ -92,7 +92,8 @@ def _encoded(tokenizer: Any, examples: Sequence[dict[str, Any]], completions_onl
         _check_places(tokenizer)
     texts, spans = [""] * len(examples), [[] for _ in examples]
     talks = [number for number, example in enumerate(examples) if "messages" in example]
-    for number, (text, span) in zip(talks, _conversations(tokenizer, [examples[n]["messages"] for n in talks], completions_only), strict=True):
+    written = _conversations(tokenizer, [examples[number]["messages"] for number in talks], completions_only)
+    for number, (text, span) in zip(talks, written, strict=True):
         texts[number], spans[number] = text, span
     for number, example in enumerate(examples):
         if "prompt" in example:
@@ -153,9 +154,9 @@ def _rendered(tokenizer: Any, conversations: list[list[dict[str, str]]], prompt:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     template, marked = tokenizer.get_chat_template(), _marked(tokenizer)
-    options = dict(chat_template=template, add_generation_prompt=prompt, return_assistant_tokens_mask=marked, **tokenizer.special_tokens_map)
+    options = dict(chat_template=template, add_generation_prompt=prompt, return_assistant_tokens_mask=marked)
     try:
-        texts, spans = render_jinja_template(conversations=conversations, **options)
+        texts, spans = render_jinja_template(conversations=conversations, **options, **tokenizer.special_tokens_map)
         return texts, spans or [[] for _ in texts]
     except jinja2.TemplateError as error:
         if len(conversations) > 1:  # the same one by one, to name the one it refuses
@@ -217,8 +218,8 @@ def mask_method(tokenizer: Any) -> str:
 
 
 def _turns(tokenizer: Any, messages: list[dict[str, str]], whole: str) -> Spans:
-    """For templates without marks: a reply is what its turn adds after the generation prompt. Only right if each rendering begins with the one
-    before it, which is checked."""
+    """For templates without marks: a reply is what its turn adds after the generation prompt. Only right if each rendering begins with the
+    one before it, which is checked."""
     numbers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
     asked, _ = _rendered(tokenizer, [messages[:index] for index in numbers], prompt=True)
     told, _ = _rendered(tokenizer, [messages[:index + 1] for index in numbers])
@@ -229,7 +230,8 @@ def _turns(tokenizer: Any, messages: list[dict[str, str]], whole: str) -> Spans:
                             "Use completions_only=False, or a template with {% generation %} marks.")
         # the template's own white space after the end token is no part of the reply
         closed = after.rstrip()
-        spans.append((len(before), min(len(whole), len(closed) if tokenizer.eos_token and closed.endswith(tokenizer.eos_token) else len(after))))
+        ended = tokenizer.eos_token and closed.endswith(tokenizer.eos_token)
+        spans.append((len(before), min(len(whole), len(closed if ended else after))))
     return spans
 
 

@@ -1,7 +1,7 @@
 """The gate before training: what each example would train, which are dropped, and when all are refused.
 
-The rule is training's own (`training/rows.py` calls it): an example that trains on no token within `max_length` is dropped and counted; over
-1 % of them refuses the rows, and so does a tokenizer by which training on answers alone cannot be honoured. Not here: rendering
+The rule is training's own (`training/rows.py` calls it): an example that trains on no token within `max_length` is dropped and counted;
+over 1 % of them refuses the rows, and so does a tokenizer by which training on answers alone cannot be honoured. Not here: rendering
 (`tasks.py`), tokens and masks (`chat.py`).
 """
 

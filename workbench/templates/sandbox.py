@@ -397,7 +397,7 @@ class Compiled:
             missing = re.fullmatch(r"'(.*)' is undefined", str(error.message))
             unknown = missing[1] if missing else ""
             message = f"there is no column {unknown!r}" if missing else str(error.message)
-            remedy = f"The row has {', '.join(sorted(map(repr, budget.columns))) or 'no columns'}."
+            remedy = f"The row has {', '.join(sorted(repr(name) for name in budget.columns if name != 'answer_choices')) or 'no columns'}."
         except SecurityError as error:
             unknown, message, remedy = "", str(error), "A template reads texts, numbers and lists of its row, and changes nothing."
         except (jinja2.TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
