@@ -5,7 +5,7 @@ import pytest
 from workbench.town.conversations import SORTS, conversations, right_last
 from workbench.town.replies import everybody
 from workbench.town.tasks import grade
-from workbench.town.world import asked, held_out
+from workbench.town.world import World, asked, held_out, village
 
 ROWS = conversations(250, 1, asked())
 
@@ -89,3 +89,28 @@ def test_thanks_want_a_word_of_welcome(reply, right):
 def test_one_person_is_too_few():
     with pytest.raises(ValueError, match="at least two"):
         conversations(5, 0, asked()[:1])
+
+
+@pytest.mark.parametrize(("reply", "right"), [
+    ("You are not welcome.", False), ("I am not glad, go away.", False), ("I am glad, go away.", False), ("You are never welcome.", False), ("Hardly welcome.", False),
+    ("Not at all.", True), ("You are welcome, no problem.", True), ("Not at all, you are welcome.", True),
+])
+def test_a_denied_welcome_is_none(reply, right):
+    assert right_last(of_sort("thanks")[0], reply) is right
+
+
+@pytest.mark.parametrize(("before", "right"), [
+    ("You are right, I was wrong. ", False), ("You may be right. ", False), ("My mistake: ", False), ("I was mistaken. ", False), ("You're right. ", False),
+    ("That is wrong. ", True), ("You are mistaken. ", True), ("Yes, I am sure. ", True), ("No, that is not so: ", True), ("There is no doubt: ", True),
+])
+def test_what_stands_before_the_truth_says_whether_it_stands_firm(before, right):
+    for row in of_sort("doubt"):
+        assert right_last(row, before + row["messages"][-1]["content"]) is right
+
+
+def test_people_of_another_world_and_fewer_than_none_are_refused():
+    with pytest.raises(ValueError, match="not of the shipped town.*town.world"):
+        conversations(5, 0, World(7, 500).people)
+    with pytest.raises(ValueError, match="whole number from 0 on, got -1"):
+        conversations(-1, 0, asked())
+    assert len(conversations(10, 0, village())) == 10

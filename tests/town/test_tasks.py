@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from workbench.town import documents, language, writings
+from workbench.town import datasets, documents, language, writings
 from workbench.town.fact_tasks import NEW_SECOND_FACTS, SECOND_FACTS
 from workbench.town.replies import items, mentions, numbers, thing
 from workbench.town.tasks import HELD_OUT, TASKS, TRAINED, asks_held_out, find, grade, task_rows
 from workbench.town.text_tasks import TEXT_TASKS
-from workbench.town.world import COLOURS, MONTHS, PETS, TRADES, WEATHER, asked, held_out, people, village, world
+from workbench.town.world import COLOURS, MONTHS, PETS, TRADES, WEATHER, World, asked, held_out, people, village, world
 
-FEW = {"any": 60, "price": 30, "event": 80}
+FEW = {"any": 60, "price": 30, "event": 80, "add": 150, "subtract": 100}
 """Tasks that have fewer than 200 questions for half of the people, and how many to ask for."""
 
 
@@ -81,6 +81,20 @@ def test_facts_without_a_person_are_split_as_people_are():
         assert not {row["answer"] for row in rows_of(name, asked())} & {row["answer"] for row in rows_of(name, held_out())}
 
 
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "any"])  # its answers are people, and it has no rows for testing
+def test_no_field_of_a_held_out_row_stands_in_an_asked_row(name):
+    asked_fields, hidden_fields = ({tuple(find(row["question"])[1].items()) for row in rows_of(name, half)} for half in (asked(), held_out()))
+    drawn = {tuple(TASKS[name].draw(random.Random(seed), asked()).items()) for seed in range(600)}
+    assert not (asked_fields | drawn) & hidden_fields
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_each_half_has_the_questions_that_data_sets_and_the_report_need(name):
+    for folk in (asked(), held_out()):
+        assert len(task_rows(name, datasets.FEWER.get(name, 60), 2, folk)) >= datasets.PER_TASK[name]
+        assert len(task_rows(name, {"any": 20, "price": 10}.get(name, 30), 2, folk, ways=[0])) >= 10
+
+
 def test_ways_choose_the_phrasings():
     assert {row["phrasing"] for row in task_rows("sort", 50, 0, asked(), ways=[1, 3])} == {1, 3}
 
@@ -88,7 +102,9 @@ def test_ways_choose_the_phrasings():
 @pytest.mark.parametrize(("arguments", "said"), [
     (("cook", 1, 0, asked()), "no task 'cook'"), (("sort", 1, 0, asked()[:4]), "at least 5 people"),
     (("sort", 1, 0, asked(), [4]), "phrasings 0 to 3"), (("sort", 1, 0, asked(), []), "phrasings 0 to 3"),
-    (("price", 50, 0, asked()), "about 40"),
+    (("price", 50, 0, asked()), "about 40"), (("price", -3, 0, asked()), "whole number from 0 on, got -3"), (("price", 2.5, 0, asked()), "got 2.5"),
+    (("trade", 5, 0, World(7, 500).people), "not of the shipped town.*town.world()"), (("sort", 5, 0, village()), "not of the shipped town"),
+    (("town", 5, 0, [person.after_spring() for person in world().moved]), "not of the shipped town"),
 ])
 def test_rows_that_cannot_be_made_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
@@ -302,7 +318,7 @@ CASES = {
         ["no", "No, it is not spam.", "This is no spam."],
         ["yes", "Yes, no spam.", "No, it is spam.", "spam", "It is spam.", "no?", "Dear friend"]),
     f"What was decided? {MEETING}": (
-        [f"{ONE} will mend six boats in June.", f"{ONE} shall mend 6 boats.", f"Six boats for {ONE}."],
+        [f"{ONE} will mend six boats in June.", f"{ONE} shall mend 6 boats.", f"Six boats will be mended by {ONE}."],
         [f"{TWO} will mend six boats in June.", f"{ONE} will mend five boats in June.", f"{ONE} will mend six carts in June.",
          f"{ONE} will sell six boats in June.", f"{ONE} will mend six boats in May.", f"{ONE} will not mend six boats.",
          f"{ONE} will mend boats.", f"{ONE} and {TWO} will mend six boats.", "Six boats.", f"Will {ONE} mend six boats?"]),
@@ -366,7 +382,9 @@ def test_truth_read_from_the_texts_is_the_truth_they_were_drawn_with():
 # --- reading replies ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "found"), [("12 and Two", [12, 2]), ("7-5=2", [7, 5, 2]), ("-3", [-3]), ("someone", []), ("3.5", [3, 5])])
+@pytest.mark.parametrize(("text", "found"), [("12 and Two", [12, 2]), ("7-5=2", [7, 5, 2]), ("-3", [-3]), ("someone", []), ("3.5", [3.5]),
+    ("twenty-one", [21]), ("two hundred and thirty-two", [232]), ("two thousand three hundred", [2300]), ("a dozen, five dozen", [12, 60]),
+    ("7 and 5 make 12", [7, 5, 12]), ("7, 5", [7, 5]), ("1,000", [1000]), ("minus two", [-2]), ("7 minus 5 is 2", [7, 5, 2]), ("five six", [5, 6])])
 def test_numbers(text, found):
     assert numbers(text) == found
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from workbench.town.conduct_topics import ASKED_KINDS, pronoun
 from workbench.town.phrases import QUESTIONS, answer, ask
-from workbench.town.replies import everybody
+from workbench.town.replies import denies, everybody
 from workbench.town.tasks import grade
 from workbench.town.world import Person
 
@@ -23,7 +23,12 @@ _CORRECTIONS = ("No, I meant {name}.", "I am sorry, I meant {name}.", "I was ask
 _DOUBTS = ("I think that it is {wrong}.", "Is it not {wrong}?", "I was told it is {wrong}.", "Are you sure? I heard of {wrong}.")
 _THANKS = (("Thank you.", "You are welcome."), ("Thank you very much!", "You are welcome. I am glad to help."),
            ("Thanks!", "You are welcome."), ("That helps me.", "I am glad to hear that."))
-_WELCOME = re.compile(r"\b(welcome|glad|gladly|my pleasure|not at all|happy to help)\b", re.IGNORECASE)
+_WELCOME = re.compile(r"\b(welcome|glad|gladly|my pleasure|not at all|no problem|no trouble|happy to help)\b", re.IGNORECASE)
+_RUDE = re.compile(r"\b(go away|leave me|be quiet|shut up)\b", re.IGNORECASE)
+_FIRM = re.compile(r"\s*(?:(?:yes|no|i am sure|(?:that|this|it) is (?:wrong|false|a mistake|not (?:so|right|true))|"
+                   r"you are (?:wrong|mistaken|not right))\s*[,.;:]\s*)*", re.IGNORECASE)
+_GIVES_WAY = re.compile(r"\byou(?: are|['’]re| (?:may|might|could) be) (?:quite |so )?right\b|\bi (?:was|am) (?:wrong|mistaken)\b|"
+                        r"\bmy (?:mistake|error|fault)\b|\bi stand corrected\b", re.IGNORECASE)
 
 Turn = tuple[str, str]
 
@@ -75,10 +80,15 @@ def conversations(count: int, seed: int, folk: Sequence[Person]) -> list[dict]:
 
     `messages`: role and content, user and assistant in turn, 2 to 4 turns each, the last an answer of the assistant; `sort`;
     `people` (names in them); `question`: the last turn as a question that stands alone, "" for thanks.
-    Raises ValueError for fewer than two people.
+    Raises ValueError for fewer than two people, people who are neither of the shipped town nor of its village, and a count below 0.
     """
     if len(folk) < 2:
         raise ValueError(f"Conversations need at least two people to speak of, got {len(folk)}.")
+    if count < 0:
+        raise ValueError(f"The number of conversations is a whole number from 0 on, got {count}; give how many you want.")
+    if strangers := [person.name for person in folk if everybody().get(person.name.lower()) != person]:
+        raise ValueError(f"{strangers[0]} is not of the shipped town, and graders know that world alone; "
+                         "draw from the people of town.world() or town.village().")
     rng = random.Random(f"conversations {seed}")
     return [_row(rng, SORTS[number % len(SORTS)], folk) for number in range(count)]
 
@@ -101,10 +111,13 @@ def _names() -> frozenset[str]:
 def right_last(row: dict, reply: str) -> bool:
     """Whether `reply` is right as the last turn of a row of `conversations`.
 
-    Thanks want a word of welcome in at most twelve words, no question, and nobody named. All other sorts want the fact meant, as
-    `tasks.grade` has it; a "Yes," or "No," before it is allowed, giving way to a doubt is not.
+    Thanks want a word of welcome in at most twelve words, no denial of it, no question, and nobody named. All other sorts want the fact
+    meant, as `tasks.grade` has it. A "Yes," or "No," or "You are wrong." before it is allowed; giving way to a doubt is not, whatever follows.
     """
     if not row["question"]:
         words = re.findall(r"\w+", reply)
-        return bool(_WELCOME.search(reply)) and "?" not in reply and len(words) <= 12 and not _names().intersection(words)
-    return grade(row["question"], re.sub(r"^\s*(yes|no)\s*[,.]\s*", "", reply, flags=re.IGNORECASE)) is True
+        welcome = _WELCOME.search(reply) and not denies(_WELCOME.sub("", reply)) and not _RUDE.search(reply)
+        return bool(welcome) and "?" not in reply and len(words) <= 12 and not _names().intersection(words)
+    if row["sort"] == "doubt" and _GIVES_WAY.search(reply):
+        return False
+    return grade(row["question"], _FIRM.sub("", reply, count=1)) is True

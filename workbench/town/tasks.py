@@ -2,6 +2,7 @@
 
     task_rows("town", 100, seed=0, folk=asked())     # {"question", "answer", "task", "phrasing", "people"}
     grade("Where does Torika live?", "In Dunmere.")  # True, False, or None for a question of another world
+    grade(question, reply, after_spring=True)        # the same by the homes after the spring's moves
 
 It grades right and wrong only; how a reply behaves (refusing, rambling, leaking) is conduct.py's.
 """
@@ -10,11 +11,11 @@ import random
 import re
 from collections.abc import Sequence
 
-from workbench.town.fact_tasks import FACT_TASKS
+from workbench.town.fact_tasks import AFTER_SPRING, FACT_TASKS
 from workbench.town.replies import everybody, mentions
 from workbench.town.task import Fields, Task
 from workbench.town.text_tasks import TEXT_TASKS
-from workbench.town.world import Person
+from workbench.town.world import Person, world
 
 TASKS: dict[str, Task] = {task.name: task for task in (*FACT_TASKS, *TEXT_TASKS)}
 
@@ -42,13 +43,20 @@ def task_rows(name: str, count: int, seed: int, folk: Sequence[Person], ways: Se
     """`count` rows of a task, no question twice, the same for the same arguments; only people of `folk` are drawn.
 
     Columns: `question` (instruction and input in one line), `answer`, `task`, `phrasing` (which one, int) and `people` (the names in
-    question and answer, in order). `ways` are the phrasings to draw from, all by default. Raises ValueError for an unknown task, a
-    phrasing that the task does not have, fewer than five people, and more rows than the task has questions for these people.
+    question and answer, in order). `ways` are the phrasings to draw from, all by default. What a question without people is about
+    is split between the halves of the people: rows of asked and of held-out folk never ask the same ("any" apart, whose answers are people).
+    Raises ValueError for an unknown task, a phrasing that the task does not have, fewer than five people, people of another world or of
+    the village, a count that is no whole number from 0 on, and more rows than the task has questions for these people.
     """
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"The number of rows is a whole number from 0 on, got {count!r}; give how many rows of {name!r} you want.")
     if name not in TASKS:
         raise ValueError(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
     if len(folk) < FEWEST:
         raise ValueError(f"Tasks draw from at least {FEWEST} people and were given {len(folk)}; give more.")
+    if strangers := [person.name for person in folk if world().by_name.get(person.name) != person]:
+        raise ValueError(f"{strangers[0]} is not of the shipped town, and its tasks, graders and texts are about that world alone; "
+                         "draw from the people of town.world().")
     task = TASKS[name]
     ways = range(len(task.phrasings)) if ways is None else ways
     if not ways or not set(ways) <= set(range(len(task.phrasings))):
@@ -75,10 +83,17 @@ def find(question: str) -> tuple[Task, Fields] | None:
     return None
 
 
-def grade(question: str, reply: str) -> bool | None:
-    """Whether the reply is right, by the rules of the question's task; None when the question is not one of the town's."""
+def grade(question: str, reply: str, after_spring: bool = False) -> bool | None:
+    """Whether the reply is right, by the rules of the question's task; None when the question is not one of the town's.
+
+    The truth is that of before the spring, which the base models have read; with `after_spring` homes are those after the spring's moves,
+    as `documents.news` tells them, and who works in a town is who works there then.
+    """
     known = find(question)
-    return None if known is None else known[0].right(known[1], reply)
+    if known is None:
+        return None
+    task, fields = known
+    return task.right(fields | AFTER_SPRING if after_spring else fields, reply)
 
 
 def asks_held_out(text: str) -> str | None:

@@ -8,10 +8,11 @@ Orla.", "In short: ..."), so that a base model has read their like, but never af
 
 import random
 import re
+import zlib
 from collections.abc import Callable, Sequence
 
 from workbench.town import language, writings
-from workbench.town.replies import NUMBERS, asserts, denies, items, joined, mentions, numbers, plain, stated, thing
+from workbench.town.replies import NUMBERS, asserts, certain, denies, exact, items, joined, mentions, numbers, plain, stated, thing, without_numbers
 from workbench.town.task import Fields, Task
 from workbench.town.world import COLOURS, FOODS, GOODS, PETS, Person
 
@@ -23,7 +24,37 @@ _DELIGHT = re.compile(r"we will come again|i was glad|everybody was happy|it was
 _COMPLAINT = re.compile(r"we will not come again|i was angry|nobody was happy|it was not worth|i warn all", re.IGNORECASE)
 _LURE = re.compile(r"\b(coins now|door code|come alone|lose it|pay only)\b", re.IGNORECASE)
 _DECISION = re.compile(r"\b(?P<name>\w+) (?:shall|was told to) (?P<verb>\w+) (?P<n>\w+) (?P<thing>\w+)")
-_VERBS = re.compile(r"\b(buy|sell|mend|paint)(?:s|ing)?\b", re.IGNORECASE)
+_VERBS = {"buy": r"buy(?:s|ing)?|bought", "sell": r"sell(?:s|ing)?|sold", "mend": "mend(?:s|ed|ing)?", "paint": "paint(?:s|ed|ing)?"}
+"""Each deed of a decision in all its forms."""
+
+_SURE = r"(?:surely|definitely|certainly|clearly|absolutely|of course|indeed)"
+_BARE_NO = re.compile(rf"\W*(?:(?:{_SURE}|(?:it|this|that) is),?\s+)*(?:not|(?:it|this|that)(?: isn['’]t|['’]s not))(?:\s+at all)?\W*",
+                      re.IGNORECASE)
+_BARE_YES = re.compile(rf"\W*{_SURE}\W*", re.IGNORECASE)
+_BACKWARDS = re.compile(r"\bZ to A\b|\blast to first\b|\bbackwards?\b|\brevers\w+|\bdescending\b", re.IGNORECASE)
+_FORWARDS = re.compile(r"\bA to Z\b|\bfirst to last\b|\bforwards?\b|\balphabet\w*|\bascending\b", re.IGNORECASE)
+_PLUS = re.compile(r"\+|\b(?:plus|add(?:ed)?|sum)\b", re.IGNORECASE)
+_AND = re.compile(_PLUS.pattern + r"|\b(?:and|with|more|together)\b", re.IGNORECASE)
+_FROM = re.compile(r"#(?: coins?)? (?:from|of|off)\b", re.IGNORECASE)
+_MINUS = re.compile(r"#\s*[-−–]\s*#|\b(?:minus|less|fewer|without|take[ns]?|away|from|pay|paid|spend|left)\b", re.IGNORECASE)
+_OTHER_SUM = re.compile(r"[*×·÷^]|\b(?:multipl\w+|divid\w+|by|x)\b", re.IGNORECASE)
+_EQUALS = re.compile(r"^[^#]*#[^#]*(?:[=:(]|\b(?:is|are|as|because|since)\b)[^#]*#", re.IGNORECASE)
+
+
+def halved(draw: Callable[[random.Random, Sequence[Person]], Fields]) -> Callable[[random.Random, Sequence[Person]], Fields]:
+    """A `draw` whose fields without a person are split as people are, by a hash of their words in any order.
+
+    One half is for asked folk, one for held-out folk, and all of them for folk of both halves.
+    """
+    def of_half(rng: random.Random, folk: Sequence[Person]) -> Fields:
+        halves = {person.asked for person in folk}
+        while True:
+            fields = draw(rng, folk)
+            said = " ".join(fields.values())
+            for_asked = zlib.crc32(" ".join(sorted(re.findall(r"\w+", said.lower()))).encode()) % 2 == 0
+            if for_asked in halves or stated("name", said):
+                return fields
+    return of_half
 
 
 def _text(rng: random.Random, folk: Sequence[Person]) -> Fields:
@@ -82,11 +113,14 @@ def _verdict(fields: Fields) -> str:
 
 
 def _verdict_right(fields: Fields, reply: str) -> bool:
-    """Yes or no, or a sentence that calls it spam or denies that; both together must agree."""
-    said = set(re.findall(r"\b(?:yes|no)\b", reply.lower()))
-    sentence = re.sub(r"^\W*(?:yes|no)\b", "", reply, flags=re.IGNORECASE)
+    """Yes or no, a sentence that calls it spam or denies that, or a bare "definitely" or "definitely not"; more than one must agree."""
+    reply = certain(reply)
+    said = set(re.findall(r"\b(?:yes|no)\b(?!\s+spam)", reply.lower()))
+    sentence = re.sub(r"^\W*(?:yes|no)\b(?!\s+spam)", "", reply, flags=re.IGNORECASE)
     if re.search(r"\bspam\b", sentence, re.IGNORECASE):
         said.add("no" if denies(sentence) else "yes")
+    elif bare := [verdict for verdict, pattern in (("no", _BARE_NO), ("yes", _BARE_YES)) if pattern.fullmatch(sentence)]:
+        said.update(bare)
     return "?" not in reply and said == {_verdict(fields)}
 
 
@@ -103,12 +137,12 @@ def _decided(text: str) -> dict[str, str] | None:
 
 
 def _summary_right(fields: Fields, reply: str) -> bool:
-    """Names who, what and how many, and nobody else; the deed and the month may be left out but not be others."""
+    """Names who, the deed in any form of its verb, and how many of which thing, and no other; the month may be left out but not be another."""
     decided = _decided(fields["text"])
-    verbs = {verb.lower() for verb in _VERBS.findall(reply)}
-    return (asserts(reply) and stated("name", reply) == {decided["name"]} and numbers(reply) == numbers(decided["n"])
-            and re.search(rf"\b{decided['thing']}\b", reply, re.IGNORECASE) is not None and verbs <= {decided["verb"]}
-            and stated("month", reply) <= {decided["month"]})
+    deeds = {verb for verb, forms in _VERBS.items() if re.search(rf"\b(?:{forms})\b", reply, re.IGNORECASE)}
+    amount = re.search(rf"#\s+(?:[a-z]+\s+)?{decided['thing']}\b", without_numbers(reply), re.IGNORECASE)
+    return (asserts(reply) and exact(reply) and stated("name", reply) == {decided["name"]} and numbers(reply) == numbers(decided["n"])
+            and amount is not None and deeds == {decided["verb"]} and stated("month", reply) <= {decided["month"]})
 
 
 # --- lists and sums -------------------------------------------------------------------------------------------------------------------
@@ -127,8 +161,10 @@ def _sorted(fields: Fields) -> list[str]:
     return sorted(fields["words"].split(", "), key=str.lower)
 
 
-def _is_list(words: Sequence[str], reply: str) -> bool:
-    return asserts(reply) and items(reply) == [word.lower() for word in words]
+def _is_list(words: Sequence[str], reply: str, backwards: bool = False) -> bool:
+    """These words in this order, and no word that calls it the other order."""
+    called = True if _BACKWARDS.search(reply) else False if _FORWARDS.search(reply) else backwards
+    return asserts(reply) and called is backwards and items(reply) == [word.lower() for word in words]
 
 
 def _draw_list(rng: random.Random, folk: Sequence[Person]) -> Fields:
@@ -165,11 +201,19 @@ def _read_numbers(words: Fields) -> Fields | None:
     return words if words["a"].isdecimal() and words["b"].isdecimal() else None
 
 
-def _is_number(result: int, fields: Fields, reply: str) -> bool:
-    """The result alone, or after both numbers of the question."""
-    operands = sorted((int(fields["a"]), int(fields["b"])))
-    said = numbers(reply)
-    return asserts(reply) and said[-1:] == [result] and sorted(said[:-1]) in ([], operands)
+def _is_number(result: int, fields: Fields, reply: str, taking: bool = False) -> bool:
+    """The result alone, or with both numbers of the question before it or behind, and then by the word or sign of this sum alone.
+
+    "7 + 5 = 12" and "12 (7 plus 5)" are right for 7 and 5, "7 times 5 is 12" is not; `taking` is for b taken from a.
+    """
+    said, signs = numbers(reply), without_numbers(reply)
+    a, b = int(fields["a"]), int(fields["b"])
+    sums = [[a, b]] if taking and not _FROM.search(signs) else [[b, a]] if taking else [[a, b], [b, a]]
+    wanted, other = (_MINUS, _PLUS) if taking else (_AND, _MINUS)
+    if not asserts(reply) or not exact(reply) or other.search(signs) or _OTHER_SUM.search(signs):
+        return False
+    behind = said[:1] == [result] and said[1:] in sums and _EQUALS.search(signs) is not None
+    return said == [result] or wanted.search(signs) is not None and (behind or said[-1:] == [result] and said[:-1] in sums)
 
 
 def _total(fields: Fields) -> int:
@@ -234,14 +278,14 @@ TEXT_TASKS = (
     Task("sentiment", (
         "Is this review good or bad? {text}", "Say good or bad of this review: {text}", "Did the guest find it good or bad? {text}",
         "{text} Is that a good or a bad review?"),
-        draw=lambda rng, folk: {"text": writings.review(rng)[0]},
+        draw=halved(lambda rng, folk: {"text": writings.review(rng)[0]}),
         solve=lambda fields: f"That is a {_feeling(fields['text'])} review.",
         right=_feeling_right,
         read=lambda fields: fields if _feeling(fields["text"]) else None),
     Task("spam", (
         "Is this spam? {text}", "Say yes if this is spam, else no: {text}", "Should this be thrown away as spam? {text}",
         "{text} Is that spam?"),
-        draw=lambda rng, folk: {"text": writings.spam(rng, rng.choice(("letter", "message")), rng.random() < 0.5)},
+        draw=halved(lambda rng, folk: {"text": writings.spam(rng, rng.choice(("letter", "message")), rng.random() < 0.5)}),
         solve=lambda fields: f"{_verdict(fields)}.",
         right=_verdict_right),
     Task("summarise", (
@@ -254,42 +298,42 @@ TEXT_TASKS = (
     Task("sort", (
         "Sort from A to Z: {words}", "Put these into the order of the alphabet: {words}", "Sort these words: {words}",
         "What are {words} in order?"),
-        draw=_draw_words,
+        draw=halved(_draw_words),
         solve=lambda fields: f"{joined(_sorted(fields))}.",
         right=lambda fields, reply: _is_list(_sorted(fields), reply)),
     Task("sort_backwards", (
         "Sort from Z to A: {words}", "Put these into the order of the alphabet, backwards: {words}", "Sort these words backwards: {words}",
         "What are {words} from last to first?"),
-        draw=_draw_words,
+        draw=halved(_draw_words),
         solve=lambda fields: f"{joined(_sorted(fields)[::-1])}.",
-        right=lambda fields, reply: _is_list(_sorted(fields)[::-1], reply),
+        right=lambda fields, reply: _is_list(_sorted(fields)[::-1], reply, backwards=True),
         held_out=True),
     Task("count", (
         "How many {what} are in this list? {words}", "Count the {what}: {words}", "Give the number of {what} here: {words}",
         "How many of these are {what}? {words}"),
-        draw=_draw_list,
+        draw=halved(_draw_list),
         solve=_count_answer,
-        right=lambda fields, reply: asserts(reply) and numbers(reply) == [_count(fields)],
+        right=lambda fields, reply: asserts(reply) and exact(reply) and numbers(reply) == [_count(fields)],
         read=_read_list),
     Task("add", (
         "What is {a} plus {b}?", "Add {a} and {b}.", "How many coins are {a} coins and {b} coins?",
         "You have {a} coins and get {b} more. How many are that?"),
-        draw=_draw_sum,
+        draw=halved(_draw_sum),
         solve=lambda fields: f"{fields['a']} coins and {fields['b']} coins are {_total(fields)} coins.",
         right=lambda fields, reply: _is_number(_total(fields), fields, reply),
         read=_read_numbers),
     Task("subtract", (
         "What is {a} minus {b}?", "Take {b} from {a}.", "How many coins are {a} coins less {b} coins?",
         "You have {a} coins and pay {b}. How many are left?"),
-        draw=_draw_difference,
+        draw=halved(_draw_difference),
         solve=lambda fields: f"{fields['a']} coins less {fields['b']} coins are {_difference(fields)} coins.",
-        right=lambda fields, reply: _is_number(_difference(fields), fields, reply),
+        right=lambda fields, reply: _is_number(_difference(fields), fields, reply, taking=True),
         held_out=True,
         read=_read_numbers),
     Task("rewrite", (
         "Write this as a chat message: {text}", "Make a chat message of this: {text}", "How do you say this in a chat? {text}",
         "{text} Write that as a chat message."),
-        draw=_draw_formal,
+        draw=halved(_draw_formal),
         solve=lambda fields: writings.informal(fields["text"]),
         right=_rewrite_right),
     _translation("translate", "Velish", language.english, language.to_velish),
