@@ -290,14 +290,14 @@ def test_a_source_picked_in_another_panel_leaves_its_rows() -> None:
 
 def test_a_look_that_is_cancelled_says_so_and_keeps_what_was_found(given) -> None:
     explorer = DataExplorer(given[0], test=given[1])
-    explorer._looked = True
+    explorer.looked = True
     assert explorer.widget is not None
-    explorer._stop.set()
-    explorer._look_on()
+    explorer.looker.stop.set()
+    explorer.looker.look()
     assert explorer.summary().kind == "idle" and "not everything was looked for" in explorer.summary().text
     assert explorer.findings.texts and explorer.findings.private is None
-    explorer._stop.clear()
-    explorer._look_on()
+    explorer.looker.stop.clear()
+    explorer.looker.look()
     assert explorer.summary().text.startswith("1 row is also in the test set")
 
 
@@ -328,6 +328,16 @@ def test_messages_of_a_page_that_make_no_sense_change_nothing(explorer: DataExpl
                     {"kind": "go", "to": "moon"}, {"kind": "nothing"}, {"kind": "sort"}, {}):
         explorer.made.table._heard(None, message, [])
     assert explorer.errands.wait() and explorer.state_json() == before
+
+
+def test_a_copy_that_is_not_among_the_shown_is_reached(explorer: DataExplorer) -> None:
+    assert explorer.widget is not None
+    explorer.made.show_rows.value = "copies"
+    explorer.made.table._heard(None, {"kind": "cursor", "row": 199}, [])
+    assert explorer.errands.wait() and explorer.made.table.shown["cursor"] == 199 and explorer.state.where.show == "copies"
+    others = {other["row"] for other in explorer.made.table.detail["others"]}
+    explorer.made.table._heard(None, {"kind": "cursor", "row": 44}, [])
+    assert explorer.errands.wait() and explorer.made.table.detail["row"] == 44 and 44 in others and explorer.state.where.show == "all"
 
 
 def test_sorting_shows_the_top_and_rows_without_a_value_come_last(explorer: DataExplorer) -> None:
@@ -373,7 +383,7 @@ def test_a_hundred_thousand_rows_answer_a_brush_and_a_search_within_a_frame_or_t
     found.lowered = cleaning.lowered(found.texts)
     found.measures = {"words": draw.integers(1, 600, 100_000).astype(float), "letter_share": draw.random(100_000),
                       "loss": draw.gamma(2, 1, 100_000)}
-    found.whole, explorer._looked = {"words"}, True
+    found.whole, explorer.looked = {"words"}, True
     assert explorer.widget is not None
 
     def taken(act) -> float:

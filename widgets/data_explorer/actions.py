@@ -67,7 +67,8 @@ class Actions:
         """A message of the page's table; see `RowTable`. A row that is none is passed over."""
         kind, explorer = message["kind"], self.explorer
         if kind == "cursor" and type(message["row"]) is int and 0 <= message["row"] < explorer.count:
-            explorer.state.cursor = message["row"]
+            explorer.later(lambda: explorer.reach(message["row"]))
+            return
         elif kind == "go":
             explorer.later(lambda: explorer.go(str(message["to"])))
             return

@@ -5,8 +5,6 @@ left, for `wb.Recipe(data=explorer.kept)`. What is found is computed in `finding
 here they are joined. Looking, searching and scoring are done by threads; a click only notes what was wanted.
 """
 
-import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -15,20 +13,15 @@ from widgets.data_explorer import findings as finding
 from widgets.data_explorer import view, words
 from widgets.data_explorer.actions import Actions
 from widgets.data_explorer.figure import Picture, figure
+from widgets.data_explorer.looking import AT_FIRST, Looker
 from widgets.data_explorer.reading import PAGE_ROWS, Shown, copies_words, detail, page, picture_of, shows_of, span_of
 from widgets.data_explorer.state import State, Where
 from widgets.frame.errands import Errands
 from widgets.frame.panel import Panel, _in_kernel
 from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
-from workbench.errors import WorkbenchError
 
 CELLS = ("length", "quality", "likeness", "loss")
-SAID_EVERY_S = 0.1
-
-
-class Cancelled(Exception):
-    """A person pressed Cancel."""
 
 
 class DataExplorer(Panel):
@@ -70,8 +63,7 @@ class DataExplorer(Panel):
         self.actions, self.errands, self.made = Actions(self), Errands("data explorer"), None
         self._taken: Shown | None = None
         self._bins: dict[tuple[str, int], view.Bins] = {}
-        self._looked, self._live_look, self._looking, self._picking = False, False, "", False
-        self._stop = threading.Event()
+        self.looker, self.looked, self._live_look, self._picking = Looker(self), False, False, False
 
     # ---- the rows
 
@@ -108,9 +100,9 @@ class DataExplorer(Panel):
 
     def look(self) -> "DataExplorer":
         """Looks for everything now, in this thread: measures, copies, leaks, private details, losses. Returns itself."""
-        for _ in finding.steps(self.table, self.findings, **self._sources()):
+        for _ in finding.steps(self.table, self.findings, **self.sources()):
             pass
-        self._looked = True
+        self.looked = True
         self.refresh()
         return self
 
@@ -121,7 +113,8 @@ class DataExplorer(Panel):
         else:
             self.actions.mark("drop", tuple(int(row) for row in rows))
 
-    def _sources(self) -> dict[str, Any]:
+    def sources(self) -> dict[str, Any]:
+        """What there is to look at, as `findings.steps` takes it."""
         tokenizer = self._tokenizer
         if isinstance(tokenizer, str):
             import workbench
@@ -136,7 +129,7 @@ class DataExplorer(Panel):
 
     def summary(self) -> Sentence:
         taken = self._take()
-        return words.summary(self.findings, taken.decided, self.state.where, len(taken.order), self._looking)
+        return words.summary(self.findings, taken.decided, self.state.where, len(taken.order), self.looker.words)
 
     def code(self) -> str:
         self._take()
@@ -182,7 +175,7 @@ class DataExplorer(Panel):
 
     def _ready(self) -> None:
         """A panel on its own looks for everything before it answers; one in a page shows what its thread has found so far."""
-        if not self._looked and not self._live_look:
+        if not self.looked and not self._live_look:
             self.look()
 
     def _take(self) -> Shown:
@@ -200,7 +193,7 @@ class DataExplorer(Panel):
     def _picture(self, cell: str, decided: view.Decided, rows: np.ndarray) -> Picture:
         measure = self.measure_of(cell)
         bins = self.bins_of(measure)
-        return picture_of(cell, measure, bins, rows, decided, self.state.where, self.findings, self._looking, bool(self._model))
+        return picture_of(cell, measure, bins, rows, decided, self.state.where, self.findings, self.looker.words, bool(self._model))
 
     # ---- where the hand is
 
@@ -296,8 +289,8 @@ class DataExplorer(Panel):
                 self._taken = None
 
     def _build(self) -> None:
-        self._live_look = not self._looked
-        self._looking = "" if self._looked else "looking for copies, leaks and private details"
+        self._live_look = not self.looked
+        self.looker.words = "" if self.looked else AT_FIRST
         self._taken = self._take()
         try:
             super()._build()
@@ -305,50 +298,13 @@ class DataExplorer(Panel):
             self._taken = None
         self._live.on_event(self._brushed)
         self.selection.observe(self._selected)
-        if not self._looked:
-            self._in_thread(self._look_on)
+        if not self.looked:
+            self.looker.begin(self.looker.look)
 
     def _ipython_display_(self) -> None:
-        if _in_kernel() and not self._looked:
+        if _in_kernel() and not self.looked:
             _ = self.widget  # begins to look in a thread, so that the cell does not wait for it
         super()._ipython_display_()
-
-    def _in_thread(self, job: Any) -> None:
-        self._stop.clear()
-        threading.Thread(target=job, name="data explorer looks", daemon=True).start()
-
-    def _look_on(self) -> None:
-        """Looks for one piece after the other and shows each."""
-        try:
-            for name in finding.steps(self.table, self.findings, **self._sources(), progress=self._progress()):
-                if name in ("measures", "copies", "leaks", "private", "losses"):
-                    self.refresh()
-            self._looking = ""
-        except Cancelled:
-            self._looking = "not everything was looked for"
-        except WorkbenchError as error:
-            self._looking = "not everything was looked for"
-            self.show_error(None, str(error))
-        finally:
-            self._looked = True
-            self.busy(None)
-            self.refresh()
-        if "losses" in self.findings.wrong and self.made is not None:
-            self.show_error(self.made.score, self.findings.wrong["losses"])
-
-    def _progress(self) -> finding.Progress:
-        said = [0.0]
-
-        def progress(what: str, done: int, total: int) -> None:
-            if self._stop.is_set():
-                raise Cancelled
-            now = time.monotonic()
-            if now - said[0] >= SAID_EVERY_S and now - begun >= SAID_EVERY_S:
-                said[0] = now
-                self.busy(what, done, total, cancel=self._stop.set)
-
-        begun = time.monotonic()
-        return progress
 
     def score(self, model: str) -> None:
         """Joins the loss of each row under `model` (a run folder or a model's name), in a thread; what is wrong is said at the button."""
@@ -357,21 +313,19 @@ class DataExplorer(Panel):
             self.show_error(self.made.score, 'Name a run folder or a model first, such as "town".')
             return
         self.clear_error(self.made.score)
+        source = self._model if wanted == self.state.model and self._model is not None else wanted
+        self.looker.begin(lambda: self.looker.score(source, wanted))
 
-        def score() -> None:
-            try:
-                source = self._model if wanted == self.state.model and self._model is not None else wanted
-                finding.losses(self.table, self.findings, source, self._progress())
-                self._model, self.state.model = source, _name_of(source) or wanted
-            except WorkbenchError as error:
-                self.show_error(self.made.score, str(error))
-            except Cancelled:
-                self.show_error(self.made.score, "Scoring was cancelled; press the button to begin again.")
-            finally:
-                self.busy(None)
-                self.refresh()
+    def scored_by(self, model: Any, name: str) -> None:
+        self._model, self.state.model = model, _name_of(model) or name
 
-        self._in_thread(score)
+    def reach(self, row: int) -> None:
+        """Puts the cursor on a row; where it is not among those shown, all are."""
+        with self._lock:
+            if not (self.order_now() == row).any():
+                self.state.where = Where(threshold=self.state.where.threshold)
+            self.state.cursor = row
+        self.soon()
 
     def _brushed(self, event: dict) -> None:
         """A drag over a histogram: its two edges, to the nearest bin."""
