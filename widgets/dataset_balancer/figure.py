@@ -3,6 +3,7 @@
 `figure(balance, width)` is a pure function of numbers that were reckoned elsewhere (`balance.py`). It neither reads rows nor draws.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,6 +99,7 @@ def _shares(sheet: Sheet, form: Form, found: Balance, lines: list[Line], top: in
     title = "Share" if found.stages and form.below == 1 else "Share of training"
     most = 100 * max([*(line.natural for line in lines), *(line.share for line in lines), *(s for line in lines for s in line.stages), .01])
     ticks = next((each for each in (1, 2, 5, 10, 20, 25) if most / each <= (6 if form.below == 2 else 4)), 25)
+    most = ticks * math.ceil(most / ticks)  # an axis that stands still while discs move
     axis = sheet.cell(0, 0, form.split, top, title, unit, gutter=form.gutter, right=46 if form.below == 2 else 22, foot=24,
                       x=dict(QUICK, range=[-.03 * most, most * 1.05], dtick=ticks, showgrid=True, gridcolor=ink("grid"), showline=False),
                       y=dict(QUICK, range=span, showgrid=False, tickvals=list(range(count)), tickfont=dict(size=size, color=ink("ink")),
@@ -159,9 +161,10 @@ def _lengths(sheet: Sheet, form: Form, found: Balance, y0: int, height: int, max
         powers = [k for k in range(int(edges[0]), int(np.ceil(end)) + 1) if k % (2 if end - edges[0] > 4 else 1) == 0]
         axis_x = dict(QUICK, range=[float(edges[0]), end], tickvals=powers, ticktext=[number(2 ** k) for k in powers])
     highest = 100 * max(float(bins.shares.max()), float(bins.picked.max()) if bins.picked is not None else 0)
+    top = 5 * math.ceil(highest * 1.32 / 5)
     axis = sheet.cell(0, y0, form.split if form.below == 2 else form.width, y0 + height, "Length of an example", "% of examples",
                       "tokens" if bins.linear else "tokens (log scale)", gutter=form.gutter if form.below == 2 else 40,
-                      right=46 if form.below == 2 else 22, x=axis_x, y=dict(QUICK, range=[0, highest * 1.32], nticks=4))
+                      right=46 if form.below == 2 else 22, x=axis_x, y=dict(QUICK, range=[0, top], nticks=4))
     middle, wide = (edges[1:] + edges[:-1]) / 2, float(edges[1] - edges[0])
     over = (bins.edges[:-1] >= max_length) | (np.sqrt(bins.edges[1:] * np.maximum(bins.edges[:-1], .5)) > max_length)
     sheet.add(axis, type="bar", x=middle, y=100 * bins.shares, width=.92 * wide, hoverinfo="skip", uid="lengths",
