@@ -25,6 +25,12 @@ hostile = TemplateBuilder([{"question": row[BAD], "answer": row["answer"], BAD: 
     wb.Task(name=BAD, system=BAD, templates=(wb.Template(name=BAD, input="{{ question }} " + BAD, target="{{ answer }}"),)))
 hostile"""
 
+IN_THEME = """() => {
+    const heading = document.querySelector('.wb-panel .annotation-text'), probe = document.querySelector('.wb-panel h2');
+    return heading && getComputedStyle(heading).fill === getComputedStyle(probe).color;
+}"""
+"""Whether the figure is drawn in the page's colours of now."""
+
 
 class Page:
     """One builder on a page."""
@@ -41,9 +47,9 @@ class Page:
     def field(self, name: str):
         return self.page.get_by_label(name, exact=True).first
 
-    def trained(self) -> str:
-        """The trained tokens, as they are written."""
-        return "".join(self.page.locator(".wb-token-trained").all_text_contents()).replace("·", " ").replace("\\n", "\n")
+    def wait_field(self, name: str, text: str) -> None:
+        self.notebook.wait("([name, text]) => [...document.querySelectorAll('.wb-panel label')].some(l => l.textContent === name "
+                           "&& (l.control ?? l.parentElement.querySelector('input, textarea')).value === text)", [name, text])
 
     def wait_trained(self, words: str) -> None:
         self.notebook.wait("""words => [...document.querySelectorAll('.wb-token-trained')].map(t => t.textContent).join('')
@@ -67,6 +73,7 @@ def test_no_word_is_cut_or_covered(built: Page, width: int, theme: str) -> None:
     if built.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
         built.notebook.dark(theme == "dark")
     built.notebook.set_width(width)
+    built.notebook.wait(IN_THEME)
     built.notebook.screenshot(f"template_builder_{width}" + ("_dark" if theme == "dark" else ""))
     assert_layout(built.page)
 
@@ -176,10 +183,10 @@ def test_wordings_and_columns_are_chosen(built: Page) -> None:
     built.field("Input").fill("{{ question }}")
     page.get_by_role("button", name="author", exact=True).click()
     built.notebook.wait("() => document.querySelector('.wb-turns').textContent.includes('Author: ')")
-    assert built.field("Input").input_value() == "{{ question }}\nAuthor: {{ author }}"
+    built.wait_field("Input", "{{ question }}\nAuthor: {{ author }}")
     page.get_by_role("button", name="author", exact=True).click()
     built.notebook.wait("() => !document.querySelector('.wb-turns').textContent.includes('Author: ')")
-    assert built.field("Input").input_value() == "{{ question }}"
+    built.wait_field("Input", "{{ question }}")
     page.locator("button[title='remove this wording']").click()
     built.notebook.wait(f"() => ({wordings})().join() === '1,2,3,+'")
 
