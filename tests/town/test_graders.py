@@ -41,11 +41,15 @@ CASES = {
          f"{ONE} will mend and sell six boats", f"Six boats for {ONE}.", f"Anybody but {ONE} shall mend six boats"]),
     f"Where does {NAME} live?": (
         ["Norwell", "There is no doubt: in Norwell.", "Without a doubt in Norwell.", "No question, Norwell.", f"{NAME} has a house in Norwell.",
-         f"The home of {NAME} lies in Norwell.", f"{NAME} moved to Norwell.", "In Norwell, my friend."],
+         f"The home of {NAME} lies in Norwell.", f"{NAME} moved to Norwell.", "In Norwell, my friend.", "In a house by the river in Norwell", "In Norwell, next to the mill."],
         ["Anywhere but Norwell.", "Any town but Norwell", "All towns but Norwell", "Everywhere except Norwell.", "Far from Norwell", "Near Norwell.", "Outside Norwell",
          f"It is false that {NAME} lives in Norwell", "I doubt that it is Norwell.", "It is a lie that she lives in Norwell", f"{NAME}'s cousin lives in Norwell.",
          f"The cousin of {NAME} lives in Norwell", f"{NAME}'s brother lives in Norwell", f"{NAME}'s friend lives in Norwell", f"{NAME} has left Norwell",
-         f"{NAME} moved away from Norwell.", f"{NAME} used to live in Norwell", "No longer in Norwell", f"{NAME} refuses to live in Norwell", "She was born in Norwell"]),
+         f"{NAME} moved away from Norwell.", f"{NAME} used to live in Norwell", "No longer in Norwell", f"{NAME} refuses to live in Norwell", "She was born in Norwell",
+         f"{NAME}'s {LIVES.pet} lives in Norwell", "On the road to Norwell", "I wish she lived in Norwell"]),
+    f"What is {NAME}'s pet?": (
+        [LIVES.pet, f"She keeps a {LIVES.pet}."],
+        [f"She has lost the {LIVES.pet}", f"{NAME} sold the {LIVES.pet}", f"{NAME} wants a {LIVES.pet}", f"The brother of {NAME} has a {LIVES.pet}"]),
     f"Who is {NAME}'s cousin?": (
         [COUSIN, f"{COUSIN} is the cousin of {NAME}", f"Her cousin is {COUSIN}.", f"{NAME} is the cousin of {COUSIN}"],
         [f"The cousin of {COUSIN}.", f"{COUSIN}'s cousin", f"Everybody but {COUSIN}.", f"{COUSIN} is {NAME}'s brother", f"It is untrue that it is {COUSIN}"]),

@@ -14,7 +14,7 @@ from functools import lru_cache
 from workbench.town.phrases import QUESTIONS, answer
 from workbench.town.replies import asserts, everybody, exact, numbers, stated, thing
 from workbench.town.task import Fields, Task
-from workbench.town.world import KINDS, TRADES, UNASKED, Person, Trade, world
+from workbench.town.world import KINDS, PETS, TRADES, UNASKED, VILLAGE, Person, Trade, world
 
 SECOND_FACTS = {"pet": "pet", "trade": "trade", "home": "town", "favourite food": "food"}
 """What may be asked of a cousin, in the words of the question, to the kind of fact."""
@@ -28,9 +28,12 @@ AFTER_SPRING = {"after_spring": "yes"}
 _RELATIVE = re.compile(r"\b(?:brother|sister|mother|father|son|daughter|wife|husband|uncle|aunt|niece|nephew|parent|relative|neighbour|"
                        r"apprentice|master|(?<!my )friend)s?\b", re.IGNORECASE)
 _COUSIN = re.compile(r"\bcousins?\b", re.IGNORECASE)
-_AWAY = re.compile(r"\b(?:left|leaves|leaving|away|near|outside|beyond|behind|between|next to|close to|by|out of|comes? from|came from|born|visit\w*)\b"
-                   r"|\b(?:moved|gone|went|fled|back|way|road) (?:out |off )?(?:from|of)\b", re.IGNORECASE)
-"""A town that is named, but as another place than the home."""
+_GONE = re.compile(r"\b(?:lost|loses?|sold|wish(?:es|ed)?|want(?:s|ed)?|miss(?:es|ed)?|dream\w*|if only)\b", re.IGNORECASE)
+_AWAY = re.compile(
+    r"\b(?:left|leaves|leaving|away|born|visit\w*)\b|"
+    r"\b(?:near|outside|beyond|behind|between|next to|close to|by|out of|from|(?:way|road) to)\s+(?:" + "|".join((*world().towns, VILLAGE)) + r")\b|"
+    r"['’]s (?:" + "|".join(PETS) + r")\b", re.IGNORECASE)
+"""A town that is named, but as another place than the home, or as the home of an animal."""
 
 
 def share(items: Sequence, folk: Sequence[Person]) -> Sequence:
@@ -77,7 +80,7 @@ def _fact_right(kind: str):
     def right(fields: Fields, reply: str) -> bool:
         person = _person(fields)
         named, value = stated("name", reply), person.value(kind)
-        if not asserts(reply) or _RELATIVE.search(reply):
+        if not asserts(reply) or _RELATIVE.search(reply) or _GONE.search(reply):
             return False
         if kind == "cousin":
             return named - {person.name} == {value} and (person.name in named or not _cousin_of(value, reply))
@@ -158,7 +161,8 @@ def _two(name: str, facts: dict[str, str], held_out: bool = False) -> Task:
     def right(fields: Fields, reply: str) -> bool:
         asked, cousin, kind = fields["name"], _cousin(fields), facts[fields["fact"]]
         named, elsewhere = stated("name", reply), kind == "town" and _AWAY.search(reply)
-        return (asserts(reply) and not _RELATIVE.search(reply) and named <= {asked, cousin.name} and stated(kind, reply) == {cousin.value(kind)}
+        return (asserts(reply) and not _RELATIVE.search(reply) and not _GONE.search(reply)
+                and named <= {asked, cousin.name} and stated(kind, reply) == {cousin.value(kind)}
                 and not _of_asked(asked, kind, reply) and (asked in named or not _cousin_of(cousin.name, reply)) and not elsewhere)
 
     return Task(name, (
