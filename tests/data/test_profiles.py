@@ -93,6 +93,12 @@ def test_rough_packing_wastes_a_little_more():
         {name: value for name, value in rough.items() if name != "packing_waste"}
 
 
+def test_a_max_length_out_of_all_proportion_costs_nothing():
+    table = Lengths({"a": profile(np.arange(10, 400))})
+    told = table.waste({"a": 1.0}, 10**9, rows=1000)
+    assert told["truncated_share"] == 0 and 0.99 < told["packing_waste"] <= 1  # one row of a thousand million holds them all
+
+
 def test_a_source_that_nobody_measured_is_named():
     table = Lengths({"a": profile(np.array([3, 4]))})
     with pytest.raises(DataError, match="'b' has no profile"):

@@ -20,6 +20,8 @@ MOST_ROWS = 20_000
 """Rows of a source that are looked at, unless asked otherwise; of a larger one a random sample."""
 ROUGH = 512
 """Steps of length that a rough packing tells apart."""
+EXACT = 2**15
+"""A longer max_length is always packed roughly: a typed 1e9 takes no gigabytes."""
 
 Progress = Callable[[int, int], None]
 
@@ -112,7 +114,8 @@ class Lengths:
         """What `lengths.waste` says of drawn rows, reckoned for `rows` rows at these rates: `truncated_share` of examples, `lost_share` of
         tokens, `tokens` a row that are kept, `padding_share` in random batches, `packing_waste` of positions.
 
-        `rough` packs lengths rounded up to `ROUGH` steps: a little too much waste, in a few milliseconds.
+        `rough` packs lengths rounded up to `ROUGH` steps: a little too much waste, in a few milliseconds; a
+        max_length above `EXACT` always is.
         """
         import numpy as np
 
@@ -120,7 +123,7 @@ class Lengths:
             raise DataError("Fewer rows, a batch size or a max_length below 1 hold nothing.", "Use 1 or more.")
         shares = self.shares(rates)
         cut = np.minimum(self.lengths, max_length)
-        step = -(-max_length // ROUGH) if rough else 1
+        step = -(-max_length // ROUGH) if rough or max_length > EXACT else 1
         by_length = np.bincount(cut, shares, minlength=min(max_length, int(cut[-1])) + 1)
         packed = by_length if step == 1 else np.bincount(-(-cut // step), shares)
         whole = np.diff(np.round(np.cumsum(packed) * rows), prepend=0).astype(np.int64)  # rounded so that no row is lost
