@@ -26,13 +26,19 @@ for place in (60, 61, 62, 63, 64):
     given[place]["answer"] += " And so on, she said, and told it all again." * (20 + place)
 given[90]["answer"] = "<img src=x onerror='window.hacked = 1'> $x$ <b>bold</b>"
 linked = Selection()
-explorer = DataExplorer(given, test=test, model="town", selection=linked)
+explorer = DataExplorer(given, test=test, selection=linked)
 explorer"""
+TRAIN = """from pathlib import Path
+from tests.runs import tools
+from workbench.evaluation.row_losses import hardest, row_losses
+run = tools.here(wb.Recipe(model="town", data=given, steps=4, batch_size=4, max_length=64, learning_rate=3e-3, heldout=0.1, evaluate_every=4,
+                           checkpoint_every=4, sample_prompts=0), Path("runs"))
+linked.set("run", {str(run.folder)})"""
 SENTENCE = "() => document.querySelector('.wb-panel [role=status]')?.textContent ?? ''"
 
 
 LOOKED = """() => document.querySelector('.wb-panel .wb-rows-list tbody tr[data-id]')
-    && document.querySelectorAll('.wb-panel .wb-controls select option').length >= 12 && !document.querySelector('.wb-panel .wb-busy')"""
+    && document.querySelectorAll('.wb-panel .wb-controls select option').length >= 16 && !document.querySelector('.wb-panel .wb-busy')"""
 
 
 class Explored:
@@ -51,8 +57,8 @@ class Explored:
         """Until the table says that so many rows are shown, and the picture counts as many."""
         words = f"of {count} shown" if count else "none shown"
         self.notebook.wait("words => document.querySelector('.wb-rows-where').textContent.endsWith(words)", words)
-        self.notebook.wait("""count => { const kept = document.querySelector('.wb-panel .js-plotly-plot').data.find(t => t.uid === 'kept');
-            return kept.customdata.reduce((sum, words) => sum + Number(words.split(': ')[1].split(' ')[0]), 0) <= count; }""", count)
+        self.notebook.wait("""count => { const kept = document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === 'kept');
+            return kept && kept.customdata.reduce((sum, words) => sum + Number(words.split(': ')[1].split(' ')[0]), 0) <= count; }""", count)
 
     def show(self, label: str) -> None:
         """Chooses from the Show list by what its label begins with."""
@@ -71,6 +77,9 @@ class Explored:
             return found.length === Object.keys(marks).length
                 && found.every(tr => marks[tr.dataset.id] === tr.querySelector('.wb-row-mark').textContent); }""",
                            {str(row): mark for row, mark in marks.items()})
+
+    def wait_mark(self, row: int, mark: str) -> None:
+        self.notebook.wait("([id, mark]) => document.querySelector(`tr[data-id='${id}'] .wb-row-mark`)?.textContent === mark", [str(row), mark])
 
     def button(self, words: str):
         return self.page.locator(".wb-panel button", has_text=words).first
@@ -180,27 +189,40 @@ def test_the_same_brush_by_keys(explored: Explored) -> None:
 
 
 def test_the_hardest_examples_of_a_run_are_followed_here_and_two_dropped_by_keys(explored: Explored) -> None:
-    hardest = explored.asked("[int(row) for row in explorer.findings.hardest if row not in explorer.dropped][:4]")
-    explored.notebook.kernel(f"linked.set('examples', {hardest})")
-    explored.wait_rows(sorted(hardest))
+    explored.notebook.kernel(TRAIN)  # the run is picked in the shared selection, as the run monitor does
+    explored.notebook.wait("() => [...document.querySelectorAll('.wb-controls input[type=text]')].at(-1).value.endsWith('here')")
+    explored.button("Score the rows").click()
+    explored.notebook.wait("() => document.querySelector('.wb-panel .js-plotly-plot')?.data?.some(trace => trace.uid === 'kept4')")
+    explored.show("Hardest")
+    explored.wait_shown(20)
     explored.page.locator(".wb-sort", has_text="loss").click()
-    explored.wait_rows(hardest)
+    ordered = explored.asked("[int(row) for row in hardest(row_losses(run, given), 12)]")
+    explored.wait_rows(ordered)
+    gone = explored.asked("explorer.dropped")
+    first, second, third = [row for row in ordered if row not in gone][:3]
     cells = explored.page.evaluate("() => document.querySelectorAll('.jp-Cell').length")
-    explored.page.locator(f".wb-rows-list tr[data-id='{hardest[0]}']").click()
-    explored.page.keyboard.press("d")
-    explored.notebook.wait("id => document.activeElement?.dataset?.id === id", str(hardest[1]))
-    explored.page.keyboard.press("d")
-    explored.notebook.wait("id => document.activeElement?.dataset?.id === id", str(hardest[2]))
-    explored.page.keyboard.press("f")
-    explored.wait_marks({hardest[0]: "dropped", hardest[1]: "dropped", hardest[2]: "flagged", hardest[3]: ""})
+    for row, key, mark in ((first, "d", "dropped"), (second, "d", "dropped"), (third, "f", "flagged")):
+        explored.page.locator(f".wb-rows-list tr[data-id='{row}']").click()
+        explored.notebook.wait("id => document.activeElement?.dataset?.id === id", str(row))
+        explored.page.keyboard.press(key)
+        explored.wait_mark(row, mark)
     assert explored.page.evaluate("() => document.querySelectorAll('.jp-Cell').length") == cells, "two d's delete a cell elsewhere"
-    assert explored.asked("explorer.flagged") == [hardest[2]] and set(hardest[:2]) <= set(explored.asked("explorer.dropped"))
+    assert explored.asked("explorer.flagged") == [third] and explored.asked("explorer.dropped") == sorted([*gone, first, second])
+    assert_layout(explored.page)
     explored.notebook.screenshot("data_explorer_hardest")
-    explored.page.keyboard.press("ArrowDown")
     explored.page.keyboard.press("d")
-    explored.notebook.wait("id => document.querySelector(`tr[data-id='${id}'] .wb-row-mark`).textContent === 'dropped'", str(hardest[3]))
+    explored.wait_mark(third, "droppedflagged")
     explored.page.keyboard.press("u")
-    explored.notebook.wait("id => document.querySelector(`tr[data-id='${id}'] .wb-row-mark`).textContent === ''", str(hardest[3]))
+    explored.wait_mark(third, "flagged")
+
+
+def test_examples_picked_in_another_panel_are_shown(explored: Explored) -> None:
+    explored.notebook.kernel("linked.set('examples', {200, 11})")
+    explored.wait_rows([200, 11] if explored.asked("explorer.shown")[0] == 200 else [11, 200])
+    explored.page.locator(".wb-rows-list tr[data-id='200']").click()
+    explored.page.keyboard.press(" ")
+    explored.wait_rows([11])
+    assert explored.asked("sorted(linked['examples'])") == [11]
 
 
 def test_a_search_finds_hostile_text_and_shows_it_as_text(explored: Explored) -> None:
