@@ -103,6 +103,17 @@ def test_an_example_is_shown_with_every_token(builder, tokenizer):
     assert [token.cut for token in cut.tokens] == [place >= 50 for place in range(len(ids))] and cut.lost == sum(mask)
 
 
+def test_the_heading_names_the_wording_where_several_are_used(builder):
+    for use in ("this", "one", "all"):
+        builder.state.use = use
+        sample, _ = builder._look()
+        shown = builder._shown(sample)
+        index = int(sample.order[shown.rank])
+        expected = f"Row {shown.row + 1} of 160" + ("" if use == "this" else f" · {sample.examples.templates[index]}")
+        assert example_view.heading(shown, 160) == expected
+    assert {sample.examples.templates[index] for index in sample.order} == {template.name for template in TASK.templates}
+
+
 def test_of_a_long_example_the_beginning_the_answer_and_the_cut_are_shown(tokenizer):
     rows = [{"question": "word " * 3000, "answer": "Yes."}] * 3
     builder = TemplateBuilder(rows, max_length=1000)

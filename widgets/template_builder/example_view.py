@@ -23,7 +23,8 @@ def counts(shown: Shown) -> list[list[str]]:
 
 
 def heading(shown: Shown, rows: int) -> str:
-    return f"Row {number(shown.row + 1)} of {number(rows)}"
+    """Which row it is, and by which wording where several are used."""
+    return f"Row {number(shown.row + 1)} of {number(rows)}" + (f" · {shown.wording}" if shown.wording else "")
 
 
 def visible(text: str) -> list[str]:

@@ -89,7 +89,8 @@ class Shown:
     row: int
     rank: int
     of: int
-    template: str
+    wording: str
+    """Its name where several are used, else ""."""
     turns: list[tuple[str, str]]
     tokens: list[Token]
     length: int
@@ -195,7 +196,8 @@ def shown(sample: Sample, rank: int, tokenizer: Any) -> Shown:
     turns = [(message["role"], message["content"]) for message in example["messages"]] if "messages" in example else \
         [("prompt", example["prompt"]), ("completion", example["completion"])]
     mask = sample.masks[index]
-    return Shown(row=sample.examples.rows[index], rank=rank, of=len(sample.order), template=sample.examples.templates[index], turns=turns,
+    return Shown(row=sample.examples.rows[index], rank=rank, of=len(sample.order), turns=turns,
+                 wording="" if sample.state.use == "this" else sample.examples.templates[index],
                  tokens=tokens_of(tokenizer, example, sample.state), length=len(mask), trained=sum(mask[:limit]),
                  cut=max(0, len(mask) - limit), lost=sum(mask[limit:]))
 
