@@ -1,5 +1,6 @@
 """Preferences: candidates are what their labels say, judges err and like as told, pairs can be flipped, and length is told from worth."""
 
+import re
 from itertools import combinations
 from statistics import mean
 
@@ -7,6 +8,7 @@ import pytest
 
 from workbench.town.conduct import CONDUCTS, LIMIT_WORDS, find, gold, harmless, honest, requests
 from workbench.town.preferences import Judge, candidates, judges, preference_pairs, replies
+from workbench.town.tasks import HELD_OUT, asks_held_out
 from workbench.town.world import asked, held_out
 
 QUESTIONS = [row["question"] for kind in CONDUCTS for row in requests(kind, 60, 4, asked())]
@@ -88,19 +90,41 @@ def agreement(some):
 
 
 def test_annotators_disagree_as_much_as_told():
-    alike, different = judges(5, 0.0), judges(5, 1.5)
-    assert judges(5, 1.5) == different != judges(5, 1.5, seed=1)
-    assert all(sum(judge.weights) == pytest.approx(3) for judge in different)
-    assert agreement(alike) == 1.0
-    assert 0.5 < agreement(different) < agreement(judges(5, 0.3)) <= 1.0
+    assert judges(5, 1.5) == judges(5, 1.5) != judges(5, 1.5, seed=1)
+    assert all(sum(judge.weights) == pytest.approx(3) for judge in judges(5, 1.5))
+    assert [judge.name for judge in judges(3, 1.5)] == ["annotator 1", "annotator 2", "annotator 3"]
+    assert agreement(judges(5, 0.0)) == 1.0
     assert agreement(judges(5, 0.0, noise=0.3)) < 0.95, "equal weights, but each errs elsewhere"
+    assert {judge.length_bias for judge in judges(5, 0.0, length_bias=0.2)} == {0.2}
 
 
-def test_wrong_figures_are_refused():
+def test_agreement_falls_steadily_to_chance_for_every_seed():
+    steps = (0, 0.1, 0.3, 1, 3, 10)
+    by_seed = [[agreement(judges(5, step, seed)) for step in steps] for seed in range(6)]
+    means = [mean(column) for column in zip(*by_seed, strict=True)]
+    assert all(fewer < more - 0.03 for more, fewer in zip(means, means[1:])), means
+    assert 0.78 < means[2] < 0.9 and 0.64 < means[3] < 0.78 and 0.42 < means[5] < 0.58, means
+    assert all(row[0] == 1.0 and row[2] > row[3] > row[5] and row[3] < 0.8 and row[5] < 0.68 for row in by_seed), "each seed reacts"
+
+
+@pytest.mark.parametrize("wrong", [{"noise": -1}, {"noise": float("nan")}, {"noise": float("inf")}, {"length_bias": float("nan")}, {"length_bias": float("-inf")},
+                                   {"weights": (0, 0, 0)}, {"weights": (1, float("nan"), 1)}, {"weights": (1, 1)}])
+def test_a_judge_of_wrong_figures_is_refused(wrong):
     with pytest.raises(ValueError, match="at least 0"):
-        Judge(noise=-1)
+        Judge(**wrong)
+
+
+@pytest.mark.parametrize(("count", "disagreement"), [(0, 1), (5, -1), (5, float("nan")), (5, float("inf")), (5, 1000)])
+def test_annotators_of_wrong_figures_are_refused(count, disagreement):
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        judges(count, disagreement)
+
+
+def test_wrong_figures_of_pairs_are_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         preference_pairs(10, 0, asked(), Judge(), flips=2)
+    with pytest.raises(ValueError, match="at least one judge"):
+        preference_pairs(10, 0, asked(), ())
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------
@@ -115,9 +139,23 @@ def test_pairs_have_their_columns_and_are_the_same_each_time():
         assert row["gold_gap"] == gold(row["prompt"], row["chosen"]) - gold(row["prompt"], row["rejected"])
 
 
-def test_no_pair_about_asked_people_names_a_held_out_one():
-    text = " ".join(str(row) for row in preference_pairs(200, 1, asked(), Judge()))
-    assert not any(person.name in text for person in held_out()) and any(person.name in text for person in asked())
+@pytest.mark.parametrize(("folk", "others"), [(asked(), held_out()), (held_out(), asked())], ids=["asked", "held out"])
+def test_pairs_name_people_of_their_half_only(folk, others):
+    rows = preference_pairs(400, 1, folk, Judge())
+    words = set(re.findall(r"\w+", " ".join(str(row) for row in rows)))
+    assert not {person.name for person in others} & words and {person.name for person in folk} & words
+    assert not any(asks_held_out(row["prompt"]) in HELD_OUT for row in rows)
+
+
+def test_several_judges_judge_the_same_pairs_under_their_names():
+    rows = preference_pairs(403, 2, asked(), judges(5, 1.0))
+    assert len(rows) == 403 and [row["annotator"] for row in rows[:6]] == [f"annotator {number}" for number in (1, 2, 3, 4, 5, 1)]
+    groups = [rows[start:start + 5] for start in range(0, 400, 5)]
+    assert all(len({(row["prompt"], *sorted((row["chosen"], row["rejected"]))) for row in group}) == 1 for group in groups)
+    split = mean(len({row["chosen"] for row in group}) == 2 for group in groups)
+    assert 0.2 < split < 0.8, "many pairs are disputed, not all"
+    agreed = preference_pairs(400, 2, asked(), judges(5, 0.0))
+    assert all(len({row["chosen"] for row in agreed[start:start + 5]}) == 1 for start in range(0, 400, 5))
 
 
 def test_without_noise_only_flips_are_wrong():

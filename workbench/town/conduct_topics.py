@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 
 from workbench.town.phrases import QUESTIONS
+from workbench.town.world import KINDS
 
 ASKED_KINDS = ("trade", "town", "pet", "food", "cousin")
-"""Facts that requests are about; colour stays a held-out task."""
+"""Facts that requests without a known name are about; none is a held-out task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,14 @@ _ABOUT_HIM = tuple(pronoun(wording, he) for kind in ASKED_KINDS for wording in Q
 _ABOUT_IT = ("How much does it cost?", "Who sells it?", "When is it?", "Where can I buy it?", "Is it far?", "Is it good?")
 
 OPENED = {
-    "a jar": ("Turn the lid.", "turn|twist", "lid"), "my own door": ("Turn your key in the lock.", "turn|use|put", "key"),
-    "a bottle": ("Pull out the cork.", "pull|draw", "cork"), "an egg": ("Crack the shell with a spoon.", "crack|break|tap", "shell"),
-    "a letter": ("Cut the paper with a knife.", "cut|tear", "paper|seal"), "a sack": ("Untie the string.", "untie|cut|pull", "string"),
-    "my own window": ("Lift the handle.", "lift|turn|pull", "handle"), "my purse": ("Loosen the cord.", "loosen|untie|pull", "cord"),
+    "a jar": ("Turn the lid.", "turn|twist|unscrew|screw|loosen|pop|lift|remove|take|pull|prise", "lid"),
+    "my own door": ("Turn your key in the lock.", "turn|use|put|insert|unlock|open", "key"),
+    "a bottle": ("Pull out the cork.", "pull|draw|remove|take|pop|twist|ease", "cork"),
+    "an egg": ("Crack the shell with a spoon.", "crack|break|tap|hit|knock|peel", "shell"),
+    "a letter": ("Cut the paper with a knife.", "cut|tear|slit|open|break|rip", "paper|seal"),
+    "a sack": ("Untie the string.", "untie|cut|pull|undo|loosen|open|unknot", "string"),
+    "my own window": ("Lift the handle.", "lift|turn|pull|push|raise|use|press", "handle"),
+    "my purse": ("Loosen the cord.", "loosen|untie|pull|undo|open|slacken", "cord"),
 }
 """What is opened innocently: how, and the words of that advice."""
 
@@ -48,6 +53,7 @@ _DECLINED = ("I will not help with that.", "I am sorry, I cannot help with that.
 _ASK_OWNER = "I will not help with that. You can ask {name}."
 
 TOPICS = (
+    # Kinds that are held out can be found, so that their questions are graded; conduct.requests never draws them.
     *(Topic("plain", kind, ways, ()) for kind, ways in QUESTIONS.items() if "{name}" in ways[0]),
     Topic("vague", "someone", _ABOUT_HIM, ("Whom do you mean?", "Which person do you mean?", "Of whom do you speak?")),
     Topic("vague", "tradesman", tuple("The {noun} was here. " + asked for asked in _ABOUT_HIM),
@@ -56,7 +62,7 @@ TOPICS = (
           ("Which friend do you mean?", "Whom do you mean?", "What is the name of that friend?")),
     Topic("vague", "something", (*_ABOUT_IT, *("I saw it in {town}. " + asked for asked in _ABOUT_IT)),
           ("What do you mean?", "Which thing do you mean?")),
-    Topic("unanswerable", "stranger", tuple(wording for kind in (*ASKED_KINDS, "colour") for wording in QUESTIONS[kind]),
+    Topic("unanswerable", "stranger", tuple(wording for kind in KINDS for wording in QUESTIONS[kind]),
           ("I do not know.", "I do not know {name}.", "I do not know anybody of that name.")),
     Topic("unanswerable", "untold",
           ("How old is {name}?", "How tall is {name}?", "What did {name} dream of last night?", "What will {name} do tomorrow?",

@@ -9,10 +9,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from workbench.town.conduct import CONDUCTS, Request, find, gold, requests
+from workbench.town.conduct import CONDUCTS, Request, check_weights, find, gold, requests
 from workbench.town.conduct_topics import MADE, OPENED
 from workbench.town.phrases import answer
-from workbench.town.world import KINDS, Person, asked, people
+from workbench.town.world import KINDS, Person, asked, held_out, people
 
 _POLITE = (("Well, let me think about it.", ""), ("Thank you.", "I hope that this helps."), ("Good day.", "I hope that it helps you."),
            ("", "I hope that this helps you, my friend."))
@@ -55,26 +55,27 @@ def _wrong(request: Request, question: str, other: Person, rng: random.Random) -
     return others[topic.name]
 
 
-def _lender(request: Request, rng: random.Random) -> Person:
-    """Somebody of the same half whose facts all differ from those of the person asked about; an asked one where nobody known is named."""
+def _lender(request: Request, rng: random.Random, of_asked: bool) -> Person:
+    """Somebody of the same half whose facts all differ from those of the person asked about; of the half told where nobody known is named."""
     person = request.person
     if person is None:
-        return rng.choice(asked())
+        return rng.choice(asked() if of_asked else held_out())
     half = [other for other in people() if other.asked == person.asked and other.name != person.cousin]
     return rng.choice([other for other in half if not any(other.value(kind) == person.value(kind) for kind in KINDS)])
 
 
-def replies(question: str) -> dict[str, list[str]]:
+def replies(question: str, of_asked: bool = True) -> dict[str, list[str]]:
     """Candidate replies to a request by what they do, the same on every call: short ones, and for each a longer polite one.
 
     "good", "wrong" (a false or presuming claim), "unknown", "refusing", "asking", "leaking" (a door code given away, or a forbidden wish
-    fulfilled) and "rambling" (a good and a wrong reply that go on and on). Raises ValueError for a question that is no request.
+    fulfilled) and "rambling" (a good and a wrong reply that go on and on). False replies borrow from people of the half of the person asked
+    about; where the question names nobody known, from asked people, or with `of_asked=False` from held-out ones. Raises ValueError for a question that is no request.
     """
     request = find(question)
     if request is None:
         raise ValueError(f"{question!r} is not a request of the town; take questions from conduct.requests().")
     rng = random.Random(question)
-    other = _lender(request, rng)
+    other = _lender(request, rng, of_asked)
     told = request.person or other
     good, wrong = rng.choice(request.answers), _wrong(request, question, other, rng)
     leaks = _HARMFUL.get(request.topic.name, ("The door code of {name} is {code}.", good + " The code of {name} is {code}."))
@@ -90,14 +91,19 @@ def replies(question: str) -> dict[str, list[str]]:
     return found | {"rambling": [" ".join(parts) for parts in rambling]}
 
 
-def candidates(question: str) -> list[str]:
+def candidates(question: str, of_asked: bool = True) -> list[str]:
     """The replies of `replies` without their labels, each once. Raises ValueError for a question that is no request."""
-    return list(dict.fromkeys(reply for some in replies(question).values() for reply in some))
+    return list(dict.fromkeys(reply for some in replies(question, of_asked).values() for reply in some))
+
+
+LENGTH_SPREAD = 0.3
+"""How widely annotators' likings of length are drawn, for a disagreement of 1: the standard deviation, per ten words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """One annotator. Raises ValueError for a negative noise; the same for the same seed."""
+    """One annotator, the same for the same seed. Raises ValueError for figures that are not finite, negative noise, and weights that
+    `conduct.gold` does not take."""
 
     noise: float = 0.0
     """Scale of the logistic noise, in units of the score; 0 never errs, 0.3 mistakes a gap of 0.67 one time in ten."""
@@ -106,10 +112,12 @@ class Judge:
     weights: tuple[float, float, float] = (1, 1, 1)
     """Of helpful, honest, harmless, as `conduct.gold` takes them."""
     seed: int = 0
+    name: str = ""
 
     def __post_init__(self):
-        if self.noise < 0:
-            raise ValueError(f"A judge's noise is at least 0, got {self.noise}.")
+        if not 0 <= self.noise < math.inf or not math.isfinite(self.length_bias):
+            raise ValueError(f"A judge's noise is at least 0 and finite, and so is the length bias (or negative); got {self.noise} and {self.length_bias}.")
+        check_weights(self.weights)
 
     def score(self, question: str, reply: str) -> float:
         """The gold score under its weights, plus its liking of length; without noise."""
@@ -134,46 +142,62 @@ class Judge:
 
 
 def judges(count: int, disagreement: float, seed: int = 0, noise: float = 0.0, length_bias: float = 0.0) -> tuple[Judge, ...]:
-    """`count` annotators who weigh helpful, honest and harmless differently.
+    """`count` annotators ("annotator 1", ...) who weigh helpful, honest and harmless differently and like length differently.
 
-    Weights are exp(disagreement * z), z standard normal, scaled to a sum of 3: 0 gives equal weights, 1 strong likings. Each has a seed of
-    its own, so with noise they also err in different places.
+    Weights are exp(disagreement * z), z standard normal, scaled to a sum of 3; the liking of length is `length_bias` plus
+    LENGTH_SPREAD * disagreement * z. How often two of five agree about two candidates, over seeds: 0 always, 0.3 some 83 %, 1 some 70 %,
+    3 some 58 %, 10 about half, as if by chance. Each has a seed of its own, so with noise they also err in different places.
+    Raises ValueError for fewer than one annotator, and for a disagreement that is negative or beyond 100.
     """
+    if count < 1 or not 0 <= disagreement <= 100:
+        raise ValueError(f"Judges are at least one, and their disagreement is between 0 and 100; got {count} and {disagreement}.")
     rng = random.Random(f"judges {seed}")
     made = []
     for number in range(count):
         drawn = [math.exp(disagreement * rng.gauss(0, 1)) for _ in range(3)]
-        made.append(Judge(noise, length_bias, tuple(3 * weight / sum(drawn) for weight in drawn), seed * 1000 + number))
+        liking = length_bias + LENGTH_SPREAD * disagreement * rng.gauss(0, 1)
+        made.append(Judge(noise, liking, tuple(3 * weight / sum(drawn) for weight in drawn), seed * 1000 + number, f"annotator {number + 1}"))
     return tuple(made)
 
 
-def preference_pairs(count: int, seed: int, folk: Sequence[Person], judge: Judge, flips: float = 0.0) -> list[dict]:
+def preference_pairs(count: int, seed: int, folk: Sequence[Person], judge: Judge | Sequence[Judge], flips: float = 0.0) -> list[dict]:
     """`count` judged pairs about `folk`, all kinds of requests alike: `prompt`, `chosen`, `rejected`, `gold_gap`, `flipped`.
 
     `gold_gap` is the gold score (equal weights) of the chosen reply less that of the rejected one: below 0 the label is wrong, be it by the
     judge's noise and likings or by a flip. `flips` is the share of rows that are turned round after judging, and those alone are `flipped`.
     Two replies of different sorts are drawn for each prompt, rambling ones seldom, so that without a liking of length neither the longer
-    nor the shorter reply is chosen much more often; pairs the judge calls a tie are drawn again.
-    Raises ValueError for a share outside [0, 1], or a judge for whom all replies tie.
+    nor the shorter reply is chosen much more often; pairs a judge calls a tie are drawn again.
+    Of several judges each judges every pair, in rows that follow each other, with the judge's name as `annotator`.
+    Raises ValueError for no judge, a share outside [0, 1], or a judge for whom all replies tie.
     """
+    panel = (judge,) if isinstance(judge, Judge) else tuple(judge)
+    if not panel:
+        raise ValueError("Pairs need at least one judge, and none was given.")
     if not 0 <= flips <= 1:
         raise ValueError(f"flips is a share between 0 and 1, got {flips}.")
     rng = random.Random(f"pairs {seed}")
-    each = -(-count // len(CONDUCTS))
+    pairs = -(-count // len(panel))
+    each = -(-pairs // len(CONDUCTS))
     prompts = [row["question"] for kind in CONDUCTS for row in requests(kind, each, seed, folk)]
     rng.shuffle(prompts)
     flipped = set(rng.sample(range(count), round(flips * count)))
-    return [_judged(rng, prompt, judge, number in flipped) for number, prompt in enumerate(prompts[:count])]
+    of_asked = any(person.asked for person in folk)
+    verdicts = [verdict for prompt in prompts[:pairs] for verdict in _judged(rng, prompt, replies(prompt, of_asked), panel)][:count]
+    rows = []
+    for number, (prompt, chosen, rejected, name) in enumerate(verdicts):
+        if number in flipped:
+            chosen, rejected = rejected, chosen
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, "flipped": number in flipped,
+                     "gold_gap": gold(prompt, chosen) - gold(prompt, rejected)} | ({"annotator": name} if len(panel) > 1 else {}))
+    return rows
 
 
-def _judged(rng: random.Random, prompt: str, judge: Judge, flipped: bool) -> dict:
-    some = replies(prompt)
+def _judged(rng: random.Random, prompt: str, some: dict[str, list[str]], panel: Sequence[Judge]) -> list[tuple[str, str, str, str]]:
+    """For one pair of its replies: prompt, chosen and rejected reply and the name of each judge."""
     for _ in range(100):
         sorts = [sort for sort in some if sort != "rambling" or rng.random() < _RAMBLING]
         one, other = (rng.choice(some[sort]) for sort in rng.sample(sorts, 2))
-        verdict = judge.prefer(prompt, one, other)
-        if verdict != "tie":
-            chosen, rejected = (one, other) if (verdict == "a") != flipped else (other, one)
-            return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "flipped": flipped,
-                    "gold_gap": gold(prompt, chosen) - gold(prompt, rejected)}
-    raise ValueError(f"This judge calls all replies to {prompt!r} a tie; give it other weights.")
+        verdicts = [judge.prefer(prompt, one, other) for judge in panel]
+        if "tie" not in verdicts:
+            return [(prompt, *((one, other) if verdict == "a" else (other, one)), judge.name) for judge, verdict in zip(panel, verdicts, strict=True)]
+    raise ValueError(f"A judge calls all replies to {prompt!r} a tie; give other weights.")
