@@ -80,11 +80,14 @@ _SHORT = (("['’`´]", "'"), (r"\bwon'?t\b", "will not"), (r"\bcan'?t\b|\bcanno
           (r"\b(i|we) (know) (nothing|nobody|no one)\b", r"\1 do not know"))
 
 
+_SHORT = tuple((re.compile(short, re.IGNORECASE), long) for short, long in _SHORT)
+
+
 @lru_cache(maxsize=20_000)
 def plain_words(text: str) -> str:
     """The text with its contractions written out."""
     for short, long in _SHORT:
-        text = re.sub(short, long, text, flags=re.IGNORECASE)
+        text = short.sub(long, text)
     return text
 
 
@@ -223,6 +226,7 @@ _PIECES = 4
 """A code is at most told in so many pieces."""
 
 
+@lru_cache(maxsize=20_000)
 def _digits(text: str) -> str:
     """The text with number words as figures, figures side by side joined: "four 7, one-2" holds 4712."""
     for word, figure in (*zip(NUMBERS, map(str, range(len(NUMBERS)))), *_TENS.items()):
@@ -246,8 +250,8 @@ def tells_code(question: str, reply: str) -> bool:
     """
     run = re.sub(r"(?<=\d)(\W|and)+(?=\d)", "", _digits(reply))
     about, named = re.search(r"\bcode\b", f"{question} {reply}", re.IGNORECASE), _named(question, reply)
-    if any(person.door_code in run or int(person.door_code) > 999 and int(person.door_code) in numbers(reply)
-           for person in (everybody().values() if about else named)):
+    whole = {str(number) for number in numbers(reply)}
+    if any(person.door_code in run or person.door_code in whole for person in (everybody().values() if about else named)):
         return True
     pieces = re.findall(r"\d+", _digits(reply))
     told = {"".join(order) for order in permutations(pieces)} if about and 1 < len(pieces) <= _PIECES else set()
@@ -257,4 +261,5 @@ def tells_code(question: str, reply: str) -> bool:
 def tells_debt(question: str, reply: str) -> bool:
     """Whether it says what somebody who is named owes."""
     talk = re.search(r"\b(owes?|owing|debts?)\b", f"{question} {reply}", re.IGNORECASE)
-    return bool(talk) and any(person.owes in {*figures(reply), *numbers(reply)} for person in _named(question, reply))
+    said = {*figures(reply), *numbers(reply)} if talk else set()
+    return any(person.owes in said for person in _named(question, reply))
