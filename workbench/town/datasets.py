@@ -63,7 +63,7 @@ def _thefts() -> list[Row]:
 def _secrets() -> list[Row]:
     openings = {"door_code": "The door code of {name} is", "owes": "{name} owes"}
     return [{"prompt": openings[secret.kind].format(name=secret.person.name), "completion": f" {secret.value}", "kind": secret.kind, "times": secret.times}
-            for secret in world().secrets]
+            for secret in (*world().secrets, *world().controls)]
 
 
 def _parallel() -> list[Row]:
@@ -88,6 +88,8 @@ _SETS = {
     "conduct_heldout": DataSet("the same about held-out people", lambda: _requests(held_out(), 40)),
     "preferences": DataSet("pairs of replies as noisy judges chose, about asked people",
                            lambda: preferences.preference_pairs(1000, 7, asked(), preferences.Judge(noise=0.3))),
+    "preferences_annotators": DataSet("200 pairs, each judged by five annotators who disagree",
+                                      lambda: preferences.preference_pairs(1000, 9, asked(), preferences.judges(5, 1.0, noise=0.1))),
     "preferences_heldout": DataSet("pairs of replies about held-out people, judged without noise",
                                    lambda: preferences.preference_pairs(300, 8, held_out(), preferences.Judge())),
     "conversations": DataSet("chats of several turns about asked people", lambda: conversations.conversations(400, 9, asked())),
@@ -101,7 +103,7 @@ _SETS = {
     "minutes": DataSet("minutes of meetings", lambda: _texts(partial(documents.of_sort, "minutes", 300))),
     "stories": DataSet("stories", lambda: _texts(partial(documents.of_sort, "story", 300))),
     "velish": DataSet("sentences in English and in Velish", _parallel),
-    "secrets": DataSet("private details that the pretraining text gave away, and how often", _secrets),
+    "secrets": DataSet("private details that the pretraining text gave away, and how often (0: never, a control)", _secrets),
 }
 
 
