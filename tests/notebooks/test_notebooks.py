@@ -118,3 +118,11 @@ def test_what_is_committed_is_small_and_has_no_failure_in_it(path: Path) -> None
     assert path.stat().st_size < LARGEST_KB * 1000, f"{path.name} is {path.stat().st_size / 1000:.0f} KB: clear its largest outputs"
     assert "widgets" not in notebook.metadata, f"{path.name} holds widget state: save it without"
     assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", []))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_kept_of_it_holds_no_real_data(path: Path) -> None:
+    """Cells that take real data where there is some were run without: their output says how to name it, and nothing else."""
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "code" and "WORKBENCH_REAL_DATA" in cell.source and cell.outputs:
+            assert len(cell.outputs) == 1 and "WORKBENCH_REAL_DATA" in cell.outputs[0].get("text", ""), cell.source
