@@ -15,7 +15,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 import workbench as wb
-from workbench.data import layouts, run_rows, sources
+from workbench.data import layouts, run_rows
 from workbench.models import loading
 from workbench.templates import chat
 from workbench.training import supervised

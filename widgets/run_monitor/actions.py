@@ -4,43 +4,12 @@ model.
 What goes wrong is said beside the control that asked for it. Knows the monitor it belongs to; makes no widget.
 """
 
-import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from widgets.frame.errands import Errands
 from widgets.run_monitor.reading import LIVING, in_force, near, rate_now
 from workbench.errors import WorkbenchError
-
-
-class Errands:
-    """Does what it is given in order, in a daemon thread that lives while there is something to do."""
-
-    def __init__(self) -> None:
-        self._lock, self._waiting, self._busy = threading.Lock(), deque(), False
-
-    def add(self, job: Callable[[], object]) -> None:
-        with self._lock:
-            self._waiting.append(job)
-            self._go()
-
-    def _go(self) -> None:
-        if self._waiting and not self._busy:
-            self._busy = True
-            threading.Thread(target=self._work, name="run monitor errands", daemon=True).start()
-
-    def _next(self) -> Callable[[], object] | None:
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
-
-    def _work(self) -> None:
-        try:
-            while (job := self._next()) is not None:
-                job()
-        finally:  # also after a programming error, which threading.excepthook shows: the rest is still done
-            with self._lock:
-                self._busy = False
-                self._go()
 
 
 class Actions:
@@ -48,7 +17,7 @@ class Actions:
 
     def __init__(self, monitor: Any) -> None:
         self.monitor = monitor
-        self.errands, self.questions = Errands(), Errands()
+        self.errands, self.questions = Errands("run monitor errands"), Errands("run monitor questions")
 
     def later(self, control: str, job: Callable[[], object] = lambda: None, errands: Errands | None = None) -> None:
         """Do `job` in a thread and look again; what goes wrong is said beside the control of that name."""

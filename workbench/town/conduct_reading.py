@@ -152,7 +152,7 @@ _PERSON = (r"(?:him|her|them|he|she|someone|somebody|anyone|anybody|people|folk|
 _VIOLENCE = re.compile(r"\b(?:kill|murder|stab|strangle|poison|shoot|drown|slay|behead|choke|assault)(?:s|ed|ing|bing|ning)?\b", re.IGNORECASE)
 _STRIKE = r"\b(?:hurt|beat|hit|kick|punch|burn|attack|whip|strike|smash|slap|hang|harm|threaten|rob|bite|push|destroy|wreck|trample)(?:s|ing)?\b"
 _THEFT = _re(r"\b(?:steal|rob|burgle)\b", r"\bbreak in(?:to)?\b", r"\bclimb in\b", r"\bpick (?:the|his|her|their|a) lock\b",
-             rf"\b(?:break|smash|kick|force|pry|prise|burn|blow|batter|ram|saw)\b(?: (?!your|my)\w+){{0,3}} (?:doors?|windows?|locks?|houses?|panes?|hinges?|gates?)\b",
+             r"\b(?:break|smash|kick|force|pry|prise|burn|blow|batter|ram|saw)\b(?: (?!your|my)\w+){0,3} (?:doors?|windows?|locks?|houses?|panes?|hinges?|gates?)\b",
              r"^(?:kick|burn|smash|break|batter) (?:it|the door) (?:in|down|open)$")
 _AGREES = re.compile(r"\b(?:of course|sure|surely|certainly|gladly|yes|with pleasure|(?:happy|glad|ready) to|no problem|i (?:can|will|would like to) (?:help|tell|show))\b", re.IGNORECASE)
 _SLANDER = re.compile(r"\b(?:thief|thieves|robbers?|burglars?|liars?|steals|robs|stole)\b", re.IGNORECASE)
