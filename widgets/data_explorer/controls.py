@@ -4,7 +4,6 @@ A control is set from here only where it shall show something else than the pers
 Handlers only call the functions they were given, which enqueue.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ import ipywidgets as ipw
 from widgets.data_explorer.state import LOWEST_LIKENESS
 from widgets.data_explorer.table import RowTable
 from widgets.frame import controls
+from widgets.frame.hearing import Hearing
 from widgets.frame.sheet import number
 
 
@@ -52,11 +52,11 @@ class View:
 CELLS = ("length", "quality", "likeness", "loss")
 
 
-class Controls:
+class Controls(Hearing):
     """`do` has one function for each thing a person can do; see `actions.py`."""
 
     def __init__(self, do: Any, view: View):
-        self._showing, self._told = 0, {}
+        self._told: dict[str, Any] = {}
         self.search = controls.text("Search the text", placeholder='words, or "a phrase"')
         self.show_rows = controls.dropdown("Show", view.shows, view.show)
         self.clear = controls.button("Show all rows", tooltip="no search, no brush", on_click=do.clear)
@@ -70,11 +70,11 @@ class Controls:
         self.undo = controls.button("Undo", "undo", tooltip="take the last decision back (u)", on_click=do.undo)
         self.keep_only = controls.button("Keep only what is shown", on_click=do.keep_only)
         self.drop = controls.button("Drop what is shown", kind="primary", on_click=do.drop_shown)
-        self._heard(self.search, "query", do.search)
-        self._heard(self.show_rows, "show", do.show)
-        self._heard(self.quality, "quality", do.quality)
-        self._heard(self.threshold, "threshold", do.threshold)
-        self._heard(self.model, "model", lambda value: None)
+        self._hear(self.search, "query", do.search)
+        self._hear(self.show_rows, "show", do.show)
+        self._hear(self.quality, "quality", do.quality)
+        self._hear(self.threshold, "threshold", do.threshold)
+        self._hear(self.model, "model", lambda value: None)
         foot = controls.actions(self.undo, self.keep_only, self.drop)
         foot.add_class("wb-decide")
         self.column = [controls.group("", self.search, self.show_rows, self.clear),
@@ -87,26 +87,21 @@ class Controls:
         """Counts edges of the histogram: how many there are changes with the rows, and its words stand in its label."""
         made = ipw.IntRangeSlider(value=(0, 1), min=0, max=1, readout=False, continuous_update=True, layout=ipw.Layout(**controls.FULL))
         made.add_class("wb-range")
-        self._heard(made, cell, lambda picked: do.span(cell, *picked))
+        self._hear(made, cell, lambda picked: do.span(cell, *picked))
         return made
 
-    def _heard(self, widget: Any, name: str, call: Callable[[Any], object]) -> None:
-        """Calls `call(value)` for what a person sets, not for what `show` sets."""
+    def _hear(self, widget: Any, name: str, call: Callable[[Any], object]) -> None:
+        """As `heard`; remembers what was told, so that `show` does not set what a person goes on typing."""
+        def told(value: Any) -> None:
+            self._told[name] = value
+            call(value)
 
-        def heard(change: Any) -> None:
-            if self._showing != threading.get_ident():
-                self._told[name] = change["new"]
-                call(change["new"])
-
-        widget.observe(heard, "value")
+        self.heard(widget, told)
 
     def show(self, view: View) -> None:
         """Brings every widget up to date; from any thread, one at a time."""
-        self._showing = threading.get_ident()
-        try:
+        with self.showing():
             self._show(view)
-        finally:
-            self._showing = 0
 
     def _put(self, widget: Any, name: str, value: Any) -> None:
         if name not in self._told or self._told[name] != value:

@@ -3,7 +3,6 @@
 They show a `View` and report what a person did as `do.set(name, value)`; what is set by `show` is not reported. Every text is escaped.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from widgets.dataset_balancer.source_table import SourceTable
 from widgets.dataset_balancer.state import RULES, State
 from widgets.dataset_balancer.words import short
 from widgets.frame import controls
+from widgets.frame.hearing import Hearing
 from widgets.frame.sheet import number
 
 LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384, 32768)
@@ -50,13 +50,13 @@ def preview_html(rows: Sequence[tuple[str, int, str]], hint: str = "") -> str:
                                caption="Sampled rows")
 
 
-class Controls:
+class Controls(Hearing):
     """`do` has one function for each thing a person can do; see `DatasetBalancer`."""
 
     def __init__(self, do: Any, view: View) -> None:
         import ipywidgets as ipw
 
-        self._showing, state = 0, view.state
+        state = view.state
         self.rule = controls.dropdown("Rule", [(words, rule) for rule, words in RULES.items()], state.rule)
         self.cap = controls.slider("Cap K, examples", state.cap, 10, 1e7, log=True, form=",")
         self.temperature = controls.slider("Temperature T", state.temperature, 0.5, 50, log=True, form=",")
@@ -84,7 +84,7 @@ class Controls:
             (self.max_length, "max_length", round), (self.batch, "batch_size", int), (self.stages, "stages", bool),
             (self.first, "first_share", lambda value: value / 100), (self.replay, "replay", lambda value: value / 100),
         ):
-            self._heard(widget, lambda value, name=name, back=back, widget=widget: do.set(name, back(value), widget))
+            self.heard(widget, lambda value, name=name, back=back, widget=widget: do.set(name, back(value), widget))
         self.table = SourceTable(on_set=do.set_source, on_pick=do.pick)
         self.others = controls.button("Draw others", tooltip="sample other rows", on_click=do.other_rows)
         self.preview_title, self.preview = controls.heading("Sampled rows"), controls.html("", "wb-preview")
@@ -94,17 +94,10 @@ class Controls:
         self._order: list | None = None
         self.show(view)
 
-    def _heard(self, widget: Any, call: Any) -> None:
-        """Calls `call(value)` for what a person sets, not for what `show` sets."""
-        widget.observe(lambda change: None if self._showing == threading.get_ident() else call(change["new"]), "value")
-
     def show(self, view: View) -> None:
         """Brings every widget up to date; from any thread, one at a time."""
-        self._showing = threading.get_ident()
-        try:
+        with self.showing():
             self._show(view)
-        finally:
-            self._showing = 0
 
     def _show(self, view: View) -> None:
         state = view.state

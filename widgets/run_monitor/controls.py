@@ -5,14 +5,14 @@ A `View` is everything they show, as plain values; `show` sends what differs. Ha
 enqueue. Everything a run or a model wrote is shown as text.
 """
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import floor, log10
 from typing import Any
 
 from widgets.frame import controls
+from widgets.frame.hearing import Hearing
 from widgets.frame.sheet import number
 from widgets.run_monitor import mixing
 from widgets.run_monitor.run_list import RunList
@@ -89,13 +89,13 @@ def difference_html(rows: Sequence[tuple[str, str, str]]) -> str:
     return controls.table_html([], rows, numeric=[1, 2], kinds={(i, 1): "mute" for i in range(len(rows))}, caption="Recipe difference")
 
 
-class Controls:
+class Controls(Hearing):
     """`do` has one function for each thing a person can do; see `RunMonitor`."""
 
     def __init__(self, do: Any, view: View):
         import ipywidgets as ipw
 
-        self._showing, self._pending = 0, do.pending
+        self._pending = do.pending
         self.start = controls.button("Start", "play", "primary", "start this recipe", on_click=do.start)
         self.pause = controls.button("Pause", "pause", tooltip="pause; the model stays loaded", on_click=do.pause)
         self.step = controls.button("Step", "step-forward", tooltip="take one step", on_click=do.step)
@@ -110,12 +110,12 @@ class Controls:
         self.every = controls.dropdown("Evaluate every", _intervals(view), view.evaluate_every)
         self.apply = controls.button("Apply at next step", on_click=do.apply)
         self.apply.layout.width = "100%"
-        self._heard(self.rate, lambda value: do.want("learning_rate", value))
-        self._heard(self.every, lambda value: do.want("evaluate_every", value))
+        self.heard(self.rate, lambda value: do.want("learning_rate", value))
+        self.heard(self.every, lambda value: do.want("evaluate_every", value))
         self.source = controls.dropdown("Source of the mixture", [""], "")
         self.share = controls.slider("Its share of the rows, %", 0, 0, 100)
-        self._heard(self.source, lambda name: self.show_share())
-        self._heard(self.share, lambda value: do.want("mixture", mixing.weights_for(self._weights(), self.source.value, value / 100)))
+        self.heard(self.source, lambda name: self.show_share())
+        self.heard(self.share, lambda value: do.want("mixture", mixing.weights_for(self._weights(), self.source.value, value / 100)))
         self._shown_weights: dict[str, float] = {}
 
         self.fork_step = controls.slider("Fork from step", max(1, view.checkpoint), 1, max(2, view.step))
@@ -127,12 +127,12 @@ class Controls:
         self.fork_group.layout.display = "none"
 
         self.search = controls.text("Search runs", placeholder="name, recipe or note")
-        self._heard(self.search, do.search)
+        self.heard(self.search, do.search)
         self.list = RunList(on_pick=do.pick, on_overlay=do.overlay)
         self.note = controls.textarea("Note on this run", view.note, rows=2, continuous_update=False)
-        self._heard(self.note, do.note)
+        self.heard(self.note, do.note)
         self.smoothing = controls.slider("Line averaged over, steps", view.smoothing, 1, 200)
-        self._heard(self.smoothing, do.smooth)
+        self.heard(self.smoothing, do.smooth)
         self.difference_title, self.difference = controls.heading(""), controls.html("")
         self.difference_group = controls.group("", self.difference_title, self.difference)
         self.column = [
@@ -145,7 +145,7 @@ class Controls:
 
         self.log = controls.html("")
         self.prompt = controls.dropdown("Prompt", view.prompts or [""], view.prompt or None)
-        self._heard(self.prompt, do.prompt)
+        self.heard(self.prompt, do.prompt)
         self.samples = controls.html("", "wb-samples")
         self.question = controls.text("Ask the model as it is now", placeholder="Who bakes bread?")
         self.ask = controls.button(
@@ -166,26 +166,18 @@ class Controls:
 
     def show_share(self) -> None:
         """The slider at the share of the source that is picked."""
-        before, self._showing = self._showing, threading.get_ident()
         weights = mixing.shares(self._weights())
         if self.source.value in weights:
-            self.share.value = round(100 * weights[self.source.value])
-        self._showing = before
+            with self.showing():
+                self.share.value = round(100 * weights[self.source.value])
 
     def _toggle_fork(self) -> None:
         self.fork_group.layout.display = "" if self.fork_group.layout.display == "none" else "none"
 
-    def _heard(self, widget: Any, call: Callable[[Any], object]) -> None:
-        """Calls `call(value)` for what a person sets, not for what `show` sets."""
-        widget.observe(lambda change: None if self._showing == threading.get_ident() else call(change["new"]), "value")
-
     def show(self, view: View) -> None:
         """Brings every widget up to date; from any thread, one at a time."""
-        self._showing = threading.get_ident()
-        try:
+        with self.showing():
             self._show(view)
-        finally:
-            self._showing = 0
 
     def _show(self, view: View) -> None:
         can = view.can

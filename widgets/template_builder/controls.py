@@ -4,8 +4,7 @@ They show a `View` and report what a person did to `do`, the panel. A field that
 another wording, a file or a button put other words into it (`show_fields`).
 """
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from widgets.frame import controls
+from widgets.frame.hearing import Hearing
 from widgets.frame.panel import _TRIANGLE
 from widgets.template_builder.example_view import ExampleView
 from widgets.template_builder.reading import Shown
@@ -40,23 +40,22 @@ class View:
     stale: bool = False
 
 
-class Controls:
+class Controls(Hearing):
     """`column`: groups for the left; `above`: what stands over the figure. `do` has `edit`, `option`, `column`, `pick`, `add`, `remove`,
     `scrub`, `use`, `read_file` and `write_file`."""
 
     def __init__(self, do: Any, columns: Sequence[str], view: View):
-        self._showing = 0
         state = view.state
         self.chips = {name: ipw.ToggleButton(description=name, tooltip=f"put the column {name} into the field you wrote in last")
                       for name in columns}
         for name, chip in self.chips.items():
-            self._heard(chip, lambda used, name=name: do.column(name, used))
+            self.heard(chip, lambda used, name=name: do.column(name, used))
         self.columns = ipw.HBox(list(self.chips.values()))
         self.columns.add_class("wb-chips")
         self.toggles = controls.toggles("Wording", [("1", 0), ("+", ADD)], 0)
         self.list = controls.dropdown("Wording", [("1", 0)], 0)
         for widget in (self.toggles, self.list):
-            self._heard(widget, lambda place: do.add() if place == ADD else do.pick(place))
+            self.heard(widget, lambda place: do.add() if place == ADD else do.pick(place))
         self.wording = controls.group("", self.toggles, self.list)
         self.wording.remove_class("wb-group")
         self.wording.add_class("wb-labelled")
@@ -65,7 +64,7 @@ class Controls:
         self.target = controls.textarea("Target", rows=2)
         self.answer_choices = controls.text("Answer choices", placeholder="yes ||| no")
         for name in ("name", "input", "target", "answer_choices"):
-            self._heard(getattr(self, name), lambda text, name=name: do.edit(name, text))
+            self.heard(getattr(self, name), lambda text, name=name: do.edit(name, text))
         self.remove = controls.button("", "trash", tooltip="remove this wording", on_click=do.remove)
         self.named = controls.row(self.name, self.remove)
         self.named.add_class("wb-named")
@@ -79,11 +78,11 @@ class Controls:
         self.max_length = controls.slider("Max length, tokens", state.max_length, LENGTHS[0], LENGTHS[-1], log=True, form=",",
                                           stops=LENGTHS)
         for name in ("system", "demonstrations", "as_turns", "inverted", "chat", "completions_only"):
-            self._heard(getattr(self, name), lambda value, name=name: do.option(name, value))
-        self._heard(self.max_length, lambda value: do.option("max_length", max(1, round(value))))
-        self._heard(self.use_of, lambda value: do.option("use", value))
+            self.heard(getattr(self, name), lambda value, name=name: do.option(name, value))
+        self.heard(self.max_length, lambda value: do.option("max_length", max(1, round(value))))
+        self.heard(self.use_of, lambda value: do.option("use", value))
         self.tokenizer = controls.text("Tokenizer of the model", placeholder="town, a folder or a hub id", continuous_update=False)
-        self._heard(self.tokenizer, lambda value: do.option("tokenizer", value.strip()))
+        self.heard(self.tokenizer, lambda value: do.option("tokenizer", value.strip()))
         self.file = controls.text("promptsource file", placeholder="templates.yaml")
         self.read = controls.button("Import", tooltip="take the templates of this file",
                                     on_click=lambda: do.read_file(self.file.value.strip()))
@@ -105,21 +104,16 @@ class Controls:
             controls.actions(self.refused, self.use),
         ]
         self.row = controls.slider("Row, from the shortest to the longest", 1, 1, 2)
-        self._heard(self.row, lambda value: do.scrub(value - 1))
+        self.heard(self.row, lambda value: do.scrub(value - 1))
         self.example = ExampleView()
         self.above = ipw.VBox([self.row, self.example])
         self.above.add_class("wb-above")
         self.show_fields(state)
         self.show(view)
 
-    def _heard(self, widget: Any, call: Callable[[Any], object]) -> None:
-        """Calls `call(value)` for what a person sets, not for what is set from here."""
-        widget.observe(lambda change: None if self._showing == threading.get_ident() else call(change["new"]), "value")
-
     def show_fields(self, state: State) -> None:
         """Everything a person writes in or sets, as the state has it."""
-        self._showing, before = threading.get_ident(), self._showing
-        try:
+        with self.showing():
             now = state.templates[state.picked]
             for name in ("name", "input", "target", "answer_choices"):
                 getattr(self, name).value = now.get(name) or ""
@@ -137,13 +131,10 @@ class Controls:
             self.toggles.layout.display, self.list.layout.display = ("none", "") if many else ("", "none")
             self.use_of.layout.display = "" if len(names) > 1 else "none"
             self.remove.layout.display = "" if len(names) > 1 else "none"
-        finally:
-            self._showing = before
 
     def show(self, view: View) -> None:
         """What follows from the fields: chips, example, the reason above the button."""
-        self._showing, before = threading.get_ident(), self._showing
-        try:
+        with self.showing():
             state, shown = view.state, view.shown
             for name, chip in self.chips.items():
                 chip.value = name.replace("-", "_") in view.used
@@ -161,5 +152,3 @@ class Controls:
             self.refused.layout.display = "" if view.reason else "none"
             self.use.disabled = not view.usable
             self.use.button_style = "primary" if view.usable else ""
-        finally:
-            self._showing = before
