@@ -181,3 +181,17 @@ def test_a_mixture_in_memory_has_no_json_until_it_is_started():
     recipe = wb.Recipe(data=wb.Mixture({"a": datasets.Dataset.from_list([{"text": "x"}])}))
     with pytest.raises(wb.RecipeError, match="in memory"):
         recipe.to_json()
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda: wb.Recipe(learning_rat=1e-3), "learning_rate"), (lambda: wb.LoRA(r=8), "Its fields are rank"), (lambda: wb.Full(rank=8), "Full has no field 'rank'"),
+    (lambda: wb.start("town"), "wb.Recipe"), (lambda: wb.Recipe().replace(method=wb.LoRA(rnk=2)), "rank")])
+def test_a_misspelt_field_is_one_sentence(make, said):
+    with pytest.raises(wb.RecipeError) as caught:
+        make()
+    assert said in str(caught.value)
+
+
+def test_the_name_of_a_model_is_no_name_of_rows():
+    with pytest.raises(wb.DataError, match="is a model"):
+        wb.load_rows("town")

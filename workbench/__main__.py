@@ -114,9 +114,12 @@ def follow(run: Any) -> None:
 
     bar = tqdm(unit="step", disable=not sys.stderr.isatty(), file=sys.stderr, dynamic_ncols=True)
     shown = evaluations = notes = 0
-    paused = False
+    paused, waiting = False, ""
     while True:
         status, history = run.status, run.history
+        if status == "queued" and status.sentence != waiting:
+            waiting = status.sentence
+            tqdm.write(f"{waiting} A paused run keeps its place until it is resumed or stopped.", file=sys.stderr)
         if history.prepared and not notes:
             notes = 1
             for sentence in history.prepared.notes:

@@ -28,6 +28,7 @@ LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_e
 """Settings that can be changed while a run goes, with the range a value (of `mixture`: each weight) must lie in."""
 
 
+@methods.named_fields
 @dataclass(slots=True, kw_only=True)
 class Recipe:
     """One training run, before it runs. Raises `RecipeError` for a value that cannot work."""

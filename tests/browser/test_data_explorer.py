@@ -32,7 +32,7 @@ TRAIN = """from pathlib import Path
 from tests.runs import tools
 from workbench.evaluation.row_losses import hardest, row_losses
 run = tools.here(wb.Recipe(model="town", data=given, steps=4, batch_size=4, max_length=64, learning_rate=3e-3, heldout=0.1, evaluate_every=4,
-                           checkpoint_every=4, sample_prompts=0), Path("runs"))
+                           checkpoint_every=4, sample_prompts=0), Path("explored"))
 linked.set("run", {str(run.folder)})"""
 SENTENCE = "() => document.querySelector('.wb-panel [role=status]')?.textContent ?? ''"
 

@@ -175,10 +175,10 @@ def test_wordings_and_columns_are_chosen(built: Page) -> None:
     page = built.page
     wordings = """() => [...document.querySelectorAll('.wb-labelled .widget-toggle-buttons .widget-toggle-button')]
         .map(b => b.textContent.trim())"""
-    page.get_by_role("button", name="2", exact=True).click()
+    page.locator(".wb-panel").get_by_role("button", name="2", exact=True).click()
     built.notebook.wait("() => document.querySelector('.wb-turns').textContent.includes('This is the letter')")
     assert built.field("Name of this wording").input_value() == "question first"
-    page.get_by_role("button", name="+", exact=True).click()
+    page.locator(".wb-panel").get_by_role("button", name="+", exact=True).click()
     built.notebook.wait(f"() => ({wordings})().join() === '1,2,3,4,+'")
     built.field("Input").fill("{{ question }}")
     page.get_by_role("button", name="author", exact=True).click()

@@ -203,3 +203,12 @@ def test_every_weight_taken_away_in_turn_is_refused_by_the_worker(real_data, tmp
     run.set(mixture={"talk": 0}, at_step=4)
     assert run.wait(120) == "finished"
     assert [c.step for c in run.history.changes] == [2] and "the weight 0" in run.history.refusals[0].reason
+
+
+def test_a_step_that_never_comes_and_a_word_that_no_status_is(plain):
+    run = wb.attach(plain.folder)
+    for ask in (lambda: run.set(learning_rate=1e-4, at_step=25), lambda: run.pause(at_step=25)):
+        with pytest.raises(wb.RunError, match="step 25 never comes"):
+            ask()
+    with pytest.raises(wb.RunError, match="no run ever is"):
+        run.wait(until="pausd")

@@ -69,6 +69,8 @@ def _named(source: str) -> "pa.Table":
                         "Check the path, the file and who may read it.") from error
     if path.suffix.removesuffix(".gz") in SUFFIXES or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise DataError(f"There is no file {path}.", 'Check the path, or use "town:instructions".')
+    if source == "town" or source.startswith("town-"):
+        raise DataError(f"{source!r} is a model; its rows have names of their own.", 'Use data="town:instructions"; `python -m workbench town list` names them all.')
     return finished(_hub(source), source)
 
 

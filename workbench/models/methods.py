@@ -5,6 +5,8 @@ trained *on* (`training/`), and how a base model gets onto the device (`loading.
 """
 
 import dataclasses
+import difflib
+import functools
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,6 +14,23 @@ from workbench.errors import RecipeError
 from workbench.models.quiet import quiet_peft
 
 METHODS: dict[str, type["Method"]] = {}
+
+
+def named_fields(kind: type) -> type:
+    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
+    made = kind.__init__
+
+    @functools.wraps(made)
+    def __init__(self, *args: Any, **fields: Any):
+        names = [f.name for f in dataclasses.fields(kind) if f.init]
+        for name in fields:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1)
+                raise RecipeError(f"{kind.__name__} has no field {name!r}.", f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
+        made(self, *args, **fields)
+
+    kind.__init__ = __init__
+    return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class Method:
         return {"name": self.name} | dataclasses.asdict(self)
 
 
+@named_fields
 @dataclass(frozen=True, slots=True)
 class Full(Method):
     """Every parameter is trained."""
@@ -44,6 +64,7 @@ class Full(Method):
         return model
 
 
+@named_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoRA(Method):
     """Low-rank adaptation (Hu et al. 2021): W + (alpha / rank) B A, with only A and B trained.

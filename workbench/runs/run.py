@@ -14,7 +14,7 @@ from workbench.journal import commands as cmd
 from workbench.journal.history import History
 from workbench.recipes import Recipe, check_live, live_value, resolve_model
 from workbench.runs import processes
-from workbench.runs.status import LIVING, Status, left_by_script, living_pid, status_of
+from workbench.runs.status import LIVING, STATUSES, Status, left_by_script, living_pid, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,12 +116,21 @@ class Run:
         values = {name: live_value(value) for name, value in values.items()}
         check_live(values, self.sources)
         _check_count("at_step", at_step, 0)
+        self._check_reached(at_step)
         self._send(cmd.Set(values=values, at_step=at_step), "changed")
 
     def pause(self, at_step: int | None = None) -> None:
-        """Hold after the current step; the model stays loaded and answers."""
+        """Hold after the current step, or when `at_step` steps are done; the model stays loaded and answers. A paused run keeps the device: others wait behind it."""
         _check_count("at_step", at_step, 0)
+        self._check_reached(at_step)
         self._send(cmd.Pause(at_step=at_step), "paused")
+
+    def _check_reached(self, at_step: int | None) -> None:
+        """Raises `RunError` for a step that the run will never get to."""
+        self.history.refresh()
+        steps = self.history.steps or (None if self.read_only or self._by_script else self.recipe.steps)
+        if at_step is not None and steps is not None and at_step > steps:
+            raise RunError(f"{self.name} ends at step {steps}, so step {at_step} never comes.", f"Give a step from 0 to {steps}.")
 
     def step(self, count: int = 1) -> None:
         """While paused: take `count` steps and pause again."""
@@ -227,13 +236,16 @@ class Run:
 
     def wait(self, timeout: float | None = None, until: int | str | None = None) -> Status:
         """Wait for the end, or until a step is done (a number) or a status is there (a word). Raises `RunError` at the timeout."""
+        if isinstance(until, str) and until not in STATUSES:
+            raise RunError(f"until is {until!r}, which no run ever is.", f"Give a step, or one of {', '.join(STATUSES)}.")
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             status = self.status
             if status not in LIVING or status == until or (isinstance(until, int) and self.history.step >= until):
                 return status
             if deadline is not None and time.monotonic() > deadline:
-                raise RunError(f"{self.name} is still {status} after {timeout:g} s, at step {self.history.step}.", "Wait longer; it goes on by itself.")
+                on = "It goes on after run.resume()." if status == "paused" else "Wait longer; it goes on by itself."
+                raise RunError(f"{self.name} is still {status} after {timeout:g} s, at step {self.history.step}.", on)
             time.sleep(POLL_S)
 
     def fork(self, step: int | None = None, name: str | None = None, **changes: Any) -> "Run":

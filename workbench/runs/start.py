@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench import living
 from workbench.data import run_rows
-from workbench.errors import RunError
+from workbench.errors import RecipeError, RunError
 from workbench.recipes import TOWN_MODELS, Recipe, resolve_model
 from workbench.runs import processes
 from workbench.runs.run import Run
@@ -29,6 +29,8 @@ def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) ->
 
 def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     """The run folder of `recipe`, ready for a worker: its rows and `recipe.json` in it. Raises as `start` does."""
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.start(wb.Recipe(model="town", data="town:instructions")).')
     model = resolve_model(recipe.model)
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed)
     # a worker runs in a folder of its own, so a relative path would mean another place there

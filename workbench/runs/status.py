@@ -9,6 +9,8 @@ from workbench.journal.history import History
 from workbench.runs import processes
 
 LIVING = ("queued", "starting", "running", "paused")
+STATUSES = ("new", *LIVING, "finished", "stopped", "failed", "died")
+"""Every word a status can be."""
 OUT_OF_MEMORY = "If memory ran out, use a smaller batch_size with more gradient_accumulation."
 
 
