@@ -29,7 +29,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 run: install
 ifeq ($(filter-out 0,$(HEADLESS)),)
-	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(TOUR) $(ALLOW_ROOT)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.app_settings_dir=tools/lab_settings --LabApp.default_url=/lab/tree/$(TOUR) $(ALLOW_ROOT)
 else
 	@rm -f build/tour.html
 	$(BIN)/python tools/execute_notebook.py $(TOUR) --output build

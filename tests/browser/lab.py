@@ -101,6 +101,7 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.address.rsplit(':', 1)[1]}",
                    "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.notebooks}",
                    f"--LabApp.workspaces_dir={self.folder / 'workspaces'}", f"--LabApp.user_settings_dir={self.folder / 'settings'}",
+                   f"--LabApp.app_settings_dir={ROOT / 'tools' / 'lab_settings'}",  # as `make run` has it
                    "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly", "--ServerApp.allow_root=True"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                 env=os.environ | own | {"PYTHONPATH": path}, start_new_session=True)
