@@ -328,6 +328,7 @@ class RunMonitor(Panel):
                 self.status, self._seen_at = run.status, now
                 for other in filter(None, self._others.values()):
                     other.history.refresh()
+            self._lived = self._lived or self.status in LIVING  # a fast run has a new step in every look
             shape, count = self._shape_of(run, self.status), len(run.history.columns["step"])
             changed, since = shape != self._shape, now - self._refreshed_at
             if since >= max(SOON_S if changed else LATER_S, 33 * self._cost_s) and (changed or count != self._composed):
