@@ -280,6 +280,11 @@ def load(model: str = "town", **options: Any) -> tuple[Any, Any]:
     return loading.load(resolve_model(model), **options)
 
 
+def load_tokenizer(model: str = "town") -> Any:
+    """The tokenizer of "town", a folder or a hub id; no weights are read. Raises `WorkbenchError` where there is none."""
+    return loading.load_tokenizer(resolve_model(model))
+
+
 def difference(first: Recipe, second: Recipe) -> list[tuple[str, Any, Any]]:
     """`(field, in first, in second)` for every field that differs, the method's own fields as `method.rank`."""
     a, b = (_flat(recipe) for recipe in (first, second))

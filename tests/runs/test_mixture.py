@@ -15,6 +15,7 @@ import workbench as wb
 from tests.runs import tools
 from workbench.data import run_rows
 from workbench.errors import DataError, RecipeError
+from workbench.runs import start
 from workbench.training.mixed import MixedRows
 
 SIZES = {"facts": 60, "letters": 25, "talk": 7}
@@ -119,6 +120,14 @@ def test_its_recipe_can_be_started_again(plain, tmp_path):
     assert isinstance(asked.data, wb.Mixture) and asked.data.rates == pytest.approx(mixture().rates) and asked.to_json() == told
     again = tools.here(asked, tmp_path)
     assert again.recipe.data_hash == plain.recipe.data_hash and list(again.metrics()["loss"]) == list(plain.metrics()["loss"])
+
+
+def test_a_source_in_memory_that_is_given_no_weight_yet(tmp_path):
+    taken = {"facts": 1, "letters": 0, "talk": 0}
+    asked = wb.Recipe(data=mixture(rule="weights", weights=taken), steps=1, heldout=0, sample_prompts=0)
+    kept = wb.Recipe.from_json(json.loads((start.prepare(asked, tmp_path, "no weight") / "recipe.json").read_text()))
+    assert kept.data.rates == {"facts": 1.0, "letters": 0.0, "talk": 0.0}
+    assert [wb.load_rows(source).num_rows for source in kept.data.sources.values()] == list(SIZES.values())
 
 
 def test_batches_of_another_size_take_the_same_rows(plain, real_data, tmp_path):

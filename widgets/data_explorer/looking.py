@@ -9,15 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from widgets.data_explorer import findings as finding
+from widgets.frame.errands import Cancelled
 from workbench.errors import WorkbenchError
 
 SAID_EVERY_S = 0.1
 """Progress is said at most so often, and not at all of what takes less."""
 AT_FIRST, NOT_ALL = "looking for copies, leaks and private details", "not everything was looked for"
-
-
-class Cancelled(Exception):
-    """A person pressed Cancel."""
 
 
 class Looker:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from widgets.frame.errands import Cancelled
+from workbench import recipes
 from workbench.data import profiles as profiling
 from workbench.data.mixture import Mixture
 from workbench.data.profiles import Profile
@@ -17,18 +19,9 @@ SHOW_S = 0.4
 """Between two figures of a measuring that goes on."""
 
 
-class Stopped(Exception):
-    """Cancel was pressed."""
-
-
 def tokenizer_of(model: Any) -> Any:
     """The tokenizer itself, a callable, or the one of a model named as a recipe names it."""
-    if not isinstance(model, str):
-        return model
-    from workbench.models import loading
-    from workbench.recipes import resolve_model
-
-    return loading.load_tokenizer(resolve_model(model))
+    return recipes.load_tokenizer(model) if isinstance(model, str) else model
 
 
 class Measuring:
@@ -65,7 +58,7 @@ class Measuring:
         def work() -> None:
             try:
                 self.run(names, said, changed)
-            except Stopped:
+            except Cancelled:
                 pass
             finally:
                 done()
@@ -83,7 +76,7 @@ class Measuring:
         return not self.going
 
     def run(self, names: list[str], said: Callable[..., object] = lambda *_: None, changed: Callable[[], object] = lambda: None) -> None:
-        """Measures what is not measured yet of `names`. Raises `Stopped`."""
+        """Measures what is not measured yet of `names`. Raises `Cancelled`."""
         names, shown_at = self.missing(names), time.monotonic()
 
         def show(last: bool = False) -> None:
@@ -128,7 +121,7 @@ class Measuring:
 
     def _heard(self, said: Callable, words: str, done: int, total: int) -> None:
         if self._stop.is_set():
-            raise Stopped
+            raise Cancelled
         said(words, done, total)
 
 

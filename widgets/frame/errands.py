@@ -8,6 +8,10 @@ import threading
 from collections.abc import Callable
 
 
+class Cancelled(Exception):
+    """A person pressed Cancel: raised out of a job by its progress callback."""
+
+
 class Errands:
     """`errands.add(job)`; the thread is a daemon and lives while there is something to do."""
 

@@ -148,7 +148,7 @@ class Panel:
         with self._lock:
             self.widget
             self.clear_error(control)
-            parts = [controls.html(f'<span class="wb-error" role="alert">{_TRIANGLE}<span>{escape(sentence)}</span></span>')]
+            parts = [controls.html(f'<span class="wb-error" role="alert">{TRIANGLE}<span>{escape(sentence)}</span></span>')]
             if remedy is not None:
                 parts.append(controls.button(remedy[0], on_click=remedy[1]))
             box = controls.group("", *parts)
@@ -285,7 +285,7 @@ class Panel:
         return True
 
 
-_TRIANGLE = ('<svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" '
+TRIANGLE = ('<svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" '
              'stroke-linejoin="round" aria-hidden="true"><path d="M7 1.8L13 12.200H1z"/><path d="M7 5.500v3M7 10.400v.1"/></svg>')
 
 

@@ -13,7 +13,7 @@ import ipywidgets as ipw
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
-from widgets.frame.panel import _TRIANGLE
+from widgets.frame.panel import TRIANGLE
 from widgets.template_builder.example_view import ExampleView
 from widgets.template_builder.reading import Shown
 from widgets.template_builder.state import WORDINGS, State
@@ -148,7 +148,7 @@ class Controls(Hearing):
             self.row.disabled = shown is None or shown.of < 2
             self.example.show(shown, view.rows)
             self.example.stale = view.stale
-            self.refused.value = f'<span class="wb-refused">{_TRIANGLE}<span>{escape(view.reason)}</span></span>' if view.reason else ""
+            self.refused.value = f'<span class="wb-refused">{TRIANGLE}<span>{escape(view.reason)}</span></span>' if view.reason else ""
             self.refused.layout.display = "" if view.reason else "none"
             self.use.disabled = not view.usable
             self.use.button_style = "primary" if view.usable else ""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from widgets.frame.errands import Errands
+from widgets.frame.errands import Cancelled, Errands
 from widgets.frame.panel import Panel
 from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
@@ -33,10 +33,6 @@ SETTLE_S = 0.6
 """A fault is shown when nothing was written for so long: half a word is no mistake yet."""
 SLOW_S = 0.1
 """Work that takes longer shows how far it is."""
-
-
-class Cancelled(Exception):
-    """Somebody pressed Cancel."""
 
 
 class TemplateBuilder(Panel):

@@ -103,10 +103,10 @@ class Shown:
 @functools.lru_cache(maxsize=4)
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a model, ready for conversations. Raises `WorkbenchError`."""
+    from workbench import recipes
     from workbench.models import loading
-    from workbench.recipes import resolve_model
 
-    tokenizer = loading.load_tokenizer(resolve_model(name))
+    tokenizer = recipes.load_tokenizer(name)
     loading.prepare_tokenizer(tokenizer, None)
     chat.ensure_template(tokenizer)
     return tokenizer

@@ -138,12 +138,11 @@ def code(state: State, given_tokenizer: bool = False) -> str:
     """Python that renders and admits the same examples, and the recipe that trains on them."""
     lines = ["import workbench as wb"]
     lines += ["from workbench.templates import promptsource"] if state.yaml and state.file else []
-    own = ["from workbench.models.loading import load_tokenizer", "from workbench.recipes import resolve_model"]
-    lines += [] if given_tokenizer else own
+    lines += [] if given_tokenizer else ["from workbench.recipes import load_tokenizer"]
     body = ["", f"rows = wb.load_rows({state.source!r})" if state.source else "# rows: the ones given to this panel", *_task(state)]
     if any("replace(" in line for line in body):
         lines.insert(0, "from dataclasses import replace\n")
-    loaded = f"tokenizer = load_tokenizer(resolve_model({state.tokenizer!r}))"
+    loaded = f"tokenizer = load_tokenizer({state.tokenizer!r})"
     body.append("# tokenizer: the one given to this panel" if given_tokenizer else loaded)
     try:
         options = options_of(state, task_of(state))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from workbench.data import ngrams
 
+
 def rouge_l(first: str, second: str) -> float:
     """ROUGE-L's F1 on words (Lin 2004, equations 1 to 3 with beta 1), 0 to 1: 2 LCS / (words of one + words of the other). Words are those
     of `ngrams.words`, so other alphabets count too, which the usual package drops. No words on either side is 0."""

@@ -4,8 +4,9 @@ One source is `data/train.arrow` and `data/heldout.arrow`. A mixture is one such
 part of the run draws by, as whole numbers, so that a worker needs neither the rule nor the files they came from. Which row comes when is `drawing.py`'s.
 """
 
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,13 +130,16 @@ def _table(name: str, source: Any) -> "pa.Table":
     return sources.load_rows(source)
 
 
-def _with_sources(data: Mixture | Stages, tables: "dict[str, pa.Table]") -> Mixture | Stages:
-    """The same with the tables in the place of rows that were in memory; files and names stay."""
-    from dataclasses import replace
-
+def _mapped(data: Mixture | Stages, change: Callable[[str, Any], Any]) -> Mixture | Stages:
+    """The same with `change(name, source)` in the place of every source that is rows in memory; files, names and counts stay."""
     if isinstance(data, Stages):
-        return Stages([(_with_sources(mixture, tables), rows) for mixture, rows in data.stages], data.replay)
-    return replace(data, sources={name: source if isinstance(source, str) or name not in tables else tables[name] for name, source in data.sources.items()})
+        return Stages([(_mapped(mixture, change), rows) for mixture, rows in data.stages], data.replay)
+    return dataclasses.replace(data, sources={name: source if isinstance(source, (str, int)) else change(name, source) for name, source in data.sources.items()})
+
+
+def _with_sources(data: Mixture | Stages, tables: "dict[str, pa.Table]") -> Mixture | Stages:
+    """The same with tables in the place of rows in memory; those of weight 0 were not read with the others."""
+    return _mapped(data, lambda name, source: tables[name] if name in tables else _table(name, source))
 
 
 def in_files(data: Any, folder: Path) -> Any:
@@ -144,23 +148,15 @@ def in_files(data: Any, folder: Path) -> Any:
         return data
     written: dict[int, str] = {}
 
-    def file_of(table: Any, name: str) -> str:
+    def file_of(table: Any, name: str = "") -> str:
         if id(table) not in written:
-            path = folder / "data" / name
+            path = folder / "data" / (name or f"rows-{len(written):03}.arrow")
             sources.keep(table, path)
             written[id(table)] = str(path)
         return written[id(table)]
 
-    def filed(mixture: Mixture) -> Mixture:
-        from dataclasses import replace
-
-        return replace(mixture, sources={name: source if isinstance(source, (str, int)) else file_of(source, f"rows-{len(written):03}.arrow")
-                                         for name, source in mixture.sources.items()})
-
-    if isinstance(data, Mixture):
-        return filed(data)
-    if isinstance(data, Stages):
-        return Stages([(filed(mixture), rows) for mixture, rows in data.stages], data.replay)
+    if isinstance(data, (Mixture, Stages)):
+        return _mapped(data, lambda _name, table: file_of(table))
     return file_of(data, "rows.arrow")
 
 
