@@ -109,3 +109,18 @@ def test_words_at_points_stand_beside_them() -> None:
     assert right.get("text-anchor") == "start" and 100 < float(right.get("x")) < 106 and 50 < float(right.get("y")) < 57
     assert left.get("text-anchor") == "end" and 94 < float(left.get("x")) < 100
     assert right.get("fill") != left.get("fill")
+
+
+def test_a_heatmap_is_cells_with_words_that_read_on_them() -> None:
+    sheet = Sheet(320, 150)
+    axis = sheet.cell(0, 0, 320, 150, "Ranks", "", gutter=40, right=0, foot=24, top=26, x=dict(range=[-.5, 1.5], tickvals=[0, 1]),
+                      y=dict(range=[1.5, -.5], tickvals=[0, 1], ticktext=["q", "k"]))
+    sheet.add(axis, type="heatmap", z=[[0, 5], [None, 10]], text=[["none", "<img src=x>"], ["", "ten"]], texttemplate="%{text}", zmin=0, zmax=10,
+              colorscale=[[0, "#ffffff"], [1, "#000000"]], xgap=2, ygap=2)
+    root = drawn(sheet.figure())
+    cells = [rect for rect in root.iter(SVG + "rect") if rect.get("fill") in ("#ffffff", "#808080", "#000000")]
+    assert [rect.get("fill") for rect in cells] == ["#ffffff", "#808080", "#000000"], "half way is grey, and no value is no cell"
+    assert [(float(rect.get("x")), float(rect.get("y"))) for rect in cells] == [(41, 27), (181, 27), (181, 77)]
+    assert (float(cells[0].get("width")), float(cells[0].get("height"))) == (138, 48)  # (320 - 40) / 2 and (150 - 24 - 26) / 2, less the gap
+    inks = {"".join(text.itertext()): text.get("fill") for text in root.iter(SVG + "text")}
+    assert inks["none"] == "#1f2328" and inks["ten"] == "#ffffff" and "<img src=x>" in inks and not list(root.iter(SVG + "img"))

@@ -1,7 +1,7 @@
 """A figure as SVG text, drawn in Python: for notebooks without a kernel, exports and reports.
 
-Draws the part of plotly that `Sheet` uses: scatter (lines, dashes, markers, fill to zero), bars, rules and bands, labels with bold
-and coloured words, axes with domains. Not plotly: no hover, no stacking, no log minor ticks, no other trace types (they are
+Draws the part of plotly that `Sheet` uses: scatter (lines, dashes, markers, fill to zero), bars, heatmaps, rules and bands, labels with
+bold and coloured words, axes with domains. Not plotly: no hover, no stacking, no log minor ticks, no other trace types (they are
 skipped). Everything it writes is escaped.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from widgets.frame.static_axis import Axis, item
+from widgets.frame.static_map import cells
 
 DASHES = {"solid": "", "dot": "2,2", "dash": "6,4", "longdash": "10,4", "dashdot": "6,3,2,3", "longdashdot": "10,3,2,3"}
 ANCHOR = {"left": "start", "center": "middle", "right": "end"}
@@ -136,6 +137,8 @@ class Drawing:
 
     def _trace(self, place: int, trace: dict) -> None:
         kind = trace.get("type", "scatter")
+        if kind == "heatmap":
+            return self._map(trace)
         if kind not in ("scatter", "scattergl", "bar") or trace.get("x") is None and trace.get("y") is None:
             return
         clipped = "" if trace.get("cliponaxis") is False else f' clip-path="url(#{self.clip_name}-{place})"'
@@ -258,6 +261,12 @@ class Drawing:
             if pattern[k]:
                 self.out.append(f'<path d="{stripes(*sides)}" stroke="{paint((marker.get("pattern") or {}).get("fgcolor"), "#fff")}" '
                                 'stroke-width="1.3" fill="none"/>')
+
+    def _map(self, trace: dict) -> None:
+        size = (trace.get("textfont") or {}).get("size", self.size)
+        for cell in cells(trace, *self._pair(trace)):
+            self.out.append(f'<rect {box(cell.x, cell.y, cell.width, cell.height)} fill="{cell.fill}"/>')
+            self._words(cell.x + cell.width / 2, cell.y + cell.height / 2 + size * .35, cell.words, size, cell.ink, "middle")
 
     # ---- shapes and labels
 
