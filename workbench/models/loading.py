@@ -1,6 +1,6 @@
-"""A causal language model and its tokenizer from a folder or a hub id, an adapter on top if there is one, and a greedy reply.
+"""A causal language model or a classifier, and its tokenizer, from a folder or a hub id, an adapter on top if there is one, and a greedy reply.
 
-Not here: which name means which folder (`recipes.resolve_model`), quantized bases, and training.
+Not here: which name means which folder (`recipes.resolve_model`), a new head for labels (`classifier.py`), and training.
 """
 
 import json
@@ -43,10 +43,11 @@ def _weight_files(folder: Path) -> tuple[str, ...]:
     return "model.safetensors", "model.safetensors.index.json"
 
 
-def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu") -> tuple[Any, Any]:
+def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
     """`(model, tokenizer)`. `source` is a transformers folder, a peft adapter folder (its base is loaded under it) or a hub id.
 
-    `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
+    `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the folder's own; a
+    classifier is what its `architectures` say, and a classifier's adapter has one beside it, with the labels. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
     """
     source = str(source)
     check_source(source)
@@ -61,7 +62,9 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
     has_own = adapter and (folder / "tokenizer_config.json").exists()
     tokenizer = load_tokenizer(source if has_own or not adapter else base)
     try:
-        model = _model(base, dtype, local)
+        if config is None and adapter and (folder / "config.json").exists():
+            config = config_of(source)
+        model = _model(base, dtype, local, config or config_of(base))
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
         raise WorkbenchError(f"The model {base!r} cannot be loaded: {_first_line(error)}",
                              'Check the name and the network, or use "town" or a local folder.') from error
@@ -83,13 +86,31 @@ def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerBase"
                              'Check the name and the network, or use "town" or a local folder.') from error
 
 
-def _model(source: str, dtype: Any, local: bool) -> "transformers.PreTrainedModel":
+def config_of(source: str | Path) -> "transformers.PretrainedConfig":
+    """The configuration of a transformers folder or a hub id; no weights are read. Raises `WorkbenchError` where there is none."""
+    import transformers
+
+    source = str(source)
+    local = Path(source).expanduser().is_dir() or not hub.reachable()
+    try:
+        return transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise WorkbenchError(f"The model {source!r} cannot be loaded: {_first_line(error)}",
+                             'Check the name and the network, or use "town" or a local folder.') from error
+
+
+def classifies(config: Any) -> bool:
+    """Whether a model of this configuration tells labels (rather than next tokens)."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
+def _model(source: str, dtype: Any, local: bool, config: Any) -> "transformers.PreTrainedModel":
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
-    return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, trust_remote_code=False,
-                                                             use_safetensors=True, local_files_only=local)
+    kind = transformers.AutoModelForSequenceClassification if classifies(config) else transformers.AutoModelForCausalLM
+    return kind.from_pretrained(source, config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=local)
 
 
 def _first_line(error: Exception) -> str:
