@@ -1,0 +1,11 @@
+"""What an update of weights looks like: spectra of ΔW, how many directions it uses, what two updates share, cut to a smaller rank.
+
+Works on files alone: adapters of peft and of other layouts, run folders, and pairs of tuned and base models as safetensors. Knows no model classes
+and no names of shipped models; scoring a cut adapter on rows is `workbench.evaluation.truncation`.
+"""
+
+from workbench.adapters.opening import Adapter, Factor, open_adapter
+from workbench.adapters.spectra import energy_ranks, spectrum
+from workbench.adapters.subspace import similarity
+
+__all__ = ["Adapter", "Factor", "energy_ranks", "open_adapter", "similarity", "spectrum"]
