@@ -26,7 +26,8 @@ def test_the_recipes_fields_are_as_agreed():
         "completions_only", "schedule", "warmup_steps", "optimizer", "optimizer_arguments", "weight_decay", "max_grad_norm", "heldout", "evaluate_every",
         "early_stopping", "keep_best", "checkpoint_every", "keep_checkpoints", "sample_prompts", "sample_tokens", "precision", "seed",
         "training_arguments", "data_hash"]
-    assert [f.name for f in dataclasses.fields(wb.LoRA)] == ["rank", "alpha", "dropout", "target_modules", "bias", "options"]
+    assert [f.name for f in dataclasses.fields(wb.LoRA)] == [
+        "rank", "alpha", "dropout", "target_modules", "bias", "variant", "rank_pattern", "alpha_pattern", "options"]
     assert dataclasses.fields(wb.Full) == () and sorted(LIVE) == ["evaluate_every", "learning_rate", "mixture"]
 
 

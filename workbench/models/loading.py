@@ -1,77 +1,89 @@
-"""A causal language model or a classifier, and its tokenizer, from a folder or a hub id, an adapter on top if there is one, and a greedy reply.
+"""A causal language model or a classifier, and its tokenizer, from a folder or a hub id, what any method added on top if there is something, and a greedy reply.
 
-Not here: which name means which folder (`recipes.resolve_model`), a new head for labels (`classifier.py`), and training.
+Not here: what a folder says before it is loaded (`folders.py`), which name means which folder (`recipes.resolve_model`), a new head for labels (`classifier.py`), and training.
 """
 
-import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
-from workbench.models import hub
+from workbench.models import folders, hub
+from workbench.models.adaptation import Method
+from workbench.models.folders import check_source, config_of, first_line
 from workbench.models.quiet import quiet_peft
 
 if TYPE_CHECKING:
     import transformers
 
 
-def check_source(source: str) -> None:
-    """Raises `WorkbenchError` where `source` names a folder that holds no model, or a hub id that is neither here nor to be had. Reads no weights."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
-            raise WorkbenchError(f"The folder {path} holds no model: it has neither config.json nor adapter_config.json.",
-                                 "Give the folder that save_pretrained wrote.")
-        wanted = _weight_files(path)
-        if not any((path / name).exists() for name in wanted):
-            pickled = next((f", only {found.name}, which could run code when it is opened" for found in sorted(path.glob("*model*.bin"))), "")
-            raise WorkbenchError(f"The folder {path} has no {wanted[0]}{pickled}.",
-                                 "Open it where you trust it and write it again with model.save_pretrained(folder), which makes safetensors.")
-    elif path.exists():
-        raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
-    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise WorkbenchError(f"There is no folder {path}.", 'Check the path, or use "town", which needs no download.')
-    elif not hub.reachable() and not hub.cached_model(source):
-        raise WorkbenchError(f"The model {source!r} is not on this machine, and the hub cannot be reached.",
-                             'Check the name and the network, or use "town" or a local folder.')
-
-
-def _weight_files(folder: Path) -> tuple[str, ...]:
-    """Names of which one must be in the folder: weights are read from safetensors alone, which can hold no code."""
-    if (folder / "adapter_config.json").exists():
-        return ("adapter_model.safetensors",)
-    return "model.safetensors", "model.safetensors.index.json"
-
-
 def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
-    """`(model, tokenizer)`. `source` is a transformers folder, a peft adapter folder (its base is loaded under it) or a hub id.
+    """`(model, tokenizer)`. `source` is a transformers folder, a folder with what any method added (its base is loaded under it, quantized if it was) or a hub id.
 
     `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the folder's own; a
-    classifier is what its `architectures` say, and a classifier's adapter has one beside it, with the labels. Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
+    classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. Code that a repository brings is never run. Raises
+    `WorkbenchError` where nothing can be loaded.
     """
     source = str(source)
     check_source(source)
-    folder = Path(source).expanduser()
-    adapter = folder if (folder / "adapter_config.json").exists() else None
-    if adapter is None:
-        base = source
-    else:
-        base = base or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        check_source(base)
-    local = Path(base).expanduser().is_dir() or not hub.reachable()
-    has_own = adapter and (folder / "tokenizer_config.json").exists()
-    tokenizer = load_tokenizer(source if has_own or not adapter else base)
-    try:
-        if config is None and adapter and (folder / "config.json").exists():
-            config = config_of(source)
-        model = _model(base, dtype, local, config or config_of(base))
-    except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
-        raise WorkbenchError(f"The model {base!r} cannot be loaded: {_first_line(error)}",
-                             'Check the name and the network, or use "town" or a local folder.') from error
-    if adapter:
+    if not folders.is_adapter(source):
+        return _model(source, dtype, device, config).eval(), load_tokenizer(source)
+    base = base or folders.base_of(source)
+    check_source(base)
+    tokenizer = load_tokenizer(source if (Path(source).expanduser() / "tokenizer_config.json").exists() else base)
+    method = _method_of(source)
+    if config is None and (Path(source).expanduser() / "config.json").exists():
+        config = config_of(source)
+    model = _model(base, dtype, device, config, **(method.load_kwargs() if method else {}))
+    if (Path(source).expanduser() / folders.PEFT_FILE).exists():
         with quiet_peft() as peft:
-            model = peft.PeftModel.from_pretrained(model, str(folder))
-    return model.to(device).eval(), tokenizer
+            model = peft.PeftModel.from_pretrained(model, str(Path(source).expanduser()))
+    else:
+        model = method.apply(model)
+        model.restore(source)
+    return model.eval(), tokenizer
+
+
+def load_base(source: str | Path, method: Method | None = None, **options: Any) -> tuple[Any, Any]:
+    """`(model, tokenizer)` for `method` to be applied to: what an adapter folder added becomes part of the weights, and they are quantized where the method wants it.
+
+    `options` are `load`'s. Raises `WorkbenchError` where the folder's adapter cannot become part of the weights.
+    """
+    wanted = method.load_kwargs() if method else {}
+    if not folders.is_adapter(source):
+        check_source(str(source))
+        return _model(str(source), options.get("dtype"), options.get("device", "cpu"), options.get("config"), **wanted).eval(), load_tokenizer(source)
+    check_mergeable(source)
+    model, tokenizer = load(source, **options)
+    model = merged(model)
+    if wanted:
+        with tempfile.TemporaryDirectory() as folder:  # transformers quantizes as it reads files
+            model.save_pretrained(folder)
+            model = _model(folder, options.get("dtype"), options.get("device", "cpu"), **wanted).eval()
+        model.config._name_or_path = model.name_or_path = str(source)
+    return model, tokenizer
+
+
+def check_mergeable(source: str | Path) -> None:
+    """Raises `WorkbenchError` for a folder whose adapter cannot become part of its base's weights."""
+    why = folders.unmergeable(source)
+    if why:
+        raise WorkbenchError(f"What was trained in {source} cannot be merged into its base: {why}.", "Open it as it is with wb.load(folder).")
+
+
+def merged(model: Any) -> Any:
+    """The plain model with a peft adapter's update in its weights."""
+    return model.merge_and_unload()
+
+
+def _method_of(folder: str | Path) -> Method | None:
+    """The method that a folder names in its own file; None where peft's says all."""
+    body = folders.said_by(folder, folders.METHOD_FILE)
+    if not body:
+        return None
+    from workbench.models import methods
+
+    return methods.from_json(body["method"])
 
 
 def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerBase":
@@ -82,20 +94,7 @@ def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerBase"
     try:
         return transformers.AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local)
     except (OSError, ValueError) as error:
-        raise WorkbenchError(f"The model {str(source)!r} cannot be loaded: {_first_line(error)}",
-                             'Check the name and the network, or use "town" or a local folder.') from error
-
-
-def config_of(source: str | Path) -> "transformers.PretrainedConfig":
-    """The configuration of a transformers folder or a hub id; no weights are read. Raises `WorkbenchError` where there is none."""
-    import transformers
-
-    source = str(source)
-    local = Path(source).expanduser().is_dir() or not hub.reachable()
-    try:
-        return transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
-    except (OSError, ValueError) as error:
-        raise WorkbenchError(f"The model {source!r} cannot be loaded: {_first_line(error)}",
+        raise WorkbenchError(f"The model {str(source)!r} cannot be loaded: {first_line(error)}",
                              'Check the name and the network, or use "town" or a local folder.') from error
 
 
@@ -104,17 +103,23 @@ def classifies(config: Any) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
 
 
-def _model(source: str, dtype: Any, local: bool, config: Any) -> "transformers.PreTrainedModel":
+def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: Any) -> "transformers.PreTrainedModel":
+    """On `device`; `wanted` is what a method asks of from_pretrained. A quantized model is put where it belongs as it is read."""
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
+    local = Path(source).expanduser().is_dir() or not hub.reachable()
+    config = config or config_of(source)
     kind = transformers.AutoModelForSequenceClassification if classifies(config) else transformers.AutoModelForCausalLM
-    return kind.from_pretrained(source, config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=local)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else type(error).__name__ + "."
+    if wanted:
+        wanted.setdefault("device_map", {"": device})
+    try:
+        model = kind.from_pretrained(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source, config=config, dtype=dtype or torch.float32,
+                                     trust_remote_code=False, use_safetensors=True, local_files_only=local, **wanted)
+    except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
+        raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}", 'Check the name and the network, or use "town" or a local folder.') from error
+    return model if wanted else model.to(device)
 
 
 def prepare_tokenizer(tokenizer: Any, model_config: Any) -> list[str]:

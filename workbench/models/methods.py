@@ -1,55 +1,18 @@
-"""How much of the model is trained: `Full()` and `LoRA(...)`, plain values that go into a recipe.
+"""How much of the model is trained: every method, plain values that go into a recipe.
 
-A method imports torch or peft only in `apply`, so a notebook can write recipes without either. Adding a method is one class here. Not here: what is
-trained *on* (`training/`), and how a base model gets onto the device (`loading.py`).
+Here are those that train the model's own weights as they are: all, all but named parts, or the biases. Those that add weights are in `lora.py` and `added.py`, those
+that train rounded ones in `aware.py`. Not here: what is trained *on* (`training/`), and how a base model gets onto the device (`loading.py`).
 """
 
-import dataclasses
-import difflib
-import functools
-from dataclasses import dataclass, field
+import fnmatch
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
-from workbench.models.quiet import quiet_peft
+from workbench.models.adaptation import METHODS, Method, Shapes, from_json, head_of, named_fields, shapes_of
+from workbench.models.lora import LoRA
 
-METHODS: dict[str, type["Method"]] = {}
-
-
-def named_fields(kind: type) -> type:
-    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
-    made = kind.__init__
-
-    @functools.wraps(made)
-    def __init__(self, *args: Any, **fields: Any):
-        names = [f.name for f in dataclasses.fields(kind) if f.init]
-        for name in fields:
-            if name not in names:
-                close = difflib.get_close_matches(name, names, n=1)
-                raise RecipeError(f"{kind.__name__} has no field {name!r}.", f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
-        made(self, *args, **fields)
-
-    kind.__init__ = __init__
-    return kind
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """The base of every method; `name` is its name in recipes and on the command line."""
-
-    name: ClassVar[str] = ""
-
-    def __init_subclass__(cls, **kw: Any):
-        super(Method, cls).__init_subclass__(**kw)
-        METHODS[cls.name] = cls
-
-    def apply(self, model: Any) -> Any:
-        """The model with the parameters to train marked; called in the worker, after loading."""
-        raise TypeError(f"{type(self).__name__} does not say how it is applied")
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"name": "lora", "rank": 8, ...}`."""
-        return {"name": self.name} | dataclasses.asdict(self)
+__all__ = ["METHODS", "BitFit", "Freeze", "Full", "LoRA", "Method", "from_json", "named_fields"]
 
 
 @named_fields
@@ -59,72 +22,89 @@ class Full(Method):
 
     name: ClassVar[str] = "full"
 
+    @property
+    def by_shapes(self) -> bool:
+        return True
+
     def apply(self, model: Any) -> Any:
         model.requires_grad_(True)
         return model
 
+    def script(self) -> str:
+        return "model.requires_grad_(True)"
+
 
 @named_fields
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoRA(Method):
-    """Low-rank adaptation (Hu et al. 2021): W + (alpha / rank) B A, with only A and B trained.
+@dataclass(frozen=True, slots=True)
+class Freeze(Method):
+    """Every parameter is trained but those of the named parts.
 
-    Adds rank * (d_in + d_out) parameters a matrix. B starts at zero, so the first step starts from the base model.
+    A pattern is a name with `*` for anything (fnmatch), matched against a parameter's whole name or any part of it between dots: "embed_tokens",
+    "layers.0", "layers.[0-3]" and "*.self_attn.*" all freeze what they say. Raises `RecipeError` for a pattern that no parameter has.
     """
 
-    name: ClassVar[str] = "lora"
-    rank: int = 8
-    alpha: float | None = None
-    """Scale of the update; None is twice the rank, which keeps the scale the same at every rank."""
-    dropout: float = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
-    """Names of the matrices that get an adapter, or "all-linear" (QLoRA's choice: every one but the output head)."""
-    bias: str = "none"
-    options: dict[str, Any] = field(default_factory=dict)
-    """Anything else `peft.LoraConfig` takes."""
+    name: ClassVar[str] = "freeze"
+    patterns: tuple[str, ...] = ("embed_tokens",)
 
     def __post_init__(self):
-        if isinstance(self.target_modules, list):
-            object.__setattr__(self, "target_modules", tuple(self.target_modules))
-        if not isinstance(self.rank, int) or isinstance(self.rank, bool) or self.rank < 1:
-            raise RecipeError(f"LoRA's rank is {self.rank!r}, which is not a whole number of at least 1.", "Use a rank such as 8.")
-        if self.alpha is not None and not (_is_number(self.alpha) and self.alpha > 0):
-            raise RecipeError(f"LoRA's alpha is {self.alpha!r}; it must be above 0.", "Leave it out to get twice the rank.")
-        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise RecipeError(f"LoRA's dropout is {self.dropout!r}; it must be at least 0 and below 1.", "Use 0 or 0.1.")
-        if self.bias not in ("none", "all", "lora_only"):
-            raise RecipeError(f"LoRA's bias is {self.bias!r}.", 'Use "none", "all" or "lora_only".')
-        if not isinstance(self.target_modules, (str, tuple)) or not all(isinstance(name, str) for name in self.target_modules):
-            raise RecipeError(f"LoRA's target_modules is {self.target_modules!r}, not names of matrices.", 'Use target_modules="all-linear".')
-        if not self.target_modules:
-            raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
+        given = (self.patterns,) if isinstance(self.patterns, str) else tuple(self.patterns) if isinstance(self.patterns, (list, tuple)) else None
+        if not given or not all(isinstance(pattern, str) and pattern for pattern in given):
+            raise RecipeError(f"Freeze's patterns are {self.patterns!r}, not names of parts of the model.", 'Use wb.Freeze(["embed_tokens", "layers.0"]).')
+        object.__setattr__(self, "patterns", given)
+
+    @property
+    def by_shapes(self) -> bool:
+        return True
+
+    def check_shapes(self, shapes: Shapes) -> None:
+        frozen = {name for pattern in self.patterns for name in self._matches(pattern, shapes)}
+        if len(frozen) == len(shapes):
+            raise RecipeError(f"Freeze({list(self.patterns)}) leaves nothing to train.", "Name fewer parts.")
+
+    def _matches(self, pattern: str, names: Any) -> list[str]:
+        found = [name for name in names if fnmatch.fnmatchcase(f".{name}.", f"*.{pattern}.*") or fnmatch.fnmatchcase(name, pattern)]
+        if not found:
+            parts = list(dict.fromkeys(part for name in names for part in name.split(".")[:-1] if not part.isdecimal()))
+            raise RecipeError(f"Freeze cannot find {pattern!r}: no parameter of this model is called so.", f"Its parts are called {', '.join(parts)}.")
+        return found
 
     def apply(self, model: Any) -> Any:
-        targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
-        try:
-            with quiet_peft() as peft:
-                config = peft.LoraConfig(
-                    r=self.rank, lora_alpha=2 * self.rank if self.alpha is None else self.alpha, lora_dropout=self.dropout,
-                    target_modules=targets, bias=self.bias, task_type="CAUSAL_LM", **self.options)
-                return peft.get_peft_model(model, config)
-        except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
-            names = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if type(module).__name__ in ("Linear", "Conv1D")})
-            raise RecipeError(f"LoRA cannot be applied to this model: {error}.",
-                              f"Its matrices are called {', '.join(names)}.") from error
+        shapes = shapes_of(model)
+        self.check_shapes(shapes)
+        frozen = {name for pattern in self.patterns for name in self._matches(pattern, shapes)} - set(head_of(model))
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+        return model
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+@named_fields
+@dataclass(frozen=True, slots=True)
+class BitFit(Method):
+    """Only the biases are trained (Ben Zaken et al. 2022), and a classification head where there is one.
+
+    Raises `RecipeError` for a model without biases, as those of the Llama family are.
+    """
+
+    name: ClassVar[str] = "bitfit"
+
+    @property
+    def by_shapes(self) -> bool:
+        return True
+
+    def check_shapes(self, shapes: Shapes) -> None:
+        if not any(_is_bias(name) for name in shapes):
+            raise RecipeError("BitFit trains biases alone, and this model has none.", "Use wb.LoRA(rank=8), or a model with biases such as those of the Qwen2 or GPT-2 families.")
+
+    def apply(self, model: Any) -> Any:
+        self.check_shapes(shapes_of(model))
+        head = set(head_of(model))
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(_is_bias(name) or name in head)
+        return model
+
+    def script(self) -> str:
+        return 'for name, parameter in model.named_parameters():\n    parameter.requires_grad_(name.rsplit(".", 1)[-1] == "bias")'
 
 
-def from_json(body: dict[str, Any]) -> Method:
-    """The method that `to_json` wrote. Raises `RecipeError` for a name or field it does not know."""
-    body = dict(body)
-    name = body.pop("name", None)
-    if name not in METHODS:
-        raise RecipeError(f"There is no method called {name!r}.", f"Use one of {', '.join(METHODS)}.")
-    try:
-        return METHODS[name](**body)
-    except TypeError as error:
-        raise RecipeError(f"The method {name} cannot be read: {error}.", "Its fields are " + ", ".join(
-            f.name for f in dataclasses.fields(METHODS[name])) + ".") from error
+def _is_bias(name: str) -> bool:
+    return name.rsplit(".", 1)[-1] == "bias"

@@ -1,0 +1,126 @@
+"""What an adaptation method is: a plain value that says which weights are trained, kept in recipes and applied in the worker.
+
+Adding a method is one class: a frozen dataclass with a `name` and `apply(model)`. All else has a default: what cannot work is found by applying it to the
+model without weights, and a result is saved as transformers or peft save it. Imports torch or peft only where a method is applied, so a notebook can write
+recipes without either. Not here: the methods themselves (`methods.py` and its neighbours), and how a base model gets onto the device (`loading.py`).
+"""
+
+import dataclasses
+import difflib
+import functools
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from workbench.errors import RecipeError
+
+METHODS: dict[str, type["Method"]] = {}
+
+Shapes = dict[str, tuple[int, ...]]
+"""Shape of every tensor of a model by its name, such as "model.layers.0.self_attn.q_proj.weight"."""
+
+
+def named_fields(kind: type) -> type:
+    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
+    made = kind.__init__
+
+    @functools.wraps(made)
+    def __init__(self, *args: Any, **fields: Any):
+        names = [f.name for f in dataclasses.fields(kind) if f.init]
+        for name in fields:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1)
+                raise RecipeError(f"{kind.__name__} has no field {name!r}.", f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
+        made(self, *args, **fields)
+
+    kind.__init__ = __init__
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """The base of every method; `name` is its name in recipes and on the command line."""
+
+    name: ClassVar[str] = ""
+    packs: ClassVar[bool] = True
+    """Whether it can train on packed rows. A method that puts tokens of its own before each row cannot: those after the first in a row would not see them."""
+
+    def __init_subclass__(cls, **kw: Any):
+        super(Method, cls).__init_subclass__(**kw)
+        METHODS[cls.name] = cls
+
+    def apply(self, model: Any) -> Any:
+        """The model with the parameters to train marked; called in the worker, after loading, and on models without weights (`on_meta`).
+
+        Raises `RecipeError` where this model has not what the method needs.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how it is applied")
+
+    def load_kwargs(self) -> dict[str, Any]:
+        """What `from_pretrained` is told beyond the usual when the base model is loaded for this method: a `quantization_config`, say."""
+        return {}
+
+    def check(self, config: Any) -> None:
+        """Raises `RecipeError` where a model of this transformers config cannot be adapted so. Reads no weights: the model is built without any."""
+        from workbench.models.counting import outline
+
+        outline(config, self)
+
+    @property
+    def by_shapes(self) -> bool:
+        """Whether `check_shapes` finds all that could be wrong. Then nothing heavy is imported to check a model on this disk."""
+        return False
+
+    def check_shapes(self, shapes: Shapes) -> None:
+        """Raises `RecipeError` where a model of these tensors cannot be adapted so."""
+
+    def script(self) -> str | None:
+        """Lines of a plain script that do to `model` what `apply` does, with `peft` and `transformers` imported; None where they need more than these."""
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"name": "lora", "rank": 8, ...}`."""
+        return {"name": self.name} | dataclasses.asdict(self)
+
+
+def from_json(body: dict[str, Any]) -> Method:
+    """The method that `to_json` wrote. Raises `RecipeError` for a name or field it does not know."""
+    body = dict(body)
+    name = body.pop("name", None)
+    if name not in METHODS:
+        raise RecipeError(f"There is no method called {name!r}.", f"Use one of {', '.join(METHODS)}.")
+    try:
+        return METHODS[name](**body)
+    except TypeError as error:
+        raise RecipeError(f"The method {name} cannot be read: {error}.", "Its fields are " + ", ".join(
+            f.name for f in dataclasses.fields(METHODS[name])) + ".") from error
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def on_meta(model: Any) -> bool:
+    """Whether `model` has shapes and no values: it was built to be counted or checked."""
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
+def shapes_of(model: Any) -> Shapes:
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def head_of(model: Any) -> list[str]:
+    """Names of the parameters of a classification head: new with every task, so every method trains it. [] in a language model."""
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        return []
+    return [name for name, _ in model.named_parameters() if not name.startswith(model.base_model_prefix + ".")]
+
+
+def task_of(model: Any) -> str | None:
+    """What peft calls the task of this model; None for a model without a head."""
+    kind = type(model).__name__
+    return "SEQ_CLS" if kind.endswith("ForSequenceClassification") else "CAUSAL_LM" if hasattr(model, "lm_head") or "LMHead" in kind or "CausalLM" in kind else None

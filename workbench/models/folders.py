@@ -1,0 +1,121 @@
+"""What a model folder says of itself before a weight is read: which model it holds or stands on, its config, the names and shapes of its tensors.
+
+A folder is of one of three kinds: a whole model (`config.json`), a peft adapter (`adapter_config.json`) or what a method of ours added (`adapter_method.json`). The last
+two name their base. Not here: loading (`loading.py`), and whether the hub answers (`hub.py`).
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import WorkbenchError
+from workbench.models import hub
+
+PEFT_FILE, METHOD_FILE = "adapter_config.json", "adapter_method.json"
+"""METHOD_FILE holds the method's JSON and its base; beside PEFT_FILE where the base must be loaded in a way of its own, such as quantized."""
+ADDED_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+PROMPTS = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE", "ADAPTION_PROMPT")
+"""peft's types that add something to the input or the attention, which no weight of the base can hold."""
+
+
+def check_source(source: str) -> None:
+    """Raises `WorkbenchError` where `source` names a folder that holds no model, or a hub id that is neither here nor to be had. Reads no weights."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not any((path / name).exists() for name in ("config.json", PEFT_FILE, METHOD_FILE)):
+            raise WorkbenchError(f"The folder {path} holds no model: it has neither config.json nor adapter_config.json.",
+                                 "Give the folder that save_pretrained wrote.")
+        # weights are read from safetensors alone, which can hold no code
+        wanted = (ADDED_WEIGHTS,) if is_adapter(path) else (WEIGHTS, INDEX)
+        if not any((path / name).exists() for name in wanted):
+            pickled = next((f", only {found.name}, which could run code when it is opened" for found in sorted(path.glob("*model*.bin"))), "")
+            raise WorkbenchError(f"The folder {path} has no {wanted[0]}{pickled}.",
+                                 "Open it where you trust it and write it again with model.save_pretrained(folder), which makes safetensors.")
+    elif path.exists():
+        raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise WorkbenchError(f"There is no folder {path}.", 'Check the path, or use "town", which needs no download.')
+    elif not hub.reachable() and not hub.cached_model(source):
+        raise WorkbenchError(f"The model {source!r} is not on this machine, and the hub cannot be reached.",
+                             'Check the name and the network, or use "town" or a local folder.')
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether the folder holds what was added to a base, not a whole model."""
+    return any((Path(folder).expanduser() / name).exists() for name in (PEFT_FILE, METHOD_FILE))
+
+
+def said_by(folder: str | Path, name: str) -> dict[str, Any]:
+    """The JSON file `name` of the folder; {} where there is none. Raises `WorkbenchError` where it cannot be read."""
+    path = Path(folder).expanduser() / name
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WorkbenchError(f"{path} is not JSON: {error}.", "Save the model again.") from error
+
+
+def base_of(source: str | Path) -> str:
+    """The folder or hub id of the model under an adapter folder; `source` itself where it is a whole model."""
+    if not is_adapter(source):
+        return str(source)
+    base = said_by(source, PEFT_FILE).get("base_model_name_or_path") or said_by(source, METHOD_FILE).get("base_model_name_or_path")
+    if not base:
+        raise WorkbenchError(f"The adapter in {source} does not say which model it is for.", "Give it: wb.load(folder, base=...).")
+    return base
+
+
+def unmergeable(source: str | Path) -> str:
+    """Why what this folder adds cannot become part of its base's weights, as the end of a sentence; "" where it can, or where it is a whole model."""
+    kind = said_by(source, PEFT_FILE).get("peft_type")
+    if kind in PROMPTS:
+        return "it works on the input, and no weight of the model can hold that"
+    if kind is None and is_adapter(source):
+        return "its bottlenecks are not linear, and no weight of the model can hold them"
+    return ""
+
+
+def config_of(source: str | Path) -> Any:
+    """The transformers config of a folder (of an adapter: its base's, unless it brings one) or hub id. Raises `WorkbenchError` where there is none."""
+    import transformers
+
+    source = str(source)
+    check_source(source)
+    place = source if (Path(source).expanduser() / "config.json").exists() else base_of(source)
+    local = Path(place).expanduser().is_dir() or not hub.reachable()
+    try:
+        return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise WorkbenchError(f"The model {place!r} cannot be loaded: {first_line(error)}", 'Check the name and the network, or use "town" or a local folder.') from error
+
+
+def shapes_of(source: str | Path) -> dict[str, tuple[int, ...]] | None:
+    """Shape of every tensor by its name, from the headers of the safetensors files; None for what is not on this disk. Imports nothing heavy."""
+    folder = Path(base_of(source)).expanduser()
+    if not folder.is_dir():
+        return None
+    shards = sorted(set(said_by(folder, INDEX).get("weight_map", {}).values())) if not (folder / WEIGHTS).exists() else [WEIGHTS]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for shard in shards:
+        try:
+            shapes |= {name: tuple(tensor["shape"]) for name, tensor in _header(folder / shard).items() if name != "__metadata__"}
+        except (OSError, ValueError, KeyError, struct.error) as error:
+            raise WorkbenchError(f"{folder / shard} cannot be read as safetensors: {first_line(error)}", "Copy or download the file again.") from error
+    return shapes
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """A safetensors file begins with the length of its header, 8 bytes, little end first; then the header, JSON."""
+    with open(path, "rb") as file:
+        length, = struct.unpack("<Q", file.read(8))
+        if length > path.stat().st_size:
+            raise ValueError(f"its header would be {length} bytes long")
+        return json.loads(file.read(length))
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else type(error).__name__ + "."

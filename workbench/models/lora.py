@@ -1,0 +1,112 @@
+"""LoRA and its variants through peft, and QLoRA: the same on a base of 4 or 8 bits a weight.
+
+Shapes: of a matrix W (d_out × d_in), A is rank × d_in and B is d_out × rank; W + scale · B A takes W's place. Not here: their spectra and truncation (`adapters/`).
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from workbench.errors import RecipeError
+from workbench.models.adaptation import Method, Shapes, is_count, is_number, named_fields, on_meta, task_of
+from workbench.models.quiet import quiet_peft
+
+VARIANTS = ("lora", "rslora", "dora", "pissa")
+RSLORA_ALPHA = 16
+
+
+@named_fields
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoRA(Method):
+    """Low-rank adaptation (Hu et al. 2021): W + (alpha / rank) B A, with only A and B trained.
+
+    Adds rank * (d_in + d_out) parameters a matrix. B starts at zero, so the first step starts from the base model.
+    """
+
+    name: ClassVar[str] = "lora"
+    rank: int = 8
+    alpha: float | None = None
+    """Scale of the update; None is twice the rank, which keeps the scale the same at every rank (of rslora 16, since its scale is to grow with the rank)."""
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Names of the matrices that get an adapter, or "all-linear" (QLoRA's choice: every one but the output head)."""
+    bias: str = "none"
+    variant: str = "lora"
+    """"rslora" scales by alpha / √rank (Kalajdzievski 2023). "dora" trains each row's length apart from its direction (Liu et al. 2024). "pissa" starts B A at the
+    largest singular values of W and leaves the rest in W (Meng et al. 2024); it is saved as a LoRA of twice the rank that fits the base as it was."""
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    """Ranks of matrices that differ from `rank`, by the end of their name: {"layers.0.self_attn.q_proj": 4}. 0 leaves the matrix without an adapter."""
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    """The same for alpha. A matrix named in `rank_pattern` alone keeps the scale of the others."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Anything else `peft.LoraConfig` takes."""
+
+    def __post_init__(self):
+        if isinstance(self.target_modules, list):
+            object.__setattr__(self, "target_modules", tuple(self.target_modules))
+        if not is_count(self.rank):
+            raise RecipeError(f"LoRA's rank is {self.rank!r}, which is not a whole number of at least 1.", "Use a rank such as 8.")
+        if self.alpha is not None and not (is_number(self.alpha) and self.alpha > 0):
+            raise RecipeError(f"LoRA's alpha is {self.alpha!r}; it must be above 0.", "Leave it out to get twice the rank.")
+        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
+            raise RecipeError(f"LoRA's dropout is {self.dropout!r}; it must be at least 0 and below 1.", "Use 0 or 0.1.")
+        if self.bias not in ("none", "all", "lora_only"):
+            raise RecipeError(f"LoRA's bias is {self.bias!r}.", 'Use "none", "all" or "lora_only".')
+        if not isinstance(self.target_modules, (str, tuple)) or not all(isinstance(name, str) for name in self.target_modules):
+            raise RecipeError(f"LoRA's target_modules is {self.target_modules!r}, not names of matrices.", 'Use target_modules="all-linear".')
+        if not self.target_modules:
+            raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
+        if self.variant not in VARIANTS:
+            raise RecipeError(f"LoRA's variant is {self.variant!r}, which is none of {', '.join(VARIANTS)}.", 'Use variant="lora".')
+        for pattern, fits, words in ((self.rank_pattern, lambda v: is_count(v) or (v == 0 and not isinstance(v, bool)), "a whole number of at least 0"),
+                                     (self.alpha_pattern, lambda v: is_number(v) and v > 0, "a number above 0")):
+            what = "rank_pattern" if pattern is self.rank_pattern else "alpha_pattern"
+            if not isinstance(pattern, dict):
+                raise RecipeError(f"LoRA's {what} is {pattern!r}, not a dict by matrix.", f'Use {what}={{"layers.0.self_attn.q_proj": 4}}.')
+            for name, value in pattern.items():
+                if not isinstance(name, str) or not fits(value):
+                    raise RecipeError(f"LoRA's {what} gives {name!r} {value!r}, which is not {words}.", f'Use {what}={{"layers.0.self_attn.q_proj": 4}}.')
+
+    def config_arguments(self) -> dict[str, Any]:
+        """What `peft.LoraConfig` is given, but for the task."""
+        alpha = self.alpha if self.alpha is not None else RSLORA_ALPHA if self.variant == "rslora" else 2 * self.rank
+        body: dict[str, Any] = dict(r=self.rank, lora_alpha=alpha, lora_dropout=self.dropout, bias=self.bias,
+                                    target_modules=self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules))
+        if self.variant != "lora":
+            body |= {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "pissa": {"init_lora_weights": "pissa"}}[self.variant]
+        ranks = {name: rank for name, rank in self.rank_pattern.items() if rank}
+        # the scale of a matrix is alpha / rank (of rslora alpha / √rank): a rank of its own takes its part of alpha with it
+        alphas = {} if self.variant == "rslora" else {name: alpha * rank / self.rank for name, rank in ranks.items()}
+        left_out = [name for name, rank in self.rank_pattern.items() if not rank]
+        body |= {name: value for name, value in (("rank_pattern", ranks), ("alpha_pattern", alphas | self.alpha_pattern), ("exclude_modules", left_out)) if value}
+        return body | self.options
+
+    @property
+    def by_shapes(self) -> bool:
+        return not self.options and (isinstance(self.target_modules, tuple) or self.target_modules == "all-linear")
+
+    def check_shapes(self, shapes: Shapes) -> None:
+        matrices = [name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")]
+        named = [("target_modules", name) for name in self.target_modules] if isinstance(self.target_modules, tuple) else []
+        for field_name, name in named + [("rank_pattern", n) for n in self.rank_pattern] + [("alpha_pattern", n) for n in self.alpha_pattern]:
+            wanted = re.escape(name) if field_name == "target_modules" else name  # patterns are regular expressions to peft, as here
+            if not any(re.fullmatch(rf"(.*\.)?({wanted})", matrix) for matrix in matrices):
+                ends = sorted({matrix.rsplit(".", 1)[-1] for matrix in matrices})
+                raise RecipeError(f"LoRA's {field_name} names {name!r}, which this model does not have.", f"Its matrices are called {', '.join(ends)}.")
+
+    def apply(self, model: Any) -> Any:
+        self.check_shapes({f"{name}.weight": tuple(module.weight.shape) for name, module in model.named_modules() if getattr(module, "weight", None) is not None}
+                          if isinstance(self.target_modules, tuple) or self.rank_pattern or self.alpha_pattern else {})
+        arguments = self.config_arguments()
+        if on_meta(model) and isinstance(arguments.get("init_lora_weights"), str):
+            arguments["init_lora_weights"] = True  # the others read weights, and these have none
+        try:
+            with quiet_peft() as peft:
+                return peft.get_peft_model(model, peft.LoraConfig(**{"task_type": task_of(model)} | arguments))
+        except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
+            raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.", f"Its matrices are called {', '.join(matrix_names(model))}.") from error
+
+
+def matrix_names(model: Any) -> list[str]:
+    """The last words of its linear layers' names, each once."""
+    return sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")})
