@@ -5,50 +5,10 @@ What cannot be is said beside the control that asked for it, with the way back. 
 
 import copy
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
+from widgets.frame.later import Later
 from workbench.errors import WorkbenchError
-
-QUIET_S = 0.15
-"""After the last move of a slider the exact numbers and the sampled rows follow."""
-
-
-class Later:
-    """Calls `job()` in a thread once nobody has asked for it for `QUIET_S`."""
-
-    def __init__(self, job: Callable[[], object]) -> None:
-        self._job, self._lock, self._due_s, self._thread = job, threading.Lock(), 0.0, None
-
-    def ask(self) -> None:
-        with self._lock:
-            self._due_s = time.monotonic() + QUIET_S
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="balancer settling", daemon=True)
-                self._thread.start()
-
-    def wait(self, timeout_s: float = 10.0) -> bool:
-        """Whether everything asked for was done in that time."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_s)
-        return self._thread is None
-
-    def _work(self) -> None:
-        while True:
-            wait_s = self._due_s - time.monotonic()
-            if wait_s > 0:
-                time.sleep(wait_s)
-                continue
-            asked = self._due_s
-            try:
-                self._job()
-            finally:
-                with self._lock:
-                    if self._due_s == asked:
-                        self._thread = None
-                        return
 
 
 class Actions:
@@ -56,7 +16,7 @@ class Actions:
 
     def __init__(self, balancer: Any) -> None:
         self.balancer = balancer
-        self.later = Later(balancer.settle)
+        self.later = Later(balancer.settle, "balancer settling")
         self._refused: Any = None
         self._good = copy.deepcopy(balancer.state)
 
