@@ -11,6 +11,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from widgets.frame.log_slider import LogSlider
+from widgets.frame.several import Several
 
 FULL = {"width": "100%"}
 
@@ -39,6 +40,17 @@ def dropdown(description: str, options: Sequence, value: Any = None, **more: Any
 def toggles(description: str, options: Sequence, value: Any = None, **more: Any) -> ipw.ToggleButtons:
     """One of two to four, all in sight."""
     return ipw.ToggleButtons(description=description, options=options, layout=ipw.Layout(**FULL), **_given(value=value), **more)
+
+
+def several(description: str, options: Sequence[tuple[str, str]], value: Iterable[str] = (), **more: Any) -> Several:
+    """Any number of a few, all in sight; `options` are (words, value)."""
+    return Several(description=description, options=[list(option) for option in options], value=list(value), layout=ipw.Layout(**FULL), **more)
+
+
+def combobox(description: str, options: Sequence[str], value: str = "", placeholder: str = "", **more: Any) -> ipw.Combobox:
+    """A line to type, with proposals."""
+    return ipw.Combobox(description=description, options=tuple(options), value=value, placeholder=placeholder, ensure_option=False,
+                        continuous_update=False, layout=ipw.Layout(**FULL), **more)
 
 
 def checkbox(description: str, value: bool = False, **more: Any) -> ipw.Checkbox:
