@@ -110,12 +110,14 @@ class Collator:
     packed_length: int | None = None
     """T of packed batches (fixed, so shapes do not change); None pads to the longest row of the batch."""
     count: bool = False
-    """Whether a batch carries `real_tokens`, how many of its tokens are not padding, and of a mixture `sources` (the trainer takes them out again)."""
+    """Whether a batch carries `real_tokens`, how many of its tokens are not padding, `lengths` of the examples of each row, and of a mixture `sources` (the trainer takes
+    them out again)."""
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         batch = self._packed(features) if self.packed_length else self._padded(features)
         if self.count:
             batch["real_tokens"] = sum(len(f["input_ids"]) for f in features)
+            batch["lengths"] = [f.get("seq_lengths") or [len(f["input_ids"])] for f in features]
             if "source" in features[0]:
                 batch["sources"] = [f["source"] for f in features]
         return batch

@@ -7,18 +7,22 @@ SFTTrainer is not used: on the same rows it reaches under half of the tokens/s (
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from workbench import town
 from workbench.data import layouts
 from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
+from workbench.journal import events as ev
 from workbench.models import loading
 from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
+from workbench.training import fast_rows
 from workbench.training import rows as rows_module
 from workbench.training.mixed import MixedRows
 from workbench.training.rows import Collator, Prepared
@@ -42,6 +46,7 @@ class CountingTrainer(transformers.Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.counted += inputs.pop("real_tokens", 0)
+        inputs.pop("lengths", None)
         self.drawn += inputs.pop("sources", ())
         return super().training_step(model, inputs, num_items_in_batch)
 
@@ -75,11 +80,15 @@ class CountingTrainer(transformers.Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         # held-out rows are never packed, whatever the training rows are
-        own, self.data_collator = self.data_collator, Collator(self.data_collator.pad_token_id)
+        own, self.data_collator = self.data_collator, Collator(self.data_collator.pad_token_id, count=isinstance(self, fast_rows.PackedSteps))
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:
             self.data_collator = own
+
+
+class PackedTrainer(fast_rows.PackedSteps, CountingTrainer):
+    """The same for packed rows: 1.5 times as quick and more, and equal but for the order of summation."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -173,8 +182,9 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
         dataloader_pin_memory=cuda) | recipe.training_arguments
 
 
-def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> CountingTrainer:
-    """The trainer, ready to train; `fruitless` evaluations without a new best lie behind it. Raises `RecipeError` for training arguments transformers does not take."""
+def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any], fruitless: int = 0, *, kind: type[CountingTrainer] | None = None,
+                  collator: Any = None, **options: Any) -> CountingTrainer:
+    """The trainer, ready to train; `fruitless` evaluations without a new best lie behind it. `kind`, `collator` and `options` are for other objectives. Raises `RecipeError` for training arguments transformers does not take."""
     steps = total_steps(recipe, job.train.epoch_rows)
     evaluates = bool(job.heldout.examples)
     try:
@@ -185,8 +195,43 @@ def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[An
         stopping = transformers.EarlyStoppingCallback(recipe.early_stopping)
         stopping.early_stopping_patience_counter = fruitless
         callbacks = [stopping, *callbacks]
-    collator = Collator(job.tokenizer.pad_token_id, job.max_length if recipe.packing else None, count=True)
-    trainer = CountingTrainer(model=job.model, args=args, train_dataset=job.train.rows, eval_dataset=job.heldout.rows if evaluates else None,
-                              data_collator=collator, processing_class=job.tokenizer, callbacks=callbacks)
+    collator = collator or Collator(job.tokenizer.pad_token_id, job.max_length if recipe.packing else None, count=True)
+    quick = recipe.packing and fast_rows.prepare(job.model)
+    trainer = (kind or (PackedTrainer if quick else CountingTrainer))(model=job.model, args=args, train_dataset=job.train.rows, eval_dataset=job.heldout.rows if evaluates else None,
+                              data_collator=collator, processing_class=job.tokenizer, callbacks=callbacks, **options)
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
+
+
+def sampler(recipe: Recipe, job: Job, probes: Any) -> Callable[[Any, int], list[ev.Sampled]]:
+    """Greedy replies to the recipe's prompts, or to those of the first held-out rows."""
+    wanted = recipe.sample_prompts
+    if isinstance(wanted, int):
+        prompts = [chat.prompt_of(example) for example in job.heldout_examples[:wanted]]
+    else:
+        prompts = [(prompt, "", recipe.objective == "pretraining") for prompt in wanted]
+
+    def sample(model: Any, step: int) -> list[ev.Sampled]:
+        out = []
+        for prompt, reference, raw in prompts:
+            reply = probes.answer("generate", dict(prompt=prompt, raw=raw, max_new_tokens=recipe.sample_tokens))
+            asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+            out.append(ev.Sampled(step=step, prompt=asked, reply=reply, reference=reference, verdict=verdict(asked, reply, reference)))
+        return out
+
+    return sample
+
+
+def verdict(question: str, reply: str, reference: str) -> str:
+    """A word on a sampled reply: right, wrong (where the truth is known), repeats, empty, or nothing."""
+    words = reply.split()
+    if not words:
+        return "empty"
+    if len(words) >= 8 and any(words[-n:] == words[-2 * n:-n] for n in range(1, len(words) // 2 + 1) if n >= 2 or words[-4:] == words[-1:] * 4):
+        return "repeats"
+    graded = town.grade(question, reply)
+    if graded is not None:
+        return "right" if graded else "wrong"
+    if reference and " ".join(words).casefold() == " ".join(reference.split()).casefold():
+        return "right"
+    return ""
