@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.data import layouts
-from workbench.models import loading
+from workbench.data import labelled, layouts, tables
+from workbench.models import classifier, loading
 from workbench.templates import chat
 
 IGNORE = -100
@@ -42,6 +42,48 @@ def _last_words(prompt: str | list[dict[str, str]]) -> str:
 def _prompts(rows: list[dict[str, Any]]) -> list[tuple[Any, str, bool]]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [chat.prompt_of(example) for example in layouts.examples(rows, columns)]
+
+
+def of(recipe: Any, model: Any, tokenizer: Any, max_length: int) -> "Probes | LabelProbes":
+    """What answers for the model of a run with this recipe."""
+    if recipe.objective == "classification":
+        return LabelProbes(model, tokenizer, max_length)
+    return Probes(model, tokenizer, recipe.completions_only and recipe.objective == "sft", max_length)
+
+
+class LabelProbes:
+    """Answers `classify`, `generate` (the label, as a reply) and `losses` of a classifier with the weights as they are now. Raises as `Probes` does."""
+
+    def __init__(self, model: Any, tokenizer: Any, max_length: int = 512):
+        self.model, self.tokenizer, self.max_length = model, tokenizer, max_length
+
+    def answer(self, probe: str, arguments: dict[str, Any]) -> Any:
+        if probe not in ("classify", "generate", "losses"):
+            raise ValueError(f"A classifier has no probe called {probe!r}: it answers with a label for each text.")
+        with untouched(self.model):
+            return getattr(self, probe)(**arguments)
+
+    def classify(self, texts: list[str]) -> list[dict[str, Any]]:
+        """`{"label", "probability"}` of each text: the likeliest one."""
+        names = classifier.labels_of(self.model.config)
+        return [{"label": names[row.argmax()], "probability": float(np.exp(row.max()))} for row in self._log_probabilities(texts)]
+
+    def generate(self, prompt: str, **_options: Any) -> str:
+        """The label of a text and its probability, such as "spam (98 %)"; options of generation mean nothing here."""
+        answer, = self.classify([prompt])
+        return f"{answer['label']} ({answer['probability']:.0%})".replace("%", " %")
+
+    def losses(self, rows: list[dict[str, Any]]) -> list[float]:
+        """Cross-entropy of each row's label, in nats."""
+        examples, names = labelled.read(tables.from_dicts(rows, "the rows")), classifier.labels_of(self.model.config)
+        unknown = [example["label"] for example in examples if example["label"] not in names]
+        if unknown:
+            raise ValueError(f"The label {unknown[0]!r} is none of {', '.join(names)}.")
+        told = self._log_probabilities([example["text"] for example in examples])
+        return [-float(row[names.index(example["label"])]) for row, example in zip(told, examples, strict=True)]
+
+    def _log_probabilities(self, texts: list[str]) -> np.ndarray:
+        return classifier.log_probabilities(classifier.logits(self.model, self.tokenizer, texts, self.max_length))
 
 
 class Probes:

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from workbench import town
-from workbench.data import run_rows
+from workbench.data import labelled, run_rows
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError, RecipeError
-from workbench.models import loading, methods
+from workbench.models import frozen, loading, methods
 
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
-OBJECTIVES = ("sft", "pretraining")
+OBJECTIVES = {"sft": run_rows.IMITATION, "pretraining": run_rows.IMITATION, "classification": labelled.RULES}
+"""What can be learned, and what each asks of its rows; how each trains is in `training/objectives.py`."""
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9), "mixture": (0.0, 1e12)}
@@ -173,7 +174,7 @@ def check(recipe: Recipe) -> None:
 
     need(isinstance(recipe.model, str) and bool(recipe.model), f"model is {recipe.model!r}, not a name or folder.", 'Use model="town".')
     need(isinstance(recipe.method, methods.Method), f"method is {recipe.method!r}, not a method.", "Use method=wb.LoRA(rank=8) or wb.Full().")
-    one_of("objective", OBJECTIVES)
+    one_of("objective", tuple(OBJECTIVES))
     one_of("schedule", SCHEDULES)
     one_of("precision", PRECISIONS)
     number("learning_rate", *LIVE["learning_rate"], 3e-4)
@@ -210,6 +211,11 @@ def check(recipe: Recipe) -> None:
     mixed = isinstance(recipe.data, (Mixture, Stages))
     need(not (mixed and recipe.packing), "A mixture is drawn row by row, so that its weights can change, and packing puts rows together beforehand.",
          "Use packing=False.")
+    need(not (recipe.packing and recipe.objective == "classification"), "Packing puts several texts into one row, and each text has a label of its own.",
+         "Use packing=False.")
+    need(recipe.objective == "classification" or not isinstance(recipe.method, frozen.FrozenBackbone),
+         "FrozenBackbone trains the head of a classifier, and this recipe's objective is " + f"{recipe.objective!r}.",
+         'Use objective="classification", or wb.Freeze for a language model.')
     prompts = recipe.sample_prompts
     need((type(prompts) is int and prompts >= 0) or (isinstance(prompts, list) and all(isinstance(p, str) for p in prompts)),
          f"sample_prompts is {prompts!r}; it must be a number of held-out rows, or a list of prompts.", "Use sample_prompts=3.")

@@ -60,6 +60,21 @@ def _paths(folder: Path, part: str, names: list[str]) -> list[Path]:
     return [folder / "data" / (f"{part}.arrow" if name == "" else f"{part}-{number:03}.arrow") for number, name in enumerate(names)]
 
 
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What an objective asks of rows before a run starts: `table` looks at each source's rows, `run` at all that will be trained and held out.
+
+    Both raise `DataError`; `run` None asks nothing more.
+    """
+
+    table: "Callable[[pa.Table], None]" = sources.check_layout
+    run: Callable[[RunRows], None] | None = None
+
+
+IMITATION = RowRules()
+"""Rows whose text is learned."""
+
+
 def read(folder: Path) -> RunRows:
     """What `RunRows.write` kept, memory-mapped."""
     path = folder / "data" / "mixture.json"
@@ -68,24 +83,29 @@ def read(folder: Path) -> RunRows:
     return RunRows(train, heldout, [(weights, rows) for weights, rows in told["segments"]])
 
 
-def gather(data: Any, heldout: float | str, seed: int) -> tuple[RunRows, Any, str]:
+def gather(data: Any, heldout: float | str, seed: int, rules: RowRules = IMITATION) -> tuple[RunRows, Any, str]:
     """`(rows, data, SHA-256)` of a recipe's `data`: what `load_rows` reads, a `Mixture` or `Stages`. Rows that were in memory come back in `data` as tables.
 
     Of a mixture's sources those of weight 0 are left out. Held out of each is the share asked for, at most so many that all together are `sources.MOST_HELD_OUT`.
-    Raises `DataError` where the rows or the mixture cannot be trained on.
+    Raises `DataError` where the rows or the mixture cannot be trained on, as `rules` have it.
     """
-    if isinstance(data, (Mixture, Stages)):
-        return _gather_mixture(data, heldout, seed)
+    gathered = (_gather_mixture if isinstance(data, (Mixture, Stages)) else _gather_one)(data, heldout, seed, rules)
+    if rules.run is not None:
+        rules.run(gathered[0])
+    return gathered
+
+
+def _gather_one(data: Any, heldout: float | str, seed: int, rules: RowRules) -> tuple[RunRows, Any, str]:
     table = sources.load_rows(data)
-    sources.check_layout(table)
+    rules.table(table)
     train, held_out = sources.split(table, heldout, seed)
     if held_out.num_rows:
-        sources.check_layout(held_out)
+        rules.table(held_out)
     digest = sources.content_hash(table, *([held_out] if isinstance(heldout, str) else []))
     return RunRows({"": train}, {"": held_out}), data if isinstance(data, str) else table, digest
 
 
-def _gather_mixture(data: Mixture | Stages, heldout: float | str, seed: int) -> tuple[RunRows, Any, str]:
+def _gather_mixture(data: Mixture | Stages, heldout: float | str, seed: int, rules: RowRules) -> tuple[RunRows, Any, str]:
     segments = _segments(data)
     totals = [sum(weights.values()) for weights, _ in segments]
     shares = {name: max(weights[name] / total for (weights, _), total in zip(segments, totals, strict=True)) for name in segments[0][0]}
@@ -95,7 +115,7 @@ def _gather_mixture(data: Mixture | Stages, heldout: float | str, seed: int) -> 
     for name in drawn:
         table = _table(name, given[name])
         try:
-            sources.check_layout(table)
+            rules.table(table)
             most = max(1, int(sources.MOST_HELD_OUT * shares[name] / sum(shares.values())))
             train[name], held_out[name] = (table, None) if isinstance(heldout, str) else sources.split(table, heldout, seed, most)
         except DataError as error:
@@ -103,7 +123,7 @@ def _gather_mixture(data: Mixture | Stages, heldout: float | str, seed: int) -> 
         tables.append(table)
     if isinstance(heldout, str):
         held_out = {"": sources.load_rows(heldout)}
-        sources.check_layout(held_out[""])
+        rules.table(held_out[""])
         tables.append(held_out[""])
     kept = [({name: weights[name] for name in drawn}, rows) for weights, rows in segments]
     digest = sources.content_hash(*tables)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import RecipeError, WorkbenchError
-from workbench.models import loading
+from workbench.models import folders, loading
+from workbench.models.adaptation import Method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,39 +43,31 @@ def labelled(config: Any, labels: Sequence[str]) -> Any:
     return config
 
 
-def load(source: str, labels: Sequence[str], **options: Any) -> tuple[Any, Any]:
-    """`(model, tokenizer)`: the classifier in `source`, or the language model there with a new head for `labels` (drawn from torch's random state).
+def load(source: str, labels: Sequence[str], method: Method | None = None) -> tuple[Any, Any]:
+    """`(model, tokenizer)` for `method`: the classifier in `source`, or the language model there with a new head for `labels` (drawn from torch's random state).
 
     A classifier keeps its labels and their order: `RecipeError` where it lacks one of `labels`. An adapter becomes part of the weights.
-    `options` go to `loading.load`.
     """
-    import transformers
-
-    loading.check_source(source)
-    if _adapter(source):
-        model, tokenizer = loading.load(source, **options)
+    folders.check_source(source)
+    model, config = None, folders.config_of(source)
+    if folders.is_adapter(source):
+        model, tokenizer = loading.load_base(source)
         config = model.config
-        model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    else:
-        model, config = None, loading.config_of(source)
+        if method is not None and method.load_kwargs():
+            raise RecipeError(f"{source} holds an adapter, and {method.name} rounds weights as they are read from a whole model.", "Merge it into a folder first.")
     if loading.classifies(config):
         missing = [label for label in labels if label not in labels_of(config)]
         if missing:
             raise RecipeError(f"The classifier {source} tells {', '.join(labels_of(config))}, and rows have the label {missing[0]!r}.",
                               "Rename the rows' labels to its own, or start from a base model.")
         if model is None:
-            model, tokenizer = loading.load(source, **options)
+            model, tokenizer = loading.load_base(source, method)
     else:
         config = labelled(config, labels)
-        level = transformers.utils.logging.get_verbosity()
-        transformers.utils.logging.set_verbosity_error()  # that the head is new is what was asked for
-        try:
-            if model is None:
-                model, tokenizer = loading.load(source, config=config, **options)
-            else:
-                model = _moved(model, config)
-        finally:
-            transformers.utils.logging.set_verbosity(level)
+        if model is None:
+            model, tokenizer = loading.load_base(source, method, config=config)
+        else:
+            model = _moved(model, config)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
@@ -82,12 +75,6 @@ def load(source: str, labels: Sequence[str], **options: Any) -> tuple[Any, Any]:
                              "Set tokenizer.pad_token and save it into the model folder.")
     model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
-
-
-def _adapter(source: str) -> bool:
-    from pathlib import Path
-
-    return (Path(source).expanduser() / "adapter_config.json").exists()
 
 
 def _moved(model: Any, config: Any) -> Any:
@@ -148,11 +135,11 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], max_length: int = 5
     return out
 
 
-def probabilities(values: "np.ndarray") -> "np.ndarray":
-    """Softmax of each row, float64 N x L."""
+def log_probabilities(values: "np.ndarray") -> "np.ndarray":
+    """Of logits N x L, float64."""
     import scipy.special
 
-    return scipy.special.softmax(values.astype(float), axis=1)
+    return scipy.special.log_softmax(values.astype(float), axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +169,8 @@ class Scores:
 def score(values: "np.ndarray", truth: "np.ndarray") -> Scores:
     """Logits N x L against label numbers N."""
     import numpy as np
-    import scipy.special
 
     confusion = np.zeros((values.shape[1],) * 2, np.int64)
     np.add.at(confusion, (truth, values.argmax(1)), 1)
-    each = -scipy.special.log_softmax(values.astype(float), axis=1)[np.arange(len(truth)), truth]
+    each = -log_probabilities(values)[np.arange(len(truth)), truth]
     return Scores(confusion, float(each.mean()))

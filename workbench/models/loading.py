@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import WorkbenchError
 from workbench.models import folders, hub
 from workbench.models.adaptation import Method
+from workbench.models.added import without_prompt
 from workbench.models.folders import check_source, config_of, first_line
 from workbench.models.quiet import quiet_peft
 
@@ -31,37 +32,71 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
     base = base or folders.base_of(source)
     check_source(base)
     tokenizer = load_tokenizer(source if (Path(source).expanduser() / "tokenizer_config.json").exists() else base)
-    method = _method_of(source)
     if config is None and (Path(source).expanduser() / "config.json").exists():
         config = config_of(source)
-    model = _model(base, dtype, device, config, **(method.load_kwargs() if method else {}))
-    if (Path(source).expanduser() / folders.PEFT_FILE).exists():
-        with quiet_peft() as peft:
-            model = peft.PeftModel.from_pretrained(model, str(Path(source).expanduser()))
-    else:
-        model = method.apply(model)
-        model.restore(source)
-    return model.eval(), tokenizer
+    model, _ = load_base(base, _method_of(source), dtype=dtype, device=device, config=config)
+    return _with_added(model, source).eval(), tokenizer
 
 
-def load_base(source: str | Path, method: Method | None = None, **options: Any) -> tuple[Any, Any]:
-    """`(model, tokenizer)` for `method` to be applied to: what an adapter folder added becomes part of the weights, and they are quantized where the method wants it.
+def load_base(source: str | Path, method: Method | None = None, *, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
+    """`(model, tokenizer)` for `method` to be applied to: what an adapter folder added becomes part of the weights, and they are rounded where the method wants it.
 
-    `options` are `load`'s. Raises `WorkbenchError` where the folder's adapter cannot become part of the weights.
+    Raises `WorkbenchError` where the folder's adapter cannot become part of the weights.
     """
-    wanted = method.load_kwargs() if method else {}
+    source, wanted = str(source), method.load_kwargs() if method else {}
     if not folders.is_adapter(source):
-        check_source(str(source))
-        return _model(str(source), options.get("dtype"), options.get("device", "cpu"), options.get("config"), **wanted).eval(), load_tokenizer(source)
-    check_mergeable(source)
-    model, tokenizer = load(source, **options)
-    model = merged(model)
+        check_source(source)
+        return _model(source, dtype, device, config, **wanted).eval(), load_tokenizer(source)
+    model, tokenizer = merged(source, dtype=dtype, device=device, config=config)
     if wanted:
-        with tempfile.TemporaryDirectory() as folder:  # transformers quantizes as it reads files
+        with tempfile.TemporaryDirectory() as folder:  # transformers rounds as it reads files
             model.save_pretrained(folder)
-            model = _model(folder, options.get("dtype"), options.get("device", "cpu"), **wanted).eval()
-        model.config._name_or_path = model.name_or_path = str(source)
+            model = _model(folder, dtype, device, config, **wanted).eval()
+    model.config._name_or_path = model.name_or_path = str(Path(source).expanduser().resolve())  # what is trained on it is saved as standing on it
     return model, tokenizer
+
+
+def merged(source: str | Path, *, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
+    """`(model, tokenizer)`: the plain model with what a peft adapter folder adds in its weights; a rounded base is taken as it was rounded.
+
+    Raises `WorkbenchError` where it cannot become part of them.
+    """
+    check_mergeable(source)
+    tokenizer, method = load_tokenizer(_tokenizer_place(source)), _method_of(source)
+    if config is None and (Path(source).expanduser() / "config.json").exists():
+        config = config_of(source)
+    model, _ = load_base(folders.base_of(source), method, dtype=dtype, device=device, config=config)
+    if getattr(model, "is_quantized", False):
+        model = dequantized(model)
+    return _with_added(model, source).merge_and_unload().eval(), tokenizer
+
+
+def dequantized(model: Any) -> Any:
+    """A model that bitsandbytes rounded, as a plain one with the rounded weights."""
+    import transformers
+
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # in which precision is said where the model was loaded
+    try:
+        return model.dequantize(model.dtype)
+    finally:
+        transformers.utils.logging.set_verbosity(level)
+
+
+def _with_added(model: Any, source: str) -> Any:
+    """`model` with what the adapter folder `source` adds to it."""
+    folder = Path(source).expanduser()
+    if not (folder / folders.PEFT_FILE).exists():
+        model = _method_of(source).apply(model)
+        model.restore(folder)
+        return model
+    with quiet_peft() as peft:
+        return without_prompt(peft.PeftModel.from_pretrained(model, str(folder)))
+
+
+def _tokenizer_place(source: str | Path) -> str:
+    """Where the tokenizer of an adapter folder is: beside it, or with its base."""
+    return str(source) if (Path(source).expanduser() / "tokenizer_config.json").exists() else folders.base_of(source)
 
 
 def check_mergeable(source: str | Path) -> None:
@@ -69,11 +104,6 @@ def check_mergeable(source: str | Path) -> None:
     why = folders.unmergeable(source)
     if why:
         raise WorkbenchError(f"What was trained in {source} cannot be merged into its base: {why}.", "Open it as it is with wb.load(folder).")
-
-
-def merged(model: Any) -> Any:
-    """The plain model with a peft adapter's update in its weights."""
-    return model.merge_and_unload()
 
 
 def _method_of(folder: str | Path) -> Method | None:
@@ -110,15 +140,20 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
 
     transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
     local = Path(source).expanduser().is_dir() or not hub.reachable()
-    config = config or config_of(source)
+    given, config = config is not None, config or config_of(source)
     kind = transformers.AutoModelForSequenceClassification if classifies(config) else transformers.AutoModelForCausalLM
     if wanted:
         wanted.setdefault("device_map", {"": device})
+    level = transformers.utils.logging.get_verbosity()
     try:
+        if given:  # for a head that these files do not have: a new one, or one that an adapter brings
+            transformers.utils.logging.set_verbosity_error()
         model = kind.from_pretrained(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source, config=config, dtype=dtype or torch.float32,
                                      trust_remote_code=False, use_safetensors=True, local_files_only=local, **wanted)
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
         raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}", 'Check the name and the network, or use "town" or a local folder.') from error
+    finally:
+        transformers.utils.logging.set_verbosity(level)
     return model if wanted else model.to(device)
 
 

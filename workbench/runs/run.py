@@ -190,6 +190,14 @@ class Run:
         """The model's reply with its weights as they are now; after the end, the result's. `raw` continues plain text."""
         return self._ask("generate", timeout, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, raw=raw)
 
+    def classify(self, texts: list[str], timeout: float = 60.0) -> "pd.DataFrame":
+        """Of a run that classifies: text, label, probability of each text with its weights as they are now; after the end, the result's."""
+        import pandas as pd
+
+        if isinstance(texts, str):
+            texts = [texts]
+        return pd.DataFrame(self._ask("classify", timeout, texts=list(texts)), columns=["label", "probability"]).assign(text=texts)[["text", "label", "probability"]]
+
     def next_tokens(self, prompt: str, k: int = 10, *, raw: bool = False, timeout: float = 60.0) -> "pd.DataFrame":
         """The k likeliest next tokens: token, probability."""
         import pandas as pd
@@ -222,11 +230,11 @@ class Run:
         """Ask the result itself, loaded into this process once."""
         if self._result is None:
             self._result = self.load()
-        from workbench.probes import Probes
+        from workbench import probes as questions
 
         recipe, model = self.recipe, self._result[0]
         room = getattr(model.config, "max_position_embeddings", None) or recipe.max_length
-        probes = Probes(*self._result, recipe.completions_only and recipe.objective == "sft", min(recipe.max_length, room))
+        probes = questions.of(recipe, *self._result, min(recipe.max_length, room))
         try:
             return probes.answer(probe, arguments)
         except (ValueError, TypeError, LookupError) as error:  # as a running worker would answer it

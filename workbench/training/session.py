@@ -11,12 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from workbench import device_queue, living, town
+from workbench import device_queue, living
 from workbench.data import run_rows
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.journal.history import History
 from workbench.recipes import Recipe
+from workbench.training import objectives
 from workbench.training.checkpoints import Checkpoints, publish
 from workbench.training.control import Inbox
 from workbench.training.writer import Journal, started
@@ -93,14 +94,13 @@ class Session:
 
     def _trainer(self, inbox: Inbox, checkpoints: Checkpoints, start: int, changes: list[ev.Changed]) -> Any:
         # these import torch and transformers: only now that the device is ours
+        from workbench import probes as questions
         from workbench.models.loading import parameter_count
-        from workbench.training import supervised
-        from workbench.probes import Probes
         from workbench.training.stream import Stream
 
-        found = run_rows.read(self.folder)
-        job = supervised.load_job(self.recipe, found)
-        probes = Probes(job.model, job.tokenizer, self.recipe.completions_only and self.recipe.objective == "sft", job.max_length)
+        found, objective = run_rows.read(self.folder), objectives.named(self.recipe.objective)
+        job = objective.load_job(self.recipe, found)
+        probes = questions.of(self.recipe, job.model, job.tokenizer, job.max_length)
 
         def found_best(step: int) -> None:
             checkpoints.best = step
@@ -108,10 +108,10 @@ class Session:
         self.stream = Stream(
             self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(), extra=lambda: trainer.take_drawn(),
             mixture=found.rates, draw_by=job.train.rows.change if found.segments else None,
-            plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=self._sampler(job, probes),
+            plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=objective.sampler(self.recipe, job, probes),
             best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best)
-        trainer = supervised.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
-                                           fruitless([e for e in self.history.evaluations if e.step <= start]))
+        trainer = objective.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
+                                          fruitless([e for e in self.history.evaluations if e.step <= start]))
         everything, trainable = parameter_count(job.model)
         self.journal.write(ev.Prepared(
             rows=job.train.examples, heldout_rows=job.heldout.examples, dropped=dict(job.train.dropped), truncated=job.train.truncated,
@@ -121,25 +121,6 @@ class Session:
         if self._stop:
             self.stream.request_stop()
         return trainer
-
-    def _sampler(self, job: Any, probes: Any) -> Any:
-        from workbench.templates import chat
-
-        wanted = self.recipe.sample_prompts
-        if isinstance(wanted, int):
-            prompts = [chat.prompt_of(example) for example in job.heldout_examples[:wanted]]
-        else:
-            prompts = [(prompt, "", self.recipe.objective == "pretraining") for prompt in wanted]
-
-        def sample(model: Any, step: int) -> list[ev.Sampled]:
-            out = []
-            for prompt, reference, raw in prompts:
-                reply = probes.answer("generate", dict(prompt=prompt, raw=raw, max_new_tokens=self.recipe.sample_tokens))
-                asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-                out.append(ev.Sampled(step=step, prompt=asked, reply=reply, reference=reference, verdict=verdict(asked, reply, reference)))
-            return out
-
-        return sample
 
     def _finish_training(self, trainer: Any, checkpoints: Checkpoints) -> str:
         scratch = self.folder / "result.scratch"
@@ -179,18 +160,3 @@ def fruitless(evaluations: list[ev.Evaluated]) -> int:
         count = 0 if event.loss is not None and event.loss < best else count + 1
         best = min(best, math.inf if event.loss is None else event.loss)
     return count
-
-
-def verdict(question: str, reply: str, reference: str) -> str:
-    """A word on a sampled reply: right, wrong (where the truth is known), repeats, empty, or nothing."""
-    words = reply.split()
-    if not words:
-        return "empty"
-    if len(words) >= 8 and any(words[-n:] == words[-2 * n:-n] for n in range(1, len(words) // 2 + 1) if n >= 2 or words[-4:] == words[-1:] * 4):
-        return "repeats"
-    graded = town.grade(question, reply)
-    if graded is not None:
-        return "right" if graded else "wrong"
-    if reference and " ".join(words).casefold() == " ".join(reference.split()).casefold():
-        return "right"
-    return ""
