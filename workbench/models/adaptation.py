@@ -41,9 +41,6 @@ class Method:
     """The base of every method; `name` is its name in recipes and on the command line."""
 
     name: ClassVar[str] = ""
-    packs: ClassVar[bool] = True
-    """Whether it can train on packed rows. A method that puts tokens of its own before each row cannot: those after the first in a row would not see them."""
-
     def __init_subclass__(cls, **kw: Any):
         super(Method, cls).__init_subclass__(**kw)
         METHODS[cls.name] = cls
@@ -54,6 +51,11 @@ class Method:
         Raises `RecipeError` where this model has not what the method needs.
         """
         raise TypeError(f"{type(self).__name__} does not say how it is applied")
+
+    @property
+    def packs(self) -> bool:
+        """Whether it can train on packed rows. One that puts tokens of its own before each row cannot: those after the first in a row would not see them."""
+        return True
 
     def load_kwargs(self) -> dict[str, Any]:
         """What `from_pretrained` is told beyond the usual when the base model is loaded for this method: a `quantization_config`, say."""

@@ -18,20 +18,23 @@ if TYPE_CHECKING:
     import transformers
 
 
-def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
+def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None,
+         method: Method | None = None) -> tuple[Any, Any]:
     """`(model, tokenizer)`. `source` is a transformers folder, a folder with what any method added (its base is loaded under it, quantized if it was) or a hub id.
 
     `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the folder's own; a
-    classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. Code that a repository brings is never run. Raises
-    `WorkbenchError` where nothing can be loaded.
+    classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. With `method` it is the base for that to be applied to (`load_base`).
+    Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
     """
     source = str(source)
     check_source(source)
+    if method is not None:
+        return load_base(source, method, dtype=dtype, device=device, config=config)
     if not folders.is_adapter(source):
         return _model(source, dtype, device, config).eval(), load_tokenizer(source)
     base = base or folders.base_of(source)
     check_source(base)
-    tokenizer = load_tokenizer(source if (Path(source).expanduser() / "tokenizer_config.json").exists() else base)
+    tokenizer = load_tokenizer(source if (Path(source).expanduser() / "tokenizer_config.json").exists() else _tokenizer_place(base))
     if config is None and (Path(source).expanduser() / "config.json").exists():
         config = config_of(source)
     model, _ = load_base(base, _method_of(source), dtype=dtype, device=device, config=config)
@@ -96,7 +99,8 @@ def _with_added(model: Any, source: str) -> Any:
 
 def _tokenizer_place(source: str | Path) -> str:
     """Where the tokenizer of an adapter folder is: beside it, or with its base."""
-    return str(source) if (Path(source).expanduser() / "tokenizer_config.json").exists() else folders.base_of(source)
+    beside = not folders.is_adapter(source) or (Path(source).expanduser() / "tokenizer_config.json").exists()
+    return str(source) if beside else _tokenizer_place(folders.base_of(source))
 
 
 def check_mergeable(source: str | Path) -> None:
@@ -154,7 +158,14 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
         raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}", 'Check the name and the network, or use "town" or a local folder.') from error
     finally:
         transformers.utils.logging.set_verbosity(level)
-    return model if wanted else model.to(device)
+    if not wanted:
+        return model.to(device)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # in eval mode bitsandbytes would lay the weights out anew for this processor, with constants of fewer bits and only where 32 divides d_out: an evaluation
+            # would change the base under the training, and logits would depend on the machine
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def prepare_tokenizer(tokenizer: Any, model_config: Any) -> list[str]:

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 from workbench.errors import RecipeError
 from workbench.models.adaptation import Method, Shapes, is_count, is_number, named_fields, on_meta, task_of
 from workbench.models.quiet import quiet_peft
+from workbench.models.saving import saved_by_peft
 
 VARIANTS = ("lora", "rslora", "dora", "pissa")
 RSLORA_ALPHA = 16
+QUANTIZABLE = ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
 
 
 @named_fields
@@ -102,11 +104,70 @@ class LoRA(Method):
             arguments["init_lora_weights"] = True  # the others read weights, and these have none
         try:
             with quiet_peft() as peft:
-                return peft.get_peft_model(model, peft.LoraConfig(**{"task_type": task_of(model)} | arguments))
+                adapted = peft.get_peft_model(model, peft.LoraConfig(**{"task_type": task_of(model)} | arguments))
         except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
             raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.", f"Its matrices are called {', '.join(matrix_names(model))}.") from error
+        return saved_by_peft(adapted, mutated=self.variant == "pissa" and not on_meta(model))
+
+    def script(self) -> str:
+        arguments = "".join(f"    {name}={value!r},\n" for name, value in self.config_arguments().items())
+        return f'model = peft.get_peft_model(model, peft.LoraConfig(\n{arguments}    task_type="CAUSAL_LM"))'
 
 
 def matrix_names(model: Any) -> list[str]:
     """The last words of its linear layers' names, each once."""
-    return sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")})
+    return sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if type(module).__name__ in QUANTIZABLE})
+
+
+@named_fields
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QLoRA(LoRA):
+    """LoRA on a base of 4 bits a weight (Dettmers et al. 2023), or 8 (LLM.int8(), Dettmers et al. 2022), by bitsandbytes; the base is rounded as it is read.
+
+    What is saved is the LoRA and these settings, so that the base is rounded the same way when it is opened again. Merging takes the rounded weights as they are.
+    """
+
+    name: ClassVar[str] = "qlora"
+    bits: int = 4
+    quant_type: str = "nf4"
+    """Code book of 4 bits: "nf4" (quantiles of a normal distribution) or "fp4"."""
+    double: bool = True
+    """Whether the constants of the blocks are rounded in turn, which saves 0.37 bits a weight (4 bits only)."""
+
+    def __post_init__(self):
+        LoRA.__post_init__(self)
+        if self.bits not in (4, 8) or isinstance(self.bits, bool):
+            raise RecipeError(f"QLoRA's bits are {self.bits!r}, neither 4 nor 8.", "Use bits=4.")
+        if self.quant_type not in ("nf4", "fp4"):
+            raise RecipeError(f"QLoRA's quant_type is {self.quant_type!r}, neither nf4 nor fp4.", 'Use quant_type="nf4".')
+        if not isinstance(self.double, bool):
+            raise RecipeError(f"QLoRA's double is {self.double!r}; it is True or False.", "Use double=True.")
+        if self.variant == "pissa":
+            raise RecipeError("PiSSA takes the largest singular values out of weights before they are rounded, and QLoRA's base is rounded as it is read.",
+                              'Use variant="lora", or LoRA(variant="pissa").')
+
+    def load_kwargs(self) -> dict[str, Any]:
+        import torch
+        import transformers
+
+        if self.bits == 8:
+            return {"quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True)}
+        compute = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        return {"quantization_config": transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=self.quant_type, bnb_4bit_use_double_quant=self.double,
+                                                                       bnb_4bit_compute_dtype=compute)}
+
+    @property
+    def by_shapes(self) -> bool:
+        return False
+
+    def apply(self, model: Any) -> Any:
+        if not on_meta(model) and not getattr(model, "is_quantized", False):
+            raise RecipeError("QLoRA stands on a base that was rounded as it was read, and this one was not.", "Read it with wb.load(model, method=wb.QLoRA()).")
+        head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        # named as peft's "all-linear" would find them: the matrices that bitsandbytes rounds
+        if not any(type(module).__name__ in QUANTIZABLE and module is not head for module in model.modules()):
+            raise RecipeError("QLoRA rounds linear layers, and this model has none but its head.", "Use wb.LoRA, or wb.Full.")
+        if not on_meta(model):
+            with quiet_peft() as peft:
+                model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        return saved_by_peft(LoRA.apply(self, model), self)
