@@ -124,3 +124,11 @@ def test_a_heatmap_is_cells_with_words_that_read_on_them() -> None:
     assert (float(cells[0].get("width")), float(cells[0].get("height"))) == (138, 48)  # (320 - 40) / 2 and (150 - 24 - 26) / 2, less the gap
     inks = {"".join(text.itertext()): text.get("fill") for text in root.iter(SVG + "text")}
     assert inks["none"] == "#1f2328" and inks["ten"] == "#ffffff" and "<img src=x>" in inks and not list(root.iter(SVG + "img"))
+
+
+def test_a_label_on_a_log_axis_stands_at_its_power_of_ten() -> None:
+    sheet = Sheet(200, 100)
+    axis = sheet.cell(0, 0, 200, 100, "Size", "", gutter=40, right=0, foot=0, top=20, x=dict(range=[0, 1]), y=dict(type="log", range=[0, 4], tickvals=[]))
+    sheet.label(axis, .5, 2, "hundred", size=10)  # plotly wants the exponent of a note, and the number itself of a point
+    text = next(text for text in drawn(sheet.figure()).iter(SVG + "text") if "".join(text.itertext()) == "hundred")
+    assert 54 < float(text.get("y")) < 70, "the middle of 20 to 100, where the powers 0 to 4 stand"

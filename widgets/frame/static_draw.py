@@ -270,14 +270,14 @@ class Drawing:
 
     # ---- shapes and labels
 
-    def _place(self, ref: str, value: Any, side: str) -> float | None:
-        """px of a value under a plotly reference: "paper", "x2", "x2 domain"."""
+    def _place(self, ref: str, value: Any, side: str, exponent: bool = False) -> float | None:
+        """px of a value under a plotly reference: "paper", "x2", "x2 domain". `exponent`: on a log axis it is the power of ten, as plotly's notes have it."""
         if ref == "paper":
             return self._paper_x(float(value)) if side == "x" else self._paper_y(float(value))
         axis = self.axes.get(ref.removesuffix(" domain"))
         if axis is None:
             return None
-        return axis.at(float(value)) if ref.endswith(" domain") else axis.px(value)
+        return axis.at(float(value)) if ref.endswith(" domain") else axis.px(10.0 ** value if exponent and axis.log else value)
 
     def _shape(self, shape: dict) -> None:
         ends = [self._place(shape.get(side + "ref", side), shape.get(side + end), side) for end in "01" for side in "xy"]
@@ -295,8 +295,8 @@ class Drawing:
     def _note(self, note: dict) -> None:
         if note.get("visible") is False:
             return
-        x = self._place(note.get("xref", "paper"), note.get("x", 0), "x")
-        y = self._place(note.get("yref", "paper"), note.get("y", 0), "y")
+        x = self._place(note.get("xref", "paper"), note.get("x", 0), "x", exponent=True)
+        y = self._place(note.get("yref", "paper"), note.get("y", 0), "y", exponent=True)
         if x is None or y is None:
             return
         font = note.get("font") or {}
