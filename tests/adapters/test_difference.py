@@ -1,0 +1,138 @@
+"""Tuned minus base: the randomised decomposition against the exact one, its bounds, sharded files, memory, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.adapters import tools
+from workbench.adapters import difference, energy_ranks
+from workbench.errors import WorkbenchError
+
+def random(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def spread(seed: int, rows: int, columns: int, power: float) -> torch.Tensor:
+    """A matrix whose singular values fall as index ** -power."""
+    left, right = (torch.linalg.qr(random(seed + number, size, min(rows, columns)))[0] for number, size in enumerate((rows, columns)))
+    return left * torch.arange(1, min(rows, columns) + 1) ** -power @ right.T
+
+
+def pair(folder, changes: dict[str, torch.Tensor], dtype=torch.float32):
+    for name in ("base", "tuned"):
+        (folder / name).mkdir(parents=True)
+    base = {name: random(99, *change.shape) for name, change in changes.items()}
+    save_file({name: weight.to(dtype) for name, weight in base.items()}, folder / "base" / "model.safetensors")
+    save_file({name: weight.to(dtype) + changes[name].to(dtype) for name, weight in base.items()}, folder / "tuned" / "model.safetensors")
+    return folder / "tuned", folder / "base"
+
+
+def exact(folder, name):
+    from safetensors.torch import load_file
+
+    tuned, base = (load_file(folder / part / "model.safetensors")[name].double() for part in ("tuned", "base"))
+    return torch.linalg.svdvals((tuned - base).flatten(1)).numpy()
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 2.0])  # from no structure at all to an update of a few directions
+def test_true_values_lie_between_the_two_bounds(tmp_path, power):
+    shapes = {"model.layers.0.up.weight": (700, 600), "model.layers.0.down.weight": (600, 700), "model.layers.1.up.weight": (120, 90)}
+    pair(tmp_path, {name: spread(number, *shape, power) for number, (name, shape) in enumerate(shapes.items())})
+    table = difference(tmp_path / "tuned", tmp_path / "base", rank=20)
+    assert table.attrs["shapes"] == {(0, "up"): (700, 600), (0, "down"): (600, 700), (1, "up"): (120, 90)}
+    for place, name in table.attrs["names"].items():
+        lines = table[(table["layer"] == place[0]) & (table["module"] == place[1])]
+        true = exact(tmp_path, f"{name}.weight")
+        slack = 1e-5 * true[0]
+        assert len(lines) == 20 and (lines["singular_value"] <= true[:20] + slack).all() and (true[:20] <= lines["upper"] + slack).all()
+        assert table.attrs["norms"][place] == pytest.approx(np.linalg.norm(true), rel=1e-5)
+        # the bound is one of ‖D − D̂‖, which is at least the first value that no 30 directions can hold, and it says something: it is below the whole
+        assert true[30] - slack <= table.attrs["error_bound"][place] + (place == (1, "up")) * true[30]
+        assert table.attrs["error_bound"][place] < np.linalg.norm(true)
+    if power == 2.0:
+        large = table[table["module"] == "down"]["singular_value"].to_numpy()
+        assert np.abs(large - exact(tmp_path, "model.layers.0.down.weight")[:20]).max() <= 1e-5 * large[0]
+        assert float(table.attrs["sentence"].split("at most ")[1].split(" %")[0]) < 5
+
+
+def test_the_same_seed_gives_the_same_numbers_and_leaves_the_random_state(tmp_path):
+    pair(tmp_path, {"layers.0.up.weight": random(1, 600, 600)})
+    before = torch.get_rng_state()
+    first, again = (difference(tmp_path / "tuned", tmp_path / "base", rank=8, seed=5) for _ in range(2))
+    assert first.equals(again) and torch.equal(before, torch.get_rng_state())
+
+
+def test_sharded_and_half_precision_models_and_unchanged_matrices(tmp_path):
+    change = spread(1, 40, 30, 1.0)
+    tuned, base = pair(tmp_path, {"layers.0.q.weight": change, "layers.0.k.weight": torch.zeros(40, 30), "layers.0.norm.weight": torch.ones(40)}, torch.bfloat16)
+    true = exact(tmp_path, "layers.0.q.weight")
+    from safetensors.torch import load_file
+
+    tensors = load_file(tuned / "model.safetensors")
+    (tuned / "model.safetensors").unlink()
+    shards = {name: f"model-{number}-of-3.safetensors" for number, name in enumerate(tensors, start=1)}
+    for name, shard in shards.items():
+        save_file({name: tensors[name]}, tuned / shard)
+    (tuned / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    table = difference(tuned, base)
+    assert table[table["module"] == "q"]["singular_value"].to_numpy() == pytest.approx(true, abs=1e-5 * true[0])
+    assert (table[table["module"] == "k"]["singular_value"] == 0).all() and len(table) == 60  # the vector is no matrix
+    assert energy_ranks(table).set_index("module").loc["k", "r90"] == 0
+
+
+def test_a_merged_adapter_has_the_adapters_own_spectrum(tmp_path):
+    from workbench.adapters import spectrum
+
+    base = tools.tiny()
+    base.save_pretrained(tmp_path / "base")
+    model = tools.adapted(base)
+    of_factors = spectrum(tools.saved(model, tmp_path / "adapter"))
+    model.merge_and_unload().save_pretrained(tmp_path / "tuned")
+    table = difference(tmp_path / "tuned", tmp_path / "base")
+    for place, name in of_factors.attrs["names"].items():
+        found, expected = (t[(t["layer"] == place[0]) & (t["module"] == place[1])]["singular_value"].to_numpy() for t in (table, of_factors))
+        assert table.attrs["names"][place] == name
+        assert np.abs(found[:4] - expected).max() <= 1e-5 * expected[0]
+        assert (found[4:] <= 1e-5 * expected[0]).all()
+    assert (table[table["module"] == "embed_tokens"]["singular_value"] == 0).all()
+
+
+def test_progress_is_told_and_what_it_raises_stops_the_work(tmp_path):
+    tuned, base = pair(tmp_path, {f"layers.{n}.q.weight": torch.ones(4, 4) for n in range(3)})
+    told: list[tuple[int, int]] = []
+    difference(tuned, base, progress=lambda *now: told.append(now))
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+    def cancel(done: int, of: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        difference(tuned, base, progress=cancel)
+
+
+def test_refusals(tmp_path):
+    tuned, base = pair(tmp_path, {"layers.0.q.weight": torch.ones(4, 4)})
+    other, _ = pair(tmp_path / "other", {"layers.0.q.weight": torch.ones(4, 5), "layers.0.r.weight": torch.ones(2, 2)})
+    with pytest.raises(WorkbenchError, match="no matrix in common"):
+        difference(other, base)
+    wider, narrow = pair(tmp_path / "wider", {"layers.0.q.weight": torch.ones(4, 4), "embed.weight": torch.ones(9, 4)})
+    save_file({"layers.0.q.weight": torch.ones(4, 4), "embed.weight": torch.ones(8, 4)}, narrow / "model.safetensors")
+    assert "embed.weight is 9 × 4 in the tuned model and 8 × 4" in difference(wider, narrow).attrs["notes"][0]
+    adapter = tools.saved(tools.adapted(tools.tiny()), tmp_path / "adapter")
+    with pytest.raises(WorkbenchError, match="holds an adapter"):
+        difference(adapter, base)
+    with pytest.raises(WorkbenchError, match="no model.safetensors"):
+        difference(tmp_path, base)
+    with pytest.raises(WorkbenchError, match="There is no"):
+        difference(tuned, "town")
+    with pytest.raises(WorkbenchError, match="rank of 0"):
+        difference(tuned, base, rank=0)
+    save_file({"layers.0.q.weight": torch.full((4, 4), float("inf"))}, tuned / "model.safetensors")
+    with pytest.raises(WorkbenchError, match="not finite"):
+        difference(tuned, base)
