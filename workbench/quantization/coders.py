@@ -91,10 +91,11 @@ class Coder:
         if self.scheme.kind == "half":
             return x.to(self.half)
         if self.scheme.kind == "book":
-            midpoints, order = books.bounds(self.scheme.book)
-            shares = (x * (1.0 / scales.clamp(min=TINY))[:, None]).clamp_(-1, 1)
-            places = torch.bucketize(shares, midpoints.to(x.device), out_int32=True)
-            return places if self.scheme.book == "nf4" else order.to(x.device, torch.int32)[places]
+            places = books.places((x * (1.0 / scales.clamp(min=TINY))[:, None]).clamp_(-1, 1), self.scheme.book)
+            if self.scheme.book == "nf4":
+                return places
+            order = books.bounds(self.scheme.book)[1].to(x.device, torch.int32)
+            return order.index_select(0, places.view(-1)).view_as(places)
         codes = (x * scales[:, None]).round_()
         if zero is None:
             return codes
@@ -105,7 +106,8 @@ class Coder:
         if self.scheme.kind == "half":
             return codes.to(scales.dtype)
         if self.scheme.kind == "book":
-            return books.values(self.scheme.book).to(scales.device)[codes.int()] * scales[:, None]
+            values = books.values(self.scheme.book).to(scales)
+            return values.index_select(0, codes.int().view(-1)).view(codes.shape).mul_(scales[:, None])
         codes = codes.to(scales.dtype)
         return (codes if zero is None else codes - zero[:, None]) / scales[:, None]
 

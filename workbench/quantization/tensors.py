@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model.safetensors.index.json"
+VECTOR_ROW = 4096
+"""A vector is sampled in runs of so many."""
+
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I64": "int64",
@@ -67,20 +70,35 @@ class Weights:
         self.check(name)
         return self._readers[name](name)
 
-    def sample(self, name: str, elements: int = 1 << 20, seed: int = 0) -> "torch.Tensor":
-        """Whole rows of the tensor, drawn without replacement and kept in order, of about `elements` in all: (rows × elements of a row).
+    def sample_rows(self, name: str, elements: int = 1 << 20, seed: int = 0) -> "torch.Tensor | None":
+        """(n,) int64, ascending: rows drawn without replacement that hold about `elements` weights; None where the tensor holds no more than that.
 
-        A vector gives evenly many elements of it in runs of up to 4,096. All of a tensor that is not larger is returned.
+        A row is what lies under one index of the first dimension; a vector counts as rows of 4,096, a rest left out.
         """
+        import math
+
         import torch
 
+        self.check(name)
+        shape = self.shapes[name]
+        total = math.prod(shape)
+        width = total // shape[0] if len(shape) > 1 and shape[0] else VECTOR_ROW
+        if total <= max(elements, width):
+            return None
+        rows = total // width
+        drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))[: max(1, elements // width)]
+        return drawn.sort().values
+
+    def take(self, name: str, rows: "torch.Tensor | None") -> "torch.Tensor":
+        """Those rows of a tensor, as `sample_rows` drew them: (n × what lies under an index). None takes the tensor as it is. Reads no other row."""
         tensor = self.read(name)
-        if tensor.numel() <= elements:
-            return tensor.reshape(tensor.shape[0], -1) if tensor.dim() > 1 else tensor.reshape(1, -1)
-        rows = tensor.view(tensor.shape[0], -1) if tensor.dim() > 1 else tensor[:tensor.numel() // 4096 * 4096].view(-1, 4096)
-        count = max(1, min(len(rows), elements // rows.shape[1]))
-        drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-        return rows[drawn]
+        if rows is None:
+            return tensor
+        return (tensor if tensor.dim() > 1 else tensor[:tensor.numel() // VECTOR_ROW * VECTOR_ROW].view(-1, VECTOR_ROW))[rows]
+
+    def sample(self, name: str, elements: int = 1 << 20, seed: int = 0) -> "torch.Tensor":
+        """Whole rows of about `elements` weights in all, drawn by `seed`; the tensor itself where it holds no more than that."""
+        return self.take(name, self.sample_rows(name, elements, seed))
 
     def tree(self) -> dict[str, Any]:
         """Names as nested dicts by their dots: {"model": {"layers": {"0": {"mlp": {"up_proj": {"weight": "model.layers.0.mlp.up_proj.weight"}}}}}}."""
