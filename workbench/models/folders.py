@@ -69,6 +69,13 @@ def base_of(source: str | Path) -> str:
     return base
 
 
+def check_mergeable(source: str | Path) -> None:
+    """Raises `WorkbenchError` for a folder whose adapter cannot become part of its base's weights."""
+    why = unmergeable(source)
+    if why:
+        raise WorkbenchError(f"What was trained in {source} cannot be merged into its base: {why}.", "Open it as it is with wb.load(folder).")
+
+
 def unmergeable(source: str | Path) -> str:
     """Why what this folder adds cannot become part of its base's weights, as the end of a sentence; "" where it can, or where it is a whole model."""
     kind = said_by(source, PEFT_FILE).get("peft_type")

@@ -11,7 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.models import folders, hub
 from workbench.models.adaptation import Method
 from workbench.models.added import without_prompt
-from workbench.models.folders import check_source, config_of, first_line
+from workbench.models.folders import check_mergeable, check_source, config_of, first_line
 from workbench.models.quiet import quiet_peft
 
 if TYPE_CHECKING:
@@ -101,13 +101,6 @@ def _tokenizer_place(source: str | Path) -> str:
     """Where the tokenizer of an adapter folder is: beside it, or with its base."""
     beside = not folders.is_adapter(source) or (Path(source).expanduser() / "tokenizer_config.json").exists()
     return str(source) if beside else _tokenizer_place(folders.base_of(source))
-
-
-def check_mergeable(source: str | Path) -> None:
-    """Raises `WorkbenchError` for a folder whose adapter cannot become part of its base's weights."""
-    why = folders.unmergeable(source)
-    if why:
-        raise WorkbenchError(f"What was trained in {source} cannot be merged into its base: {why}.", "Open it as it is with wb.load(folder).")
 
 
 def _method_of(folder: str | Path) -> Method | None:

@@ -109,9 +109,9 @@ class LoRA(Method):
             raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.", f"Its matrices are called {', '.join(matrix_names(model))}.") from error
         return saved_by_peft(adapted, mutated=self.variant == "pissa" and not on_meta(model))
 
-    def script(self) -> str:
-        arguments = "".join(f"    {name}={value!r},\n" for name, value in self.config_arguments().items())
-        return f'model = peft.get_peft_model(model, peft.LoraConfig(\n{arguments}    task_type="CAUSAL_LM"))'
+    def script(self) -> str | None:
+        arguments = ",\n".join(f"    {name}={value!r}" for name, value in ({"task_type": "CAUSAL_LM"} | self.config_arguments()).items())
+        return f"model = peft.get_peft_model(model, peft.LoraConfig(\n{arguments}))"
 
 
 def matrix_names(model: Any) -> list[str]:
@@ -159,6 +159,9 @@ class QLoRA(LoRA):
     @property
     def by_shapes(self) -> bool:
         return False
+
+    def script(self) -> None:
+        return None
 
     def apply(self, model: Any) -> Any:
         if not on_meta(model) and not getattr(model, "is_quantized", False):

@@ -75,6 +75,8 @@ def write_script(run: Run, folder: Path) -> Path:
     recipe = run.recipe
     if list(run_rows.names(recipe.data)):
         raise RunError("A run that draws from a mixture has no plain script yet: transformers shuffles rows its own way.", "Draw the rows, mixture.draw(n), and start a run on those.")
+    if recipe.method.script() is None:
+        raise RunError(f"A run with the method {recipe.method.name} has no plain script: it takes more than transformers and peft.", "Its result opens with wb.load(folder).")
     if recipe.packing:
         raise RunError("A packed run has no plain script: transformers alone does not pack rows and keep them apart.", "Start it with packing=False.")
     if run.parent:
@@ -102,20 +104,13 @@ def _text(run: Run, exported: dict) -> str:
     run.history.refresh()
     changes = "".join(f"\n    {c.field} {c.old} -> {c.new} after step {c.step}" for c in run.history.changes)
     lines = "".join(f"    {name}={value!r},\n" for name, value in arguments.items() if name != "output_dir")
-    lora = recipe.method.name == "lora"
-    method = recipe.method
-    adapt = ("model.requires_grad_(True)" if not lora else
-             "model = peft.get_peft_model(model, peft.LoraConfig(\n"
-             f"    r={method.rank}, lora_alpha={2 * method.rank if method.alpha is None else method.alpha}, lora_dropout={method.dropout},\n"
-             f"    target_modules={method.target_modules if isinstance(method.target_modules, str) else list(method.target_modules)!r}, "
-             f"bias={method.bias!r}, task_type=\"CAUSAL_LM\"" + "".join(f", {k}={v!r}" for k, v in method.options.items()) + "))")
-    if lora and isinstance(method.target_modules, str):
-        adapt = adapt.replace(f"target_modules={method.target_modules}", f"target_modules={method.target_modules!r}")
+    adapt = recipe.method.script()
+    uses_peft = adapter or "peft." in adapt
     heldout = 'heldout = Dataset.from_parquet(str(here / "heldout.parquet"), cache_dir=str(here / "cache"))' if exported["heldout"] else "heldout = None"
     callbacks = f",\n    callbacks=[transformers.EarlyStoppingCallback({recipe.early_stopping})]" if recipe.early_stopping and exported["heldout"] else ""
-    title = f"Tune {Path(recipe.model).name} on {Path(recipe.data).name} ({recipe.objective}, {method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
+    title = f"Tune {Path(recipe.model).name} on {Path(recipe.data).name} ({recipe.objective}, {recipe.method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
     return TEMPLATE.format(
-        title=title, and_peft=" and peft" if lora or adapter else "", name="train.py", imports="import peft\n" if lora or adapter else "",
+        title=title, and_peft=" and peft" if uses_peft else "", name="train.py", imports="import peft\n" if uses_peft else "",
         seed=recipe.seed, load=load + (".merge_and_unload()" if adapter else ""), adapt=adapt,
         changes=f"\n\nThe run's live changes are not made here, so its losses differ from these after:{changes}" if changes else "", heldout=heldout, callbacks=callbacks,
         evaluation=EVALUATION if exported["heldout"] else "", trainer="TokenMeanTrainer" if exported["heldout"] else "Trainer",

@@ -19,7 +19,7 @@ from workbench.data import layouts
 from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
 from workbench.journal import events as ev
-from workbench.models import loading
+from workbench.models import loading, saving
 from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
 from workbench.training import fast_rows
@@ -55,6 +55,10 @@ class CountingTrainer(transformers.Trainer):
             return super().get_train_dataloader()
         # in order, and nothing read ahead: accelerate's loader has the next batch before a change of the mixture can reach it
         return torch.utils.data.DataLoader(self.train_dataset, batch_size=self._train_batch_size, collate_fn=self.data_collator)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not saving.restore(model or self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def take_drawn(self) -> dict[str, float]:
         """Rows of each source since the last call, as metrics of a step; {} where there is no mixture."""
@@ -108,9 +112,8 @@ def load_job(recipe: Recipe, found: RunRows) -> Job:
     """Load, adapt and tokenize. Raises `WorkbenchError` before the first step where something cannot work."""
     transformers.set_seed(recipe.seed)
     source = resolve_model(recipe.model)
-    model, tokenizer = loading.load(source)
-    if hasattr(model, "peft_config"):  # an adapter folder as the base: its update becomes part of the weights
-        model = model.merge_and_unload()
+    rounded = bool(recipe.method.load_kwargs())  # such a model is put where it trains as it is read
+    model, tokenizer = loading.load_base(source, recipe.method, device="cuda" if rounded and torch.cuda.is_available() else "cpu")
     notes = loading.prepare_tokenizer(tokenizer, model.config) + chat.ensure_template(tokenizer)
     room = getattr(model.config, "max_position_embeddings", None)
     max_length = min(recipe.max_length, room) if room else recipe.max_length
