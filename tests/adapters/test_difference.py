@@ -13,6 +13,7 @@ from tests.adapters import tools
 from workbench.adapters import difference, energy_ranks
 from workbench.errors import WorkbenchError
 
+
 def random(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 

@@ -49,6 +49,7 @@ def difference(tuned: Any, base: str | Path, rank: int = 64, seed: int = 0, prog
     first, second = Tensors(result_folder(tuned)), Tensors(result_folder(base))
     matrices, notes = _common(first, second)
     place = naming.places(name.removesuffix(".weight") for name in matrices)
+    matrices.sort(key=lambda name: place[name.removesuffix(".weight")][0])
     values, bounds, norms, shapes, uppers = {}, {}, {}, {}, []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -78,7 +79,7 @@ class Tensors:
         self.shapes: dict[str, tuple[int, ...]] = {}
         for file in _weight_files(path):
             opened = self._opened(file)
-            for name in opened.keys():
+            for name in sorted(opened.keys()):
                 self._file[name] = file
                 self.shapes[name] = tuple(opened.get_slice(name).get_shape())
 

@@ -9,7 +9,7 @@ Shapes: A is [r × d_in], B is [d_out × r].
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.adapters.opening import Adapter, Factor, open_adapter
+from workbench.adapters.opening import Factor, open_adapter
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:

@@ -1,0 +1,365 @@
+"""Sweeps: one recipe with some fields varied, every point trained with several seeds, as ordinary runs that take turns on the device.
+
+A sweep is a folder beside its runs, with a `sweep.json` that names them. A small process of its own starts one run after another, so a sweep goes on when the notebook is
+closed, and never has more places in the device's queue than can run at once: a run that somebody else starts meanwhile has its turn after the one that goes. What a
+run does is not changed by standing in a sweep. `python -m workbench.runs.sweep FOLDER` is that process. Not here: choosing points by what earlier ones gave.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench import living
+from workbench.data.mixture import Mixture
+from workbench.data.stages import Stages
+from workbench.errors import RecipeError, RunError, WorkbenchError
+from workbench.models.methods import LoRA, Method
+from workbench.recipes import Recipe
+from workbench.runs import processes, standby
+from workbench.runs.run import Run
+from workbench.runs.start import new_folder, prepare
+from workbench.runs.status import LIVING, Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE, STOPPED, LOG = "sweep.json", "stop", "sweep.log"
+POLL_S = 0.1
+CONFIDENCE = 0.95
+LABEL = 60
+"""Characters of a value that is no number or word, in names and tables."""
+
+
+def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequence[int] = 3, runs: str | Path = "runs", name: str | None = None) -> "Sweep":
+    """Start a run for every combination of `values` and every seed, in new folders under `runs`; returns at once.
+
+    `values` is {"method.rank": [1, 2, 4, 8], "learning_rate": [1e-3, 3e-3]}: any field of the recipe, the method's own with a dot. `seeds` is how many, from the
+    recipe's own up, or which; a seed also draws the held-out rows and the order of rows, the same ones at every point. A LoRA's alpha that is None stays twice the rank.
+    All of one seed run before the next. Raises `RecipeError`, `DataError` or `RunError` where any point cannot work: nothing is started then, and nothing left behind.
+    """
+    given = _seeds(recipe, seeds)
+    labels, points = _points(recipe, values)
+    planned = [(label, seed, _recipe(recipe, point, label, seed)) for seed in given for label, point in zip(labels, points, strict=True)]
+    if recipe.heldout == 0 and "heldout" not in values:
+        raise RecipeError("A sweep compares held-out losses, and heldout is 0.", "Use heldout=0.1.")
+    folder = new_folder(runs, f"sweep-{name or '-'.join(field.rsplit('.', 1)[-1] for field in values)}")
+    made: list[Path] = [folder]
+    try:
+        for label, seed, asked in planned:
+            with _at(label):
+                made.append(prepare(asked, runs, f"{name or 'sweep'}-{short(label)}-seed{seed}"))
+        body = {"fields": list(values), "seeds": given, "notes": _notes(recipe, values),
+                "runs": [{"name": path.name, "point": label, "seed": seed} for path, (label, seed, _) in zip(made[1:], planned, strict=True)]}
+        living.write_json(folder / FILE, body)
+        processes.spawn(made[1])  # by this process, whose standby may be warm; all others by the sweep's own
+    except BaseException:  # an interruption too: nothing is left behind
+        for path in made:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    started = Sweep(folder)
+    started._drive()
+    return started
+
+
+class Sweep:
+    """A sweep, going or not; `Sweep(folder)` opens one that is there. Raises `RunError` where there is none.
+
+    `fields` are the names varied, `points` their values as the table shows them, `seeds` the seeds, `runs` the runs in the order they train in, `notes` sentences a
+    person should know.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).expanduser().resolve()
+        try:
+            body = json.loads((self.folder / FILE).read_text())
+        except FileNotFoundError as error:
+            raise RunError(f"{self.folder} is no sweep: it has no {FILE}.", "workbench.runs.sweep.list_sweeps(folder) shows those of a folder.") from error
+        except ValueError as error:
+            raise RunError(f"{self.folder / FILE} is not JSON: {error}.", "Its runs are there still: wb.list_runs(folder).") from error
+        self.fields: list[str] = body["fields"]
+        self.seeds: list[int] = body["seeds"]
+        self.notes: list[str] = body["notes"]
+        self._told: list[dict[str, Any]] = body["runs"]
+        self.points: list[dict[str, Any]] = []
+        for told in self._told:
+            if told["point"] not in self.points:
+                self.points.append(told["point"])
+        self.runs = [Run(self.folder.parent / told["name"]) for told in self._told]
+
+    def __repr__(self) -> str:
+        return f"Sweep {self.name}: {self.status.sentence}"
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def runs_of(self, point: int) -> list[Run]:
+        """The runs of `points[point]`, one a seed."""
+        return [run for run, told in zip(self.runs, self._told, strict=True) if told["point"] == self.points[point]]
+
+    @property
+    def status(self) -> Status:
+        """"running", "finished", "stopped" (by a person), "failed" (a run failed or died) or "died" (nobody starts what is left), with a sentence."""
+        found = [run.status for run in self.runs]
+        count = {word: sum(status == word for status in found) for word in ("finished", "failed", "died", "stopped", "new")}
+        sentence = f"{count['finished']} of {len(found)} runs have finished"
+        going = next(((run, status) for run, status in zip(self.runs, found, strict=True) if status in LIVING), None)
+        if going or self._driven:
+            return Status("running", f"{sentence}; {going[0].name}: {going[1].sentence}" if going else sentence + ".")
+        if count["finished"] == len(found):
+            return Status("finished", f"All {len(found)} runs have finished.")
+        remedy = "sweep.resume() goes on with what is left."
+        bad = next(((run, status) for run, status in zip(self.runs, found, strict=True) if status in ("failed", "died")), None)
+        if bad:
+            return Status("failed", f"{sentence}; {bad[0].name}: {bad[1].sentence}", bad[1].remedy or remedy, bad[1].log_tail)
+        if (self.folder / STOPPED).exists() or not count["new"]:
+            return Status("stopped", f"Stopped: {sentence}.", remedy)
+        return Status("died", f"{sentence}, and nobody starts the {count['new']} that are left.", remedy, processes.tail(self.folder / LOG))
+
+    @property
+    def _driven(self) -> bool:
+        worker = living.worker_of(self.folder)
+        return bool(worker) and processes.alive(worker)
+
+    def refresh(self) -> int:
+        """Read what is new in the runs' journals; returns the number of events."""
+        return sum(run.history.refresh() for run in self.runs)
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Wait for the end. Raises `RunError` at the timeout."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (status := self.status) == "running":
+            if deadline is not None and time.monotonic() > deadline:
+                raise RunError(f"{self.name} is still running after {timeout:g} s: {status.sentence}", "Wait longer; it goes on by itself.")
+            time.sleep(POLL_S)
+        return status
+
+    def stop(self) -> None:
+        """End the run that goes after its step, and start no other; what has finished stays."""
+        (self.folder / STOPPED).touch()
+        _stop_living(self.runs)
+
+    def resume(self) -> "Sweep":
+        """Go on with what has not finished: runs that never started, and from their checkpoints those that were stopped, failed or died."""
+        if self.status == "finished":
+            raise RunError(f"{self.name} has finished.", "Start another sweep for other points.")
+        (self.folder / STOPPED).unlink(missing_ok=True)
+        if not self._driven:
+            self._drive("--again")
+        return self
+
+    def _drive(self, *options: str) -> None:
+        try:
+            with open(self.folder / LOG, "ab") as log:
+                child = subprocess.Popen([sys.executable, "-m", "workbench.runs.sweep", str(self.folder), *options], stdin=subprocess.DEVNULL, stdout=log,
+                                         stderr=log, start_new_session=True, env=processes.environment(), cwd=self.folder)
+        except OSError as error:
+            raise RunError(f"The sweep cannot go on: {error.strerror}.", "Give its folder write permission, or free some space.") from error
+        processes._children[child.pid] = child
+        living.note(self.folder, child.pid)
+
+    # what came out ------------------------------------------------------------------------------------------------------------------
+
+    def results(self) -> "pd.DataFrame":
+        """One line a run: the varied fields, seed, status, step, steps, loss (the last held-out loss), best (the lowest), parameters (trained ones), seconds, folder."""
+        import pandas as pd
+
+        self.refresh()
+        lines = [told["point"] | {"seed": told["seed"]} | _measures(run) for run, told in zip(self.runs, self._told, strict=True)]
+        columns = [*self.fields, "seed", "status", "step", "steps", "loss", "best", "parameters", "seconds", "folder"]
+        return pd.DataFrame(lines, columns=columns).astype({"loss": float, "best": float, "parameters": float, "seconds": float})
+
+    def table(self) -> "pd.DataFrame":
+        """One line a point: the varied fields, loss, low, high, best, best_low, best_high, parameters, seconds, finished, runs.
+
+        `loss` is the mean final held-out loss of the runs that have finished, nats per trained token, `low` to `high` its 95 % interval over seeds (Student's t; NaN
+        below two seeds); `best` is the mean of each run's lowest. A loss that is not finite makes the mean NaN. `seconds` is a run's mean time.
+        """
+        import pandas as pd
+
+        results = self.results()
+        lines = []
+        for point in self.points:
+            mine = results[[told["point"] == point for told in self._told]]
+            done = mine[mine["status"] == "finished"]
+            line: dict[str, Any] = dict(point)
+            line["loss"], line["low"], line["high"] = interval(done["loss"])
+            line["best"], line["best_low"], line["best_high"] = interval(done["best"])
+            lines.append(line | {"parameters": mine["parameters"].max(), "seconds": done["seconds"].mean(), "finished": len(done), "runs": len(mine)})
+        return pd.DataFrame(lines, columns=[*self.fields, "loss", "low", "high", "best", "best_low", "best_high", "parameters", "seconds", "finished", "runs"])
+
+    def compare(self, first: int, second: int, measure: str = "loss") -> tuple[float, float, float]:
+        """(mean, low, high) of how much `points[second]`'s loss (or "best") lies above `points[first]`'s, seed by seed, with its 95 % interval.
+
+        Seed by seed, since both were trained and held out on the same rows: what a seed's rows are worth falls out. NaN where no seed has finished at both points.
+        """
+        results = self.results()
+        pair = []
+        for point in (first, second):
+            mine = results[[told["point"] == self.points[point] for told in self._told]]
+            pair.append(mine[mine["status"] == "finished"].set_index("seed")[measure])
+        return interval((pair[1] - pair[0]).loc[pair[0].index.intersection(pair[1].index)])
+
+
+def list_sweeps(runs: str | Path = "runs") -> list[Sweep]:
+    """The sweeps of a folder of runs, newest first."""
+    return [Sweep(path.parent) for path in sorted(Path(runs).expanduser().glob(f"*/{FILE}"), reverse=True)]
+
+
+def interval(values: Iterable[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """(mean, low, high): the mean of independent values with its interval by Student's t; NaN where there are too few of them."""
+    from scipy import stats
+
+    found = [float(value) for value in values]
+    if not found:
+        return math.nan, math.nan, math.nan
+    mean = math.fsum(found) / len(found)
+    if len(found) < 2:
+        return mean, math.nan, math.nan
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (len(found) - 1) / len(found))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(found) - 1)) * error
+    return mean, mean - half, mean + half
+
+
+def _measures(run: Run) -> dict[str, Any]:
+    status, history = run.status, run.history
+    losses = [math.nan if event.loss is None else event.loss for event in history.evaluations]
+    seconds = history.last_time - history.began if history.began else math.nan
+    return {"status": str(status), "step": history.step, "steps": history.steps or run.recipe.steps, "loss": losses[-1] if losses else math.nan,
+            "best": min(losses) if losses else math.nan, "seconds": seconds, "folder": str(run.folder),
+            "parameters": history.prepared.trainable_parameters if history.prepared else math.nan}
+
+
+# the plan -------------------------------------------------------------------------------------------------------------------------
+
+
+def _seeds(recipe: Recipe, seeds: int | Sequence[int]) -> list[int]:
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.sweep(wb.Recipe(model="town"), {"method.rank": [1, 2, 4]}).')
+    given = list(range(recipe.seed, recipe.seed + seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+    if isinstance(given, str) or not isinstance(given, Iterable) or not (found := list(given)) or len(set(map(str, found))) < len(found):
+        raise RecipeError(f"seeds is {seeds!r}; it must be how many, or a list of different whole numbers.", "Use seeds=3.")
+    return [recipe.replace(seed=seed).seed for seed in found]
+
+
+def _points(recipe: Recipe, values: dict[str, Sequence[Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(what each point is called, what it is), in the order of the product."""
+    if not isinstance(values, dict) or not values:
+        raise RecipeError("A sweep has nothing to vary.", 'Use wb.sweep(recipe, {"method.rank": [1, 2, 4]}).')
+    labels: dict[str, list[Any]] = {}
+    for field, given in values.items():
+        if field == "seed":
+            raise RecipeError("seed is varied at every point as it is.", "Use seeds=3, or seeds=[0, 1, 2].")
+        if isinstance(given, (str, dict)) or not isinstance(given, Iterable):
+            raise RecipeError(f"{field} is given {given!r}, not a list of values.", f"Use {{{field!r}: [...]}}.")
+        values = values | {field: [value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value for value in given]}
+        if not values[field]:
+            raise RecipeError(f"{field} has no values.", f"Use {{{field!r}: [...]}}.")
+        labels[field] = _told_apart([_label(value) for value in values[field]])
+        for number, value in enumerate(values[field]):
+            plain = isinstance(value, (bool, int, float, str, Method))
+            if plain and any(type(value) is type(other) and value == other for other in values[field][:number]):
+                raise RecipeError(f"{field} has the value {labels[field][number]} twice.", "Give each value once; seeds= trains a point several times.")
+    return ([dict(zip(values, combined, strict=True)) for combined in itertools.product(*labels.values())],
+            [dict(zip(values, combined, strict=True)) for combined in itertools.product(*values.values())])
+
+
+def _recipe(recipe: Recipe, point: dict[str, Any], label: dict[str, Any], seed: int) -> Recipe:
+    with _at(label):
+        return recipe.replace(**point, seed=seed)
+
+
+@contextlib.contextmanager
+def _at(label: dict[str, Any]) -> Any:
+    """What is wrong with a point is said of that point."""
+    try:
+        yield
+    except WorkbenchError as error:
+        raise type(error)(f"The point {', '.join(f'{field} = {value}' for field, value in label.items())} cannot be trained: {error.what}", error.remedy) from error
+
+
+def _label(value: Any) -> Any:
+    """A value as a table and JSON have it: numbers and words themselves, a method as it is called, anything else in some words."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Method):
+        usual = type(value)().to_json()
+        changed = {name: part for name, part in value.to_json().items() if name == "rank" or (part != usual[name] and name != "name")}
+        return f"{type(value).__name__}({', '.join(f'{name}={_short_text(part)}' for name, part in changed.items())})"
+    if isinstance(value, (Mixture, Stages)):
+        names = value.sources if isinstance(value, Mixture) else [name for mixture, _ in value.stages for name in mixture.sources]
+        return f"{type(value).__name__}({_short_text(', '.join(dict.fromkeys(names)))})"
+    if isinstance(value, (list, tuple, dict)) and len(text := _short_text(value)) <= LABEL and "…" not in text:
+        return text
+    return f"{len(value):,} {'entries' if isinstance(value, dict) else 'rows'}" if hasattr(value, "__len__") else type(value).__name__
+
+
+def _short_text(part: Any) -> str:
+    text = part if isinstance(part, str) else json.dumps(part, default=str)
+    return text if len(text) <= LABEL else text[:LABEL - 1] + "…"
+
+
+def _told_apart(labels: list[Any]) -> list[Any]:
+    """The same words for different values get numbers."""
+    return [f"{label} ({labels[:at].count(label) + 1})" if isinstance(label, str) and labels.count(label) > 1 else label for at, label in enumerate(labels)]
+
+
+def short(label: dict[str, Any]) -> str:
+    """A point in a run's name: "rank8-learning_rate0.003"."""
+    return "-".join(f"{field.rsplit('.', 1)[-1]}{value:g}" if isinstance(value, float) else f"{field.rsplit('.', 1)[-1]}{str(value)[:24]}"
+                    for field, value in label.items())
+
+
+def _notes(recipe: Recipe, values: dict[str, Sequence[Any]]) -> list[str]:
+    method = recipe.method
+    if "method.rank" in values and "method.alpha" not in values and isinstance(method, LoRA) and method.alpha is not None:
+        return [f"alpha stays at {method.alpha:g} at every rank, so the update's scale alpha/rank falls as the rank grows; alpha=None keeps it."]
+    return []
+
+
+# the process that starts one run after another -------------------------------------------------------------------------------------
+
+
+def drive(folder: Path, again: bool = False) -> None:
+    """Start the sweep's runs, no more at a time than there are places on the device, until all have ended or the sweep is stopped."""
+    with open(folder / "sweep.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a process that was told to stop may still be ending
+        runs = Sweep(folder).runs
+        slots = max(1, int(os.environ.get("WORKBENCH_SLOTS", "1")))
+        waiting = [run for run in runs if run.status == "new" or (again and run.status in ("stopped", "failed", "died"))]
+        if waiting:
+            standby.standby()
+        while not (folder / STOPPED).exists():
+            going = sum(run.status in LIVING for run in runs)
+            if not going and not waiting:
+                return
+            if going < slots and waiting:
+                processes.spawn(waiting.pop(0).folder)
+                if waiting:
+                    standby.standby()  # where one serves a single run, the next imports while this one trains
+                continue
+            time.sleep(POLL_S)
+        _stop_living(runs)
+
+
+def _stop_living(runs: list[Run]) -> None:
+    for run in runs:
+        if run.status in LIVING:
+            with contextlib.suppress(RunError):  # it ended this moment
+                run.stop()
+
+
+if __name__ == "__main__":
+    drive(Path(sys.argv[1]), "--again" in sys.argv[2:])
