@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from widgets.frame.sheet import number
-from widgets.run_monitor import mixing
+from widgets.run_monitor import answers, mixing
+from widgets.run_monitor.answers import Answers
 from widgets.run_monitor.mixing import Mixing
 from workbench.journal.history import History
 
@@ -120,6 +121,8 @@ class RunCurves:
     """The schedule still to come: steps and the learning rate there."""
     mixing: Mixing = field(default_factory=Mixing)
     """Of a mixture: the shares of its sources."""
+    answers: Answers = field(default_factory=Answers)
+    """Of a run that classifies: how good its answers are."""
 
     averages: dict[float, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     """Averages known already, by span: one look at a run asks for the same several times."""
@@ -155,6 +158,7 @@ def curves_of(history: History, name: str, *, clip: float | None = None, shape: 
         rest_step=rest_step,
         rest_rate=rest_rate,
         mixing=mixing.mixing_of(history, automatic_span(history.steps)),
+        answers=answers.answers_of(history),
     )
 
 

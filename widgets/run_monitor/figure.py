@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from widgets.frame.sheet import Sheet, ink, number, plain
-from widgets.run_monitor import mixing
+from widgets.run_monitor import answers, mixing
 from widgets.run_monitor.curves import Overlay, RunCurves
 from widgets.run_monitor.labels import LETTER, Box, Plot, flags, middle, place, size_px
 
@@ -41,7 +41,7 @@ FORMS: dict[Width, Form] = {
 GAP = 22
 """Px between small cells."""
 SHARES = 148
-"""Px the cell of a mixture's shares is high."""
+"""Px the cell of a mixture's shares is high, and that of a classifier's answers."""
 STYLES = (("orange", "dashdot"), ("purple", "longdash"), ("sky", "dash"), ("green", "longdashdot"))
 """Colour and dash of the overlaid runs; the parent is grey and dotted."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -57,7 +57,7 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     form = FORMS[width]
     rows = 4 // form.columns
     mixed = this.mixing.shown
-    above = form.loss + (SHARES + 14 if mixed else 0)
+    above = form.loss + (SHARES + 14) * (bool(mixed) + bool(this.answers))
     composed = above + rows * (form.small + 14)
     sheet = Sheet(form.width, composed, max(form.stretch, (height or 0) / composed))
     if not len(this.step) and not any(len(run.step) for overlay in overlays for run in overlay.runs):
@@ -65,12 +65,18 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     average = this.average(span)
     lines = [overlay.line(span) for overlay in overlays]
     end = _last_step(this, lines)
-    loss = _cell(sheet, (0, 0, form.width, form.loss), "Loss", "nats per token", (0, end), _loss_range(this, average, lines), xtitle="step",
+    loss = _cell(sheet, (0, 0, form.width, form.loss), "Loss", "nats per row" if this.answers else "nats per token", (0, end), _loss_range(this, average, lines), xtitle="step",
                  gutter=38, right=form.right, foot=38, steps=6)
     taken = flags(sheet, loss, this)
     small = _small_cells(sheet, form, this, end, above)
+    if this.answers:
+        bottom = form.loss + 14 + SHARES
+        scores = _cell(sheet, (0, form.loss + 14, form.width, bottom), "Answers", "% of the held-out rows", (0, end), answers.span(this.answers),
+                       xtitle="", gutter=38, right=form.right, foot=20, steps=6, ticks=3)
+        place(sheet, scores, answers.draw(sheet, scores, this.answers), [])
+        small.append(scores)
     if mixed:
-        shares = _cell(sheet, (0, form.loss + 14, form.width, above), "Mixture", "% of the rows, drawn over asked for", (0, end), (0, 1.1 * mixing.top(this.mixing)),
+        shares = _cell(sheet, (0, above - SHARES, form.width, above), "Mixture", "% of the rows, drawn over asked for", (0, end), (0, 1.1 * mixing.top(this.mixing)),
                        xtitle="", gutter=38, right=form.right, foot=20, steps=6, ticks=3)
         place(sheet, shares, mixing.draw(sheet, shares, this.step, this.mixing, mixed), [])
         small.append(shares)

@@ -49,8 +49,9 @@ class RunMonitor(Panel):
     help_text: ClassVar[str] = (
         "Loss is the mean negative log-likelihood of a trained token, in nats. The pale line is each step's, the strong one their "
         "exponential average; rings are held-out rows that the run never trains on. A dotted vertical is something you changed: compare "
-        "the slope on either side of it. The gradient norm is measured before clipping. A change made here is applied between two steps "
-        "and written into the run's journal, so it can be replayed."
+        "the slope on either side of it. A run that classifies has its loss per row, and shows the share of held-out rows it labels "
+        "rightly. The gradient norm is measured before clipping. A change made here is applied between two steps and written into the "
+        "run's journal, so it can be replayed."
     )
     State = State
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
+from widgets.run_monitor import answers
 from widgets.run_monitor.curves import RunCurves, short_name
 from workbench.data import run_rows
 from workbench.data.mixture import Mixture
@@ -159,6 +160,7 @@ def _reading(curves: RunCurves, span: float, parent: RunCurves | None, over: boo
         words = f"training loss {number(average[-1], 3)}" if math.isfinite(average[-1]) else "no loss yet"
         return words + (f", averaged over {number(span)} steps" if len(curves.step) > 1 else "")
     words = f"held-out loss {number(held[-1], 3)}"
+    scored = answers.words(curves.answers)
     best = int(np.argmin(held))
     sayings = []
     if len(held) > 1:
@@ -175,7 +177,7 @@ def _reading(curves: RunCurves, span: float, parent: RunCurves | None, over: boo
             if round(abs(gap), 3)
             else f"equal to {parent.name} at the same step"
         )
-    return words + (", " + " and ".join(sayings) if sayings else "")
+    return words + (", " + " and ".join(sayings) if sayings else "") + (f"; {scored}" if scored else "")
 
 
 def _dropped(history: History) -> str:
