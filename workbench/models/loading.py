@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
-from workbench.models import folders, hub
+from workbench.models import folders, hub, saving
 from workbench.models.adaptation import Method
 from workbench.models.added import without_prompt
 from workbench.models.folders import check_mergeable, check_source, config_of, first_line
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None,
-         method: Method | None = None) -> tuple[Any, Any]:
+         method: Method | None = None, adapter_name: str = "default") -> tuple[Any, Any]:
     """`(model, tokenizer)`. `source` is a transformers folder, a folder with what any method added (its base is loaded under it, quantized if it was) or a hub id.
 
     `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the folder's own; a
     classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. With `method` it is the base for that to be applied to (`load_base`).
+    `adapter_name` is what peft calls the adapter in the model.
     Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
     """
     source = str(source)
@@ -37,8 +38,8 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
     tokenizer = load_tokenizer(source if (Path(source).expanduser() / "tokenizer_config.json").exists() else _tokenizer_place(base))
     if config is None and (Path(source).expanduser() / "config.json").exists():
         config = config_of(source)
-    model, _ = load_base(base, _method_of(source), dtype=dtype, device=device, config=config)
-    return _with_added(model, source).eval(), tokenizer
+    model, _ = load_base(base, method_of(source), dtype=dtype, device=device, config=config)
+    return _with_added(model, source, adapter_name).eval(), tokenizer
 
 
 def load_base(source: str | Path, method: Method | None = None, *, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
@@ -65,7 +66,7 @@ def merged(source: str | Path, *, dtype: Any = None, device: str = "cpu", config
     Raises `WorkbenchError` where it cannot become part of them.
     """
     check_mergeable(source)
-    tokenizer, method = load_tokenizer(_tokenizer_place(source)), _method_of(source)
+    tokenizer, method = load_tokenizer(_tokenizer_place(source)), method_of(source)
     if config is None and (Path(source).expanduser() / "config.json").exists():
         config = config_of(source)
     model, _ = load_base(folders.base_of(source), method, dtype=dtype, device=device, config=config)
@@ -86,15 +87,15 @@ def dequantized(model: Any) -> Any:
         transformers.utils.logging.set_verbosity(level)
 
 
-def _with_added(model: Any, source: str) -> Any:
+def _with_added(model: Any, source: str | Path, adapter_name: str = "default") -> Any:
     """`model` with what the adapter folder `source` adds to it."""
     folder = Path(source).expanduser()
     if not (folder / folders.PEFT_FILE).exists():
-        model = _method_of(source).apply(model)
-        model.restore(folder)
+        model = method_of(source).apply(model)
+        saving.restore(model, folder)
         return model
     with quiet_peft() as peft:
-        return without_prompt(peft.PeftModel.from_pretrained(model, str(folder)))
+        return without_prompt(peft.PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name))
 
 
 def _tokenizer_place(source: str | Path) -> str:
@@ -103,7 +104,7 @@ def _tokenizer_place(source: str | Path) -> str:
     return str(source) if beside else _tokenizer_place(folders.base_of(source))
 
 
-def _method_of(folder: str | Path) -> Method | None:
+def method_of(folder: str | Path) -> Method | None:
     """The method that a folder names in its own file; None where peft's says all."""
     body = folders.said_by(folder, folders.METHOD_FILE)
     if not body:

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from workbench.errors import RecipeError
 from workbench.models.adaptation import METHODS, Method, Shapes, from_json, head_of, named_fields, shapes_of
 from workbench.models.added import Adapters, Peft, PromptTuning
+from workbench.models.aware import QAT
 from workbench.models.lora import LoRA, QLoRA
 
-__all__ = ["METHODS", "Adapters", "BitFit", "Freeze", "Full", "LoRA", "Method", "Peft", "PromptTuning", "QLoRA", "from_json", "named_fields"]
+__all__ = ["METHODS", "QAT", "Adapters", "BitFit", "Freeze", "Full", "LoRA", "Method", "Peft", "PromptTuning", "QLoRA", "from_json", "named_fields"]
 
 
 @named_fields

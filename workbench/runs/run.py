@@ -265,6 +265,7 @@ class Run:
 
     def load(self) -> tuple[Any, Any]:
         """`(model, tokenizer)` of the result, in this process on the CPU. Raises `RunError` while there is none."""
+        from workbench.models import folders
         from workbench.models.loading import load
 
         self._refuse_script("loaded")
@@ -273,7 +274,7 @@ class Run:
             status = self.status
             hint = "Wait for it, or stop it: stopping keeps a usable result." if status in LIVING else status.remedy
             raise RunError(f"{self.name} has no result yet ({status}).", hint)
-        return load(folder, base=resolve_model(self.recipe.model) if (folder / "adapter_config.json").exists() else None)
+        return load(folder, base=resolve_model(self.recipe.model) if folders.is_adapter(folder) else None)
 
     def script(self, path: str | Path | None = None) -> Path:
         """Write this run as a plain transformers/peft script with its rows beside it; returns the script's path."""
