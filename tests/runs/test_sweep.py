@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -35,7 +36,7 @@ def done(real_data, tmp_path_factory):
               f"recipe = tools.recipe(Path({str(real_data)!r}), data={path!r}, steps=4, evaluate_every=1)\n"
               f"print(sweep(recipe, {{'method.rank': [1, 3]}}, seeds=2, runs={str(folder / 'runs')!r}).folder, flush=True)\n"
               f"os._exit(0)")
-    started = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=tools.environment())
+    started = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, env=tools.environment())
     assert started.returncode == 0, started.stderr
     found = Sweep(started.stdout.strip())
     assert found.status == "running"
@@ -47,7 +48,7 @@ def test_the_sweep_outlives_the_process_that_asked_for_it(done):
     assert done.status == "finished" and "All 4 runs" in done.status.sentence
     assert [run.recipe.method.rank for run in done.runs] == [1, 3, 1, 3] and [run.recipe.seed for run in done.runs] == [0, 0, 1, 1]
     ends = [(run.history.began, run.history.last_time) for run in done.runs]
-    assert all(begun >= ended for (_, ended), (begun, _) in zip(ends, ends[1:], strict=False))  # one at a time, all points of a seed first
+    assert all(begun >= ended for (_, ended), (begun, _) in itertools.pairwise(ends))  # one at a time, all points of a seed first
     assert [found.folder for found in list_sweeps(done.folder.parent)] == [done.folder]
     assert sorted(wb.list_runs(done.folder.parent)["name"]) == sorted(run.name for run in done.runs)  # ordinary runs, and the sweep is none
 
@@ -94,13 +95,15 @@ def test_others_have_their_turn_and_what_is_left_can_be_stopped_and_resumed(real
     first, second = found.runs
     first.pause(at_step=2)
     first.wait(60, until="paused")
-    assert [str(run.status) for run in found.runs] == ["paused", "new"] and found.status == "running"
+    assert [str(run.status) for run in found.runs] == ["paused", "queued"] and found.status == "running"
+    assert "its turn in" in second.status.sentence and wb.attach(second.folder).status == "new"
     assert len(list(device_queue.queue_folder().glob("[0-9]*-*"))) == 1  # the second has no place in the queue before its turn
     other = wb.start(recipe, runs=tmp_path / "runs", name="other")
     psutil.Process(living.worker_of(found.folder)["pid"]).kill()
     tools.until(lambda: not found._driven, what="the end of the sweep's process")
     first.stop()
     first.wait(60)
+    assert second.status == "new"  # nobody starts it now
     assert found.status == "died" and "nobody starts the 1 that are left" in found.status.sentence and "resume" in found.status.remedy
     found.stop()
     assert found.status == "stopped" and found.table()["finished"].tolist() == [0, 0] and math.isnan(found.table()["loss"][0])
@@ -124,7 +127,7 @@ def test_any_field_is_swept_and_a_stopped_sweep_starts_no_other(real_data, tmp_p
     assert {r.seed for r in recipes} == {7} and len({r.data_hash for r in recipes}) == 2
     found.stop()
     tools.until(lambda: found.status != "running", what="the end of the sweep")
-    assert found.status == "stopped" and [str(run.status) for run in found.runs] == ["stopped"] + ["new"] * 7
+    assert found.status == "stopped" and [str(run.status) for run in found.runs] == ["stopped"] + ["new"] * 7 and repr(found) == repr(Sweep(found.folder))
     assert not math.isfinite(found.table()["loss"].sum(skipna=False)) and found.results()["step"].tolist() == [0] * 8
 
 
@@ -133,6 +136,14 @@ def test_a_rank_sweep_at_a_fixed_alpha_says_that_the_scale_changes(real_data, tm
     assert "alpha stays at 4" in found.notes[0]
     found.stop()
     tools.until(lambda: found.status == "stopped", what="the end of the sweep")
+
+
+def test_runs_taken_out_one_by_one_before_their_turn_are_never_started(real_data, tmp_path, held):
+    found = sweep(tools.recipe(real_data), {"method.rank": [1, 2, 3]}, seeds=1, runs=tmp_path / "runs")
+    for run in found.runs:
+        run.stop()
+    assert found.wait(60) == "stopped" and [str(run.status) for run in found.runs] == ["stopped"] * 3
+    assert [run.history.began for run in found.runs] == [0.0] * 3
 
 
 @pytest.mark.parametrize(("values", "seeds", "match"), [

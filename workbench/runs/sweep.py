@@ -33,7 +33,7 @@ from workbench.runs.status import LIVING, Status
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE, STOPPED, LOG = "sweep.json", "stop", "sweep.log"
+FILE, STOPPED, LOG, LEFT_OUT = "sweep.json", "stop", "sweep.log", "left-out"
 POLL_S = 0.1
 CONFIDENCE = 0.95
 LABEL = 60
@@ -94,7 +94,7 @@ class Sweep:
         for told in self._told:
             if told["point"] not in self.points:
                 self.points.append(told["point"])
-        self.runs = [Run(self.folder.parent / told["name"]) for told in self._told]
+        self.runs: list[Run] = [SweptRun(self.folder.parent / told["name"], self) for told in self._told]
 
     def __repr__(self) -> str:
         return f"Sweep {self.name}: {self.status.sentence}"
@@ -111,9 +111,9 @@ class Sweep:
     def status(self) -> Status:
         """"running", "finished", "stopped" (by a person), "failed" (a run failed or died) or "died" (nobody starts what is left), with a sentence."""
         found = [run.status for run in self.runs]
-        count = {word: sum(status == word for status in found) for word in ("finished", "failed", "died", "stopped", "new")}
+        count = {word: sum(status == word for status in found) for word in ("finished", "new")}
         sentence = f"{count['finished']} of {len(found)} runs have finished"
-        going = next(((run, status) for run, status in zip(self.runs, found, strict=True) if status in LIVING), None)
+        going = next(((run, status) for run, status in zip(self.runs, found, strict=True) if status in LIVING and run.pid), None)
         if going or self._driven:
             return Status("running", f"{sentence}; {going[0].name}: {going[1].sentence}" if going else sentence + ".")
         if count["finished"] == len(found):
@@ -154,6 +154,8 @@ class Sweep:
         if self.status == "finished":
             raise RunError(f"{self.name} has finished.", "Start another sweep for other points.")
         (self.folder / STOPPED).unlink(missing_ok=True)
+        for run in self.runs:
+            (run.folder / LEFT_OUT).unlink(missing_ok=True)
         if not self._driven:
             self._drive("--again")
         return self
@@ -209,6 +211,29 @@ class Sweep:
             mine = results[[told["point"] == self.points[point] for told in self._told]]
             pair.append(mine[mine["status"] == "finished"].set_index("seed")[measure])
         return interval((pair[1] - pair[0]).loc[pair[0].index.intersection(pair[1].index)])
+
+
+class SweptRun(Run):
+    """A run of a sweep: before its turn it is queued, and can be stopped as one that waits for the device can."""
+
+    def __init__(self, folder: Path, swept: Sweep):
+        super().__init__(folder)
+        self._sweep = swept
+
+    @property
+    def status(self) -> Status:
+        status = super().status
+        if status != "new":
+            return status
+        if (self.folder / LEFT_OUT).exists():
+            return Status("stopped", "Taken out of its sweep before its turn.", "sweep.resume() trains it.")
+        return Status("queued", f"Waits for its turn in {self._sweep.name}.") if self._sweep._driven and not (self._sweep.folder / STOPPED).exists() else status
+
+    def stop(self) -> None:
+        if super().status == "new":
+            (self.folder / LEFT_OUT).touch()
+        else:
+            super().stop()
 
 
 def list_sweeps(runs: str | Path = "runs") -> list[Sweep]:
@@ -336,12 +361,13 @@ def drive(folder: Path, again: bool = False) -> None:
     """Start the sweep's runs, no more at a time than there are places on the device, until all have ended or the sweep is stopped."""
     with open(folder / "sweep.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a process that was told to stop may still be ending
-        runs = Sweep(folder).runs
+        runs = [Run(run.folder) for run in Sweep(folder).runs]
         slots = max(1, int(os.environ.get("WORKBENCH_SLOTS", "1")))
         waiting = [run for run in runs if run.status == "new" or (again and run.status in ("stopped", "failed", "died"))]
         if waiting:
             standby.standby()
         while not (folder / STOPPED).exists():
+            waiting = [run for run in waiting if not (run.folder / LEFT_OUT).exists()]
             going = sum(run.status in LIVING for run in runs)
             if not going and not waiting:
                 return
@@ -356,7 +382,7 @@ def drive(folder: Path, again: bool = False) -> None:
 
 def _stop_living(runs: list[Run]) -> None:
     for run in runs:
-        if run.status in LIVING:
+        if run.pid and run.status in LIVING:
             with contextlib.suppress(RunError):  # it ended this moment
                 run.stop()
 
