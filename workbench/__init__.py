@@ -10,6 +10,7 @@ _PUBLIC = {
     "LoRA": "workbench.models.methods", "Full": "workbench.models.methods",
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
+    "count_parameters": "workbench.sizing", "plan_memory": "workbench.sizing",
     "Stream": "workbench.training.stream", "Probes": "workbench.probes", "load_rows": "workbench.data.sources",
     "unfold": "workbench.data.unfold", "Mixture": "workbench.data.mixture", "Stages": "workbench.data.stages", "Endpoint": "workbench.data.endpoint",
     "Task": "workbench.templates.tasks", "Template": "workbench.templates.tasks", "invert": "workbench.templates.demonstrations",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from workbench.runs.run import Run
     from workbench.runs.standby import standby
     from workbench.runs.start import start, train
+    from workbench.sizing import count_parameters, plan_memory
     from workbench.templates.demonstrations import invert
     from workbench.templates.sandbox import TemplateError
     from workbench.templates.tasks import Task, Template

@@ -211,3 +211,22 @@ def test_what_is_not_known_of_a_model_is_said() -> None:
     assert plan["activations"] == 0 and "left out" in plan.notes[0]
     assert plan["optimizer"] == 12 * count_parameters(transformers.T5Config(num_layers=2), Full())[0]
     assert "512" in memory.plan_memory(skeleton(transformers.BertConfig()), sequence_length=600).notes[0]
+
+
+def test_the_public_names_know_the_town() -> None:
+    import workbench as wb
+
+    trainable, total = wb.count_parameters("town-small", wb.LoRA(rank=4))
+    plan = wb.plan_memory("town-small", wb.LoRA(rank=4), sequence_length=64, batch_size=2, precision="fp32")
+    assert (plan.trainable, plan.frozen) == (trainable, total - trainable) and 0 < trainable < total
+    assert plan["weights"] == 4 * total and plan["optimizer"] == 8 * trainable
+
+
+def test_a_recipe_is_planned_as_it_will_run() -> None:
+    import workbench as wb
+    from workbench.sizing import plan_of
+
+    recipe = wb.Recipe(model="town-small", method=wb.Full(), batch_size=4, max_length=96, optimizer="adamw_torch")
+    expected = wb.plan_memory("town-small", wb.Full(), sequence_length=96, batch_size=4, precision="fp32", convention="transformers")
+    assert dict(plan_of(recipe)) == dict(expected)
+    assert plan_of(recipe, cuda=True)["weights"] == expected["weights"] * 6 / 4
