@@ -114,7 +114,7 @@ function render({model, el}) {
       const x = floats(buffers[2 * i]), y = floats(buffers[2 * i + 1]);
       if (how === "extend" && columns.has(name)) columns.get(name).extend(x, y); else columns.set(name, new Column(x, y));
     });
-    redraw();
+    redraw(true);
   };
   const heard = (message, buffers) => {
     if (message.kind === "delta") delta(message, buffers);
@@ -163,10 +163,12 @@ function render({model, el}) {
       if (again) { again = false; redraw(); }
     }
   };
-  const redraw = () => {
+  // News of the kernel is drawn as it comes, so that the frame that shows it is the very next; what the page itself asks for waits for its layout.
+  const redraw = news => {
     if (waiting) return;
     waiting = true;
-    const frame = () => requestAnimationFrame(() => { waiting = false; if (!signal.aborted) draw(); });
+    const go = () => { waiting = false; if (!signal.aborted) draw(); };
+    const frame = () => { if (news === true && !document.hidden) go(); else requestAnimationFrame(go); };
     const early = frameAt + model.get("frame_ms") - performance.now();
     if (early > 0) setTimeout(frame, early); else frame();
   };
