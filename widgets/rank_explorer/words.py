@@ -1,0 +1,232 @@
+"""The rank explorer in words: the sentence under the figure, the numbers beside it, and the Python that gives the same without the panel.
+
+Pure. The sentence says the worst first: what cannot be read, a rank that cut the update short; else how many directions the update uses.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from widgets.frame.sheet import number
+from widgets.frame.status import Sentence
+from widgets.rank_explorer.figure import Look, Point
+from widgets.rank_explorer.spectra import Matrix, Spectra, middle, short
+from widgets.rank_explorer.state import State
+
+HELP = (
+    "ΔW is what tuning added to a weight matrix: (alpha / r) B A of an adapter, or tuned minus base. Its singular values say how much it does "
+    "in each direction; energy is their squared sum, and no matrix of rank r keeps more of it than the first r directions. φ(i, j) is the "
+    "share of one adapter's first i directions that lies in the span of the other's first j (LoRA, Hu et al. 2021, section 7.2, equation 4): "
+    "what two trainings found alike. A direction can be large and useless, so cut the adapter and score it, or train other ranks and see."
+)
+SMALL_SHARE = 0.02
+"""Of the loss: two losses closer than this are called the same where there are no intervals."""
+
+
+def summary(look: Look, state: State, notes: Sequence[str] = (), failed: Sequence[str] = ()) -> Sentence:
+    """What the figure shows now; `notes` are what the engine says of the source, `failed` what is missing."""
+    spectra = look.spectra
+    if all(matrix.total == 0 for matrix in spectra.matrices):
+        return Sentence("warn", f"Nothing was changed: ΔW of all {len(spectra.matrices)} matrices is zero.")
+    flat = _flat(spectra)
+    parts = [flat or _main(look), _kept(look) if flat else "", _trained(look.points), _cut(look), _shared(look)]
+    odd = [*failed, *(note for note in notes if spectra.variant in ("dora", "pissa") or "alpha" in note)]
+    return Sentence("warn" if flat or odd or _failed(look.points) else "ok", " ".join(part for part in (*parts, _failed(look.points), *odd) if part))
+
+
+def _flat(spectra: Spectra) -> str:
+    """Where most matrices still use their last direction."""
+    if spectra.kind != "adapter":
+        return ""
+    known = [matrix for matrix in spectra.matrices if matrix.total > 0]
+    if spectra.rank == 1:
+        return "Rank 1 holds one direction, so this spectrum cannot say whether more were wanted: train a higher rank to see."
+    flat = [matrix for matrix in known if matrix.flat]
+    if 2 * len(flat) <= len(known):
+        return ""
+    return (f"Rank {spectra.rank} is too small to tell: in {len(flat)} of {len(known)} matrices the last direction is used nearly as much as "
+            "the others, so a higher rank may hold more.")
+
+
+def _main(look: Look) -> str:
+    spectra, picked, rank = look.spectra, look.picked, look.rank
+    known = [matrix for matrix in spectra.matrices if matrix.total > 0]
+    needs = [matrix.needs(.9) for matrix in known]
+    of = f"{spectra.rank} directions" if spectra.kind == "adapter" else f"the {spectra.rank} largest directions"
+    if any(need is None for need in needs):
+        many = sum(need is None for need in needs)
+        return f"{many} of {len(known)} updates have less than 90 % of their energy in {of}: this tuning is not of low rank."
+    most = max(needs)
+    if rank >= spectra.rank or rank >= most:
+        text = f"90 % of every update lies in {_at_most(most, needs)} of {of}: rank {most} would hold it"
+        return text + (f", and rank {rank} keeps {_percent(spectra.keeps(rank))} of all." if rank != most and rank < spectra.rank else ".")
+    return _kept(look)
+
+
+def _kept(look: Look) -> str:
+    picked, rank = look.picked, look.rank
+    if picked is None or picked.total == 0:
+        return ""
+    need = picked.needs(.9)
+    text = f"Rank {rank} keeps {_percent(picked.keeps(rank))} of {picked.label}"
+    if need and need > rank:
+        text += f"; it needs {need} for 90 %"
+        others = [(module, middle(m.want for m in look.spectra.matrices if m.module == module))
+                  for module in look.spectra.modules if module != picked.module]
+        if others:
+            module, least = min(others, key=lambda pair: pair[1])
+            if least < need:
+                text += f", while {short(module)} needs about {number(round(least))}"
+    return text + "."
+
+
+def _at_most(most: int, needs: list[int]) -> str:
+    return str(most) if min(needs) == most else f"at most {most}"
+
+
+def _trained(points: Sequence[Point]) -> str:
+    """The least rank that is not told from the best."""
+    chosen = [point for point in points if point.suggested and point.loss is not None]
+    points = [point for point in points if not point.suggested]
+    ends = [point for point in points if point.loss is not None]
+    waiting = [point for point in points if point.loss is None and point.status in ("running", "queued")]
+    told = " ".join(_suggested(point, same) for point in chosen for same in ends if same.rank == point.rank)
+    if told:
+        return told
+    if len(ends) < 2:
+        return f"The sweep trains: {len(ends)} of {len(points)} ranks have ended." if waiting else ""
+    best = min(ends, key=lambda point: point.loss)
+    within = [point for point in ends if _same(point, best)]
+    least = min(within, key=lambda point: point.rank)
+    if least is best:
+        worse = "" if len(within) == 1 or best.low is None else " and the higher ones within error of it"
+        return f"Trained, rank {best.rank} is the best so far ({best.loss:.3f}){worse}." if waiting else \
+            f"Trained, rank {best.rank} is the best ({best.loss:.3f}){worse}."
+    told = "within error of" if best.low is not None else "about as good as"
+    return f"Trained, rank {least.rank} is {told} {best.rank}{', the best so far' if waiting else ''} ({least.loss:.3f} and {best.loss:.3f})."
+
+
+def _suggested(point: Point, same: Point) -> str:
+    """The suggested ranks against one rank everywhere, at equal parameters."""
+    numbers = f"({point.loss:.3f} and {same.loss:.3f})"
+    if _same(point, same) and _same(same, point):
+        return f"Trained, the suggested ranks are not told from rank {same.rank} everywhere {numbers}."
+    return f"Trained, the suggested ranks are {'better' if point.loss < same.loss else 'worse'} than rank {same.rank} everywhere {numbers}."
+
+
+def _same(one: Point, best: Point) -> bool:
+    """Whether two means are not told apart: their 95 % intervals meet; without intervals they differ by hardly anything."""
+    if one is best:
+        return True
+    if None not in (one.low, best.high):
+        return one.low <= best.high
+    return one.loss - best.loss <= SMALL_SHARE * abs(best.loss)
+
+
+def _failed(points: Sequence[Point]) -> str:
+    failed = [point for point in points if point.status == "failed" and point.loss is None]
+    return f"No run of rank {' or '.join(str(point.rank) for point in failed)} ended well; the run monitor shows why." if failed else ""
+
+
+def _cut(look: Look) -> str:
+    if look.whole is None:
+        return ""
+    gain = None if look.untuned is None else look.untuned - look.whole
+    if not look.cuts:
+        return f"Held-out loss is {look.whole:.3f} as trained" + (f", {look.untuned:.3f} without it." if gain else ".")
+    rank, loss = min(look.cuts, key=lambda cut: abs(cut[0] - look.rank))
+    kept = f" and keeps {_percent(min(1.0, (look.untuned - loss) / gain))} of what tuning gained" if gain and gain > 0 and loss < look.untuned else ""
+    return f"Cut to rank {rank}, its held-out loss is {loss:.3f} against {look.whole:.3f} as trained{kept}."
+
+
+def _shared(look: Look) -> str:
+    """What another adapter has in common."""
+    if look.phi_map is None:
+        return ""
+    phi = middle(value for row in look.phi_map for value in row if value is not None)
+    told = "" if look.chance is None else ", as by chance" if phi < 1.5 * look.chance else f", by chance it would be {look.chance:.2f}"
+    return f"Of {look.other_name} it shares φ = {phi:.2f}{told}."
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f} %" if percent < 99.5 else "nearly all" if share < 1 - 1e-9 else "all"
+
+
+# ---- numbers beside the figure
+
+def amount(count: float) -> str:
+    """1 234 -> `1 234`, 2 400 000 -> `2.4 M`."""
+    for size, letter in ((1e9, "G"), (1e6, "M")):
+        if count >= size:
+            return f"{number(count / size, 1 if count < 99.5 * size else 0)}\u202f{letter}"
+    return number(count)
+
+
+def memory(size: float) -> tuple[str, str]:
+    """(number, unit) of bytes."""
+    for unit, step in (("GiB", 2 ** 30), ("MiB", 2 ** 20)):
+        if size >= step:
+            return number(size / step, 2 if size < 10 * step else 1 if size < 100 * step else 0), unit
+    return number(size / 1024), "KiB"
+
+
+def pattern_rows(pattern: dict[str, int], spectra: Spectra) -> list[tuple[str, str]]:
+    """(modules, ranks) of a suggested pattern, modules that get the same ranks together."""
+    found: dict[str, list[int]] = {}
+    for key, rank in pattern.items():
+        matrix = spectra.named(key)
+        found.setdefault(short(matrix.module if matrix else key.rsplit(".", 1)[-1]), []).append(rank)
+    joined: dict[str, list[str]] = {}
+    for module, ranks in found.items():
+        low, high = min(ranks), max(ranks)
+        joined.setdefault(str(low) if low == high else f"{low}–{high}", []).append(module)
+    order = [short(module) for module in spectra.modules]
+    place = {module: order.index(module) if module in order else len(order) for modules in joined.values() for module in modules}
+    groups = [(sorted(modules, key=place.__getitem__), ranks) for ranks, modules in joined.items()]
+    return [(", ".join(modules), ranks) for modules, ranks in sorted(groups, key=lambda group: place[group[0][0]])]
+
+
+# ---- Python
+
+def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None, budget: int, whole: bool,
+         given_rows: bool = False) -> str:
+    """Python that makes the same spectra and the same method. What trains stands at the end."""
+    lines = ["import workbench as wb", "from workbench import adapters", ""]
+    if not state.source:
+        return "\n".join([*lines, 'spectrum = adapters.spectrum("runs/...")   # an adapter folder, or a run'])
+    if whole:
+        lines.append(f"spectrum = adapters.difference({state.source!r}, {base!r})")
+    else:
+        lines += [f"adapter = adapters.open_adapter({state.source!r})", "spectrum = adapters.spectrum(adapter)"]
+    lines.append("ranks = adapters.energy_ranks(spectrum)   # by layer and module: those that hold 90 and 99 %")
+    if state.other and picked is not None and not whole:
+        lines.append(f"phi = adapters.similarity(adapter, {state.other!r}, {picked.layer}, {picked.module!r})")
+    settings = state.settings()
+    if state.spread == "suggested":
+        given = "spectrum" if not state.targets else f"spectrum[spectrum.module.isin({_modules(state, spectra)!r})]"
+        lines.append(f"pattern = adapters.suggest_rank_pattern({given}, spectrum.attrs[\"shapes\"], budget={budget})")
+    inside = ", ".join([*(f"{name}={value!r}" for name, value in settings.items()), *(["rank_pattern=pattern"] if state.spread == "suggested" else [])])
+    lines.append(f"method = wb.LoRA({inside})")
+    if base:
+        lines.append(f"trainable, total = wb.count_parameters({base!r}, method)")
+    lines += ["", *_actions(state, whole, given_rows)]
+    return "\n".join(lines).rstrip()
+
+
+def _modules(state: State, spectra: Spectra | None) -> list[str]:
+    modules = spectra.modules if spectra else list(state.targets)
+    return [module for module in modules if module.rsplit(".", 1)[-1] in state.targets]
+
+
+def _actions(state: State, whole: bool, given_rows: bool) -> list[str]:
+    lines = []
+    if state.cuts and not whole:
+        ranks = sorted(int(rank) for rank in state.cuts)
+        given = (", rows=rows" if given_rows else f", rows={state.rows!r}" if state.rows else "") + (f", base={state.base!r}" if state.base else "")
+        lines += ["# rows: the held-out rows given to this panel"] if given_rows else []
+        lines += ["from workbench.evaluation.truncation import truncation_losses", f"cut = truncation_losses({state.source!r}, ranks={ranks!r}{given})"]
+    if state.sweep:
+        lines += ["from workbench.runs.sweep import Sweep", f"sweep = Sweep({state.sweep!r})   # as wb.sweep gave it", "losses = sweep.table()"]
+    elif not whole:
+        lines.append(f"# sweep = wb.sweep(wb.attach({state.source!r}).recipe.replace(method=method), {{\"method.rank\": {list(state.ranks)!r}}}, seeds={state.seeds})")
+    return lines
