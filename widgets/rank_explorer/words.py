@@ -195,7 +195,8 @@ def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None
     if not state.source:
         return "\n".join([*lines, 'spectrum = adapters.spectrum("runs/...")   # an adapter folder, or a run'])
     if whole:
-        lines.append(f"spectrum = adapters.difference({state.source!r}, {base!r})")
+        lines[1:1] = ["from workbench.recipes import resolve_model"]
+        lines.append(f"spectrum = adapters.difference({state.source!r}, resolve_model({base!r}))")
     else:
         lines += [f"adapter = adapters.open_adapter({state.source!r})", "spectrum = adapters.spectrum(adapter)"]
     lines.append("ranks = adapters.energy_ranks(spectrum)   # by layer and module: those that hold 90 and 99 %")
