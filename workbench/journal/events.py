@@ -90,6 +90,8 @@ class Prepared(Event):
     notes: list[str] = field(default_factory=list)
     mixture: dict[str, float] = field(default_factory=dict)
     source_rows: dict[str, int] = field(default_factory=dict)
+    planned: dict[str, int] = field(default_factory=dict)
+    """Bytes that a step is planned to take, by component; "total", the most at one moment; "before", what the process had before the model. {} where not planned."""
 
 
 @dataclass(slots=True, kw_only=True)

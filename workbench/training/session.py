@@ -33,6 +33,8 @@ class Session:
         self.history.refresh()
         self.journal = Journal(self.folder)
         self.stream: Any = None
+        self.room: Any = None
+        """What the run's memory was planned to be; None until the model is there."""
         self._stop = False
 
     @property
@@ -96,8 +98,10 @@ class Session:
         # these import torch and transformers: only now that the device is ours
         from workbench import probes as questions
         from workbench.models.loading import parameter_count
+        from workbench.training import room
         from workbench.training.stream import Stream
 
+        before = room.used()
         found, objective = run_rows.read(self.folder), objectives.named(self.recipe.objective)
         job = objective.load_job(self.recipe, found)
         probes = questions.of(self.recipe, job.model, job.tokenizer, job.max_length)
@@ -112,11 +116,12 @@ class Session:
             best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best)
         trainer = objective.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
                                           fruitless([e for e in self.history.evaluations if e.step <= start]))
+        self.room = room.of(trainer, self.recipe.method, room.longest_row(job.train.rows, job.max_length), before)
         everything, trainable = parameter_count(job.model)
         self.journal.write(ev.Prepared(
             rows=job.train.examples, heldout_rows=job.heldout.examples, dropped=dict(job.train.dropped), truncated=job.train.truncated,
             tokens=job.train.tokens, trained_tokens=job.train.trained_tokens, parameters=everything, trainable_parameters=trainable,
-            steps=trainer.args.max_steps, start_step=start, notes=job.notes, mixture=found.rates,
+            steps=trainer.args.max_steps, start_step=start, notes=job.notes, mixture=found.rates, planned=self.room.planned if self.room else {},
             source_rows={name: table.num_rows for name, table in found.train.items()} if found.segments else {}))
         if self._stop:
             self.stream.request_stop()

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from workbench import living
 from workbench.errors import WorkbenchError
@@ -56,7 +57,7 @@ def run(folder: Path) -> int:
     except Exception as error:  # the worker's last word: written down whole, then the process fails
         reserve.unlink(missing_ok=True)
         _print_traceback()
-        session.end(_told_of(error, session.step))
+        session.end(_told_of(error, session.step, session.room))
     return 1
 
 
@@ -67,7 +68,7 @@ def _print_traceback() -> None:
         pass
 
 
-def _told_of(error: BaseException, step: int) -> ev.Ended:
+def _told_of(error: BaseException, step: int, room: Any = None) -> ev.Ended:
     text = str(error).strip().splitlines()
     reason, remedy = f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ") + ".", "See worker.log for where; mend it, then run.resume()."
     whole = str(error)
@@ -76,6 +77,9 @@ def _told_of(error: BaseException, step: int) -> ev.Ended:
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in whole or "alloc" in whole.lower():
         reason = "The device ran out of memory."
         remedy = "Use a smaller batch_size with more gradient_accumulation, a shorter max_length, or LoRA; fork with those."
+        if room is not None:
+            outgrown, remedy = room.ran_out()
+            reason = f"{reason} {outgrown}"
     elif isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason, remedy = f"The run folder cannot be written: {error.strerror}.", "Give it write permission, then run.resume()."
     return ev.Ended(step=step, status="failed", reason=reason, remedy=remedy)
