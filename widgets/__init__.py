@@ -5,7 +5,8 @@ Public names load on first use, so that importing this package costs nothing. It
 
 from importlib import import_module
 
-_PUBLIC = {"DataExplorer": "widgets.data_explorer", "DatasetBalancer": "widgets.dataset_balancer", "RankExplorer": "widgets.rank_explorer",
+_PUBLIC = {"DataExplorer": "widgets.data_explorer", "DatasetBalancer": "widgets.dataset_balancer",
+           "QuantizationViewer": "widgets.quantization_viewer", "RankExplorer": "widgets.rank_explorer",
            "RunMonitor": "widgets.run_monitor", "TemplateBuilder": "widgets.template_builder"}
 
 __all__ = sorted(_PUBLIC)

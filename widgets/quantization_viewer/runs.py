@@ -1,0 +1,97 @@
+"""Two runs on one chart: one trained plainly and quantized after (post-training quantization), one trained quantized (`wb.QAT`).
+
+Held-out losses are read off the runs' journals; that of the quantized result is measured on the same rows in the same way. Draws nothing.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from widgets.quantization_viewer.looks import TrainingLook
+from widgets.quantization_viewer.measuring import Progress, silent
+from workbench.errors import RunError, WorkbenchError
+
+
+class Runs:
+    """What is known of pairs of runs. `attach` opens a folder; tests give their own."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Any] = {}
+        self._after: dict[tuple[str, str], float] = {}
+
+    def open(self, folder: str) -> Any:
+        """The run of a folder. Raises `WorkbenchError` where there is none."""
+        if folder not in self._opened:
+            from workbench.runs.attach import attach
+
+            self._opened[folder] = attach(folder)
+        return self._opened[folder]
+
+    def fault(self, folder: str) -> str:
+        """Why a folder is no run; "" where it is one, or where none is named."""
+        try:
+            if folder:
+                self.open(folder)
+        except WorkbenchError as error:
+            return str(error)
+        return ""
+
+    def look(self, plain: str, aware: str) -> TrainingLook | None:
+        """None where no run is named, or none can be read."""
+        curves, names = [], []
+        for folder in (plain, aware):
+            if not folder or self.fault(folder):
+                curves.append((np.empty(0), np.empty(0)))
+                names.append("")
+                continue
+            run = self.open(folder)
+            run.history.refresh()
+            known = [event for event in run.history.evaluations if event.loss is not None]
+            curves.append((np.array([event.step for event in known], float), np.array([event.loss for event in known], float)))
+            names.append(run.name)
+        if not any(names):
+            return None
+        return TrainingLook(plain=curves[0], aware=curves[1], names=(names[0], names[1]), bits=self.settings(aware)[1] if names[1] else 8,
+                            after=self._after.get((plain, aware)))
+
+    def settings(self, aware: str) -> tuple[str, int]:
+        """(scheme, bits) of the run trained quantized; a run of another method is quantized to 8 bits, vector-wise."""
+        method = self.open(aware).recipe.method
+        return getattr(method, "scheme", "vector-wise"), getattr(method, "bits", 8)
+
+    def measure(self, plain: str, aware: str, progress: Progress = silent) -> float:
+        """The held-out loss, in nats per token, of the plain run's result with every linear layer quantized as the other run's was.
+
+        Raises `WorkbenchError` for folders that are no runs, a run without a result, and one without held-out rows.
+        """
+        from workbench.data import run_rows
+        from workbench.evaluation.row_losses import row_losses
+        from workbench.quantization.models import quantized_model
+
+        scheme, bits = self.settings(aware)
+        run = self.open(plain)
+        heldout = [table for table in run_rows.read(run.folder).heldout.values() if table is not None and table.num_rows]
+        if not heldout:
+            raise RunError(f"{run.name} has no held-out rows.", "Start it again with heldout=0.1.")
+        progress("Loading the plain run's result", 0, 0)
+        model, tokenizer = run.load()
+        model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        losses, tokens = 0.0, 0
+        with quantized_model(model, scheme, bits=bits):
+            for table in heldout:
+                found = row_losses((model, tokenizer), table, max_length=run.recipe.max_length,
+                                   completions_only=run.recipe.completions_only and run.recipe.objective == "sft",
+                                   progress=lambda done, total: progress("Measuring the held-out loss", done, total)).dropna(subset="loss")
+                losses, tokens = losses + float((found["loss"] * found["tokens"]).sum()), tokens + int(found["tokens"].sum())
+        self._after[plain, aware] = losses / max(1, tokens)
+        return self._after[plain, aware]
+
+    def pair(self, picked: Iterable[Any]) -> tuple[str, str] | None:
+        """Two picked run folders, the one trained by QAT second; None for another number of runs."""
+        folders = sorted(str(Path(str(folder))) for folder in picked)
+        if len(folders) != 2 or any(self.fault(folder) for folder in folders):
+            return None
+        aware = [type(self.open(folder).recipe.method).__name__ == "QAT" for folder in folders]
+        return (folders[1], folders[0]) if aware[0] and not aware[1] else (folders[0], folders[1])
