@@ -88,9 +88,10 @@ class Binning:
 
 
 def plain_sources(state: State, base: Mixture, profiles: dict[str, Profile]) -> list[str]:
-    """Sources of plain text: those that were said to be, and those whose rows show it."""
-    return [name for name in base.sources
-            if name in state.pretraining or (name in profiles and profiles[name].layout == "plain text")]
+    """Sources of plain text: those that were said to be; where none was, those whose rows show it."""
+    if state.pretraining:
+        return [name for name in base.sources if name in state.pretraining]
+    return [name for name in base.sources if name in profiles and profiles[name].layout == "plain text"]
 
 
 def balance(state: State, base: Mixture, profiles: dict[str, Profile], binning: Binning | None = None, picked: Iterable[str] = (),

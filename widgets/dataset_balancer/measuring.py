@@ -11,7 +11,7 @@ from typing import Any
 from widgets.frame.errands import Cancelled
 from workbench import recipes
 from workbench.data import profiles as profiling
-from workbench.data.mixture import Mixture
+from workbench.data.mixture import Mixture, need
 from workbench.data.profiles import Profile
 from workbench.errors import WorkbenchError
 
@@ -46,7 +46,12 @@ class Measuring:
     def missing(self, names: list[str]) -> list[str]:
         """Which of them could be measured and are not, or not looked through for copies."""
         return [name for name in names if not isinstance(self.base.sources[name], int) and name not in self.faults
+                and not (self._streamed(name) and name in self.opened)
                 and (name not in self.found or self.found[name].copies is None)]
+
+    def _streamed(self, name: str) -> bool:
+        """Whether its rows only come one after the other: they are counted where somebody says how many there are, and not measured."""
+        return type(self.base.sources[name]).__name__ == "IterableDataset"
 
     def start(self, names: list[str], said: Callable[..., object], changed: Callable[[], object], done: Callable[[], object]) -> None:
         """Measure in a thread. `said(words, done, total)` is called as it goes on, `changed()` where a figure would be another one,
@@ -90,6 +95,8 @@ class Measuring:
         for count, name in enumerate(names):
             self._heard(said, f"Opening {name}", count, len(names))
             with _faults_of(self.faults, name):
+                need(not self._streamed(name), "It is a stream of unknown length, so it has no natural share.",
+                     f"Say how many rows it has: DatasetBalancer(Mixture(sources, counts={{{name!r}: rows}})).")
                 self.base.table(name)
                 self.opened.add(name)
         names = self.missing(names)

@@ -23,7 +23,7 @@ from widgets.frame.panel import Panel
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
-from workbench.data.mixture import Mixture
+from workbench.data.mixture import Mixture, exact
 from workbench.data.profiles import MOST_ROWS, Lengths, Profile
 from workbench.data.stages import Stages
 from workbench.errors import DataError
@@ -41,7 +41,7 @@ class DatasetBalancer(Panel):
     """`DatasetBalancer(sources)`, a dict of name -> rows (all that `Mixture` takes, or a count), or a `Mixture` to go on from.
 
     `model` names the model whose tokenizer counts (as in a recipe), or is a tokenizer. `tasks` {task: [sources]} are held out whole;
-    `pretraining` names sources of plain text that cannot be seen to be; at most `most` rows of a source are measured; `profiles` are of
+    `pretraining` names the sources of plain text, where their rows do not show it; at most `most` rows of a source are measured; `profiles` are of
     sources measured already. `panel.mixture` is the result, a `Mixture` or `Stages`; `panel.rows` how many rows of it are drawn.
     """
 
@@ -95,8 +95,11 @@ class DatasetBalancer(Panel):
         return self._mixed().rows
 
     def _mixed(self) -> Any:
+        for name in self.faulty():
+            raise DataError(f"The source {name!r} cannot be read, and nobody has left it out: {self.measuring.faults[name]}",
+                            f"Mend it, or go on without it: panel.leave_out({name!r}).")
         profiles = self.measuring.found
-        return mixed(self._effective(), self.base, {name: profile.tokens for name, profile in profiles.items()},
+        return mixed(self.state, self.base, {name: profile.tokens for name, profile in profiles.items()},
                      plain_sources(self.state, self.base, profiles))
 
     def choose(self) -> Any:
@@ -121,6 +124,11 @@ class DatasetBalancer(Panel):
         """Sources that were not left out."""
         return [name for name in self.base.sources if name not in self.state.left_out]
 
+    def faulty(self) -> list[str]:
+        """Sources that cannot be read and were not left out: numbers are shown without them, and no mixture is made until they are mended
+        or left out on purpose."""
+        return [name for name in self.measuring.faults if name in self.included()]
+
     # ---- what it shows, pure
 
     def look(self, rough: bool = False) -> Look:
@@ -139,8 +147,8 @@ class DatasetBalancer(Panel):
         return Look(self._good)
 
     def _effective(self) -> State:
-        """The state, without the sources that cannot be read."""
-        faults = [name for name in self.measuring.faults if name not in self.state.left_out]
+        """The state that numbers are shown of: without the sources that cannot be read."""
+        faults = self.faulty()
         return replace(self.state, left_out=(*self.state.left_out, *faults)) if faults else self.state
 
     def _bins(self, profiles: dict[str, Profile]) -> Binning | None:
@@ -164,8 +172,11 @@ class DatasetBalancer(Panel):
 
     def summary(self) -> Sentence:
         look = self.look()
+        faults = {name: self.measuring.faults[name] for name in self.faulty()}
         if look.refusal:
             return Sentence("warn", look.refusal)
+        if faults:
+            return words.unread(faults, None if look.found is None else words.summary(look.found, self.state))
         if look.found is None:
             return Sentence("idle", "Nothing to show yet: " + self._empty(look)[1][0].lower() + self._empty(look)[1][1:])
         return words.summary(look.found, self.state)
@@ -173,7 +184,8 @@ class DatasetBalancer(Panel):
     def code(self) -> str:
         found = self.look().found
         plain = plain_sources(self.state, self.base, self.measuring.found)
-        return words.code(self._effective(), self.base, plain, found.mixed.rows if found else None)
+        faults = {name: self.measuring.faults[name] for name in self.faulty()}
+        return words.code(self.state, self.base, plain, found.mixed.rows if found and not faults else None, faults)
 
     def extra_html(self) -> str:
         view = self._view(self.look())
@@ -370,11 +382,16 @@ def _taken_over(mixture: Mixture, state: State) -> Mixture:
     """The sources of a mixture; its settings go into `state`."""
     state.rule = "capped" if mixture.cap is not None else mixture.rule
     if mixture.cap is not None:
-        state.cap = int(mixture.cap)
+        state.cap = int(mixture.cap) if mixture.cap == int(mixture.cap) else float(mixture.cap)
     state.temperature = float(mixture.temperature)
-    state.multipliers = {name: float(factor) for name, factor in (mixture.multipliers or {}).items() if factor != 1}
-    state.weights = {name: float(weight) for name, weight in (mixture.weights or {}).items()}
+    factors = mixture.multipliers or {}
+    if mixture.weights is None:
+        state.multipliers = {name: float(factor) for name, factor in factors.items() if factor != 1}
+    else:  # the panel has one number a source: what its factor makes of its weight
+        state.weights = {name: float(exact(weight) * exact(factors.get(name, 1))) for name, weight in mixture.weights.items()}
+    if mixture.pretraining_share:
+        state.plain_share = float(mixture.pretraining_share)
     if mixture.pretraining is not None or mixture.pretraining_share:
-        state.plain_share, state.pretraining = float(mixture.pretraining_share), mixture.pretraining or ()
+        state.pretraining = tuple(name for name in mixture.sources if name in mixture.plain())
     return mixture.changed(rule="proportional", cap=None, temperature=1.0, multipliers=None, weights=None, pretraining_share=0.0,
                            pretraining=None)

@@ -20,16 +20,16 @@ class State:
     sources: dict = field(default_factory=dict)
     """Name -> file, town or hub name; a count; or None."""
     rule: str = "proportional"
-    cap: int = 30_000
+    cap: float = 30_000
     """K in rows; in force with the rule "capped"."""
     temperature: float = 1.0
     multipliers: dict = field(default_factory=dict)
     weights: dict = field(default_factory=dict)
     """Of the rule "weights"; a source that is not named has the weight 1."""
     plain_share: float | None = None
-    """Share of examples that is plain text; None leaves it to the rule."""
+    """Share of examples that is plain text; None leaves it to the rule, 0 draws none of it."""
     pretraining: tuple = ()
-    """Sources said to be plain text, on top of those whose rows show it."""
+    """Sources said to be plain text; where none is, it is those whose rows show it."""
     budget: float = 0.0
     """What is trained on, in examples or tokens as `by` says; 0 is as many examples as there are rows."""
     by: str = "tokens"
@@ -89,18 +89,20 @@ def settings(state: State, names: Iterable[str], plain: Iterable[str]) -> dict[s
     names, found = list(names), {}
     if state.rule in ("equal", "weights"):
         found["rule"] = state.rule
+    text = [name for name in names if name in set(plain)]
+    mixed_in = state.plain_share if 0 < len(text) < len(names) else None
+    none_of = text if mixed_in == 0 else []  # a Mixture with the share 0 leaves plain text to the rule
     if state.rule == "weights":
-        found["weights"] = {name: state.weights.get(name, 1.0) for name in names}
+        found["weights"] = {name: 0.0 if name in none_of else state.weights.get(name, 1.0) for name in names}
     if state.rule == "capped":
         found["cap"] = state.cap
     if state.temperature != 1:
         found["temperature"] = state.temperature
-    factors = {name: factor for name, factor in state.multipliers.items() if name in names and factor != 1}
+    factors = {name: factor for name, factor in state.multipliers.items() if name in names and factor != 1} | dict.fromkeys(none_of, 0.0)
     if factors and state.rule != "weights":
         found["multipliers"] = factors
-    text = [name for name in names if name in set(plain)]
-    if state.plain_share is not None and 0 < len(text) < len(names):
-        found |= {"pretraining_share": state.plain_share, "pretraining": tuple(text)}
+    if mixed_in:
+        found |= {"pretraining_share": mixed_in, "pretraining": tuple(text)}
     return found
 
 

@@ -64,6 +64,15 @@ def summary(found: "Balance", state: State) -> Sentence:
     return Sentence("warn" if warning else "ok", " ".join(part for part in parts if part))
 
 
+def unread(faults: dict[str, str], others: Sentence | None) -> Sentence:
+    """What is said while sources cannot be read (name -> why) and nobody has left them out; `others` is what the rest would come to."""
+    names = list(faults)
+    first = f"{names[0]} cannot be read: {faults[names[0]]}" if len(names) == 1 else f"{_listed(names)} cannot be read."
+    it = "it" if len(names) == 1 else "them"
+    rest = f" Without {it}: {others.text}" if others is not None else ""
+    return Sentence("warn", f"{first} No mixture is made until you mend {it} or leave {it} out.{rest}")
+
+
 def _warning(found: "Balance", state: State) -> str:
     from widgets.dataset_balancer.balance import MANY_EPOCHS
 
@@ -128,13 +137,15 @@ def amount(count: float) -> str:
 
 # ---- Python
 
-def code(state: State, base: Mixture, plain: Iterable[str], rows: int | None) -> str:
-    """Python that makes the same mixture without the panel. Rows in memory stand there as `sources[name]`."""
+def code(state: State, base: Mixture, plain: Iterable[str], rows: int | None, faults: dict[str, str] | None = None) -> str:
+    """Python that makes the same mixture without the panel. Rows in memory stand there as `sources[name]`; sources that cannot be read
+    (`faults`: name -> why) stay in it, so that it says what the panel says until they are left out."""
     plain = list(plain)
     given = [name for name, source in state.sources.items() if source is None and name not in state.left_out]
     shown = {name: f"sources[{name!r}]" if source is None else repr(source) for name, source in state.sources.items()
              if name not in state.left_out}
     lines = ["import workbench as wb", ""]
+    lines += [f"# {name!r} cannot be read, so no rows are drawn: {' '.join(fault.split())}" for name, fault in (faults or {}).items()]
     if given:
         lines += ["# sources: the rows that this panel was given, by name"]
     names, tasks = list(shown), state.all_tasks(shown)

@@ -58,7 +58,8 @@ class Mixture:
     weights: dict[str, float] | None = None
     """Name -> weight, for rule="weights"; every source needs one, 0 leaves it out."""
     pretraining_share: float = 0.0
-    """Share of examples that is plain pre-training text; the others keep the rest, among themselves as before."""
+    """Share of examples that is plain pre-training text; the others keep the rest, among themselves as before. 0 asks for no share: plain
+    text then comes as often as the rule says, named or not (a multiplier of 0, or `without`, leaves it out)."""
     pretraining: tuple[str, ...] | None = None
     """Which sources those are; None takes those whose rows have the layout "plain text" (only looked at where the share is above 0)."""
     counts: dict[str, int] | None = None
@@ -133,11 +134,10 @@ class Mixture:
             self._tables[name] = found
         return self._tables[name]
 
-    def _plain(self) -> set[str]:
+    def plain(self) -> set[str]:
+        """The sources of plain text: those named in `pretraining`, else those whose rows have that layout, which opens them."""
         if self.pretraining is not None:
             return set(self.pretraining)
-        if not self.pretraining_share:
-            return set()
         kept = [name for name, source in self.sources.items() if not isinstance(source, int) and not _is_stream(source)]
         columns = {name: self.table(name).column_names for name in kept}
         return {name for name in kept if "text" in columns[name] and layouts.detect(columns[name]).name == "plain text"}
@@ -158,7 +158,7 @@ class Mixture:
             most = max(scores.values()) or 1
             powers = {name: float(score / most) ** (1 / self.temperature) for name, score in scores.items()}
             scores = {name: Fraction(max(1, int(powers[name] * 2**64)) if score else 0) for name, score in scores.items()}
-        if plain := self._plain():
+        if self.pretraining_share and (plain := self.plain()):
             share = Fraction(str(self.pretraining_share))
             for part, names in ((share, plain), (1 - share, set(scores) - plain)):
                 total = sum(scores[name] for name in names)
@@ -179,9 +179,9 @@ class Mixture:
                  "Give counts={name: rows}, or use rule=\"weights\".")
             score = Fraction(rows)
         else:
-            score = Fraction(1) if self.rule == "equal" else _exact(self.weights[name])
-        score *= _exact((self.multipliers or {}).get(name, 1))
-        return min(score, _exact(self.cap)) if self.cap is not None else score
+            score = Fraction(1) if self.rule == "equal" else exact(self.weights[name])
+        score *= exact((self.multipliers or {}).get(name, 1))
+        return min(score, exact(self.cap)) if self.cap is not None else score
 
     @property
     def rates(self) -> dict[str, float]:
@@ -214,7 +214,7 @@ class Mixture:
         and rounded once; the draw takes that many rows rounded up or down to a whole one.
         """
         need(is_number(budget) and budget >= 0, f"The budget is {budget!r}; it must be a number of at least 0.", "Use the rows of the run.")
-        drawn = _exact(budget) if tokens is None else self._examples(budget, tokens)
+        drawn = exact(budget) if tokens is None else self._examples(budget, tokens)
         weights, rows = self.whole_weights(), {name: self.rows_of(name) for name in self.sources}
         above, below = drawn.numerator, drawn.denominator * sum(weights.values())  # whole numbers, which Python divides with one rounding
         return {name: None if rows[name] is None else weight * above / (below * rows[name]) for name, weight in weights.items()}
@@ -222,7 +222,7 @@ class Mixture:
     def _examples(self, budget: float, tokens: dict[str, int]) -> Fraction:
         mean = self._tokens_a_row(tokens)
         weights = self.whole_weights()
-        return _exact(budget) * sum(weights.values()) / sum(weight * mean[name] for name, weight in weights.items())
+        return exact(budget) * sum(weights.values()) / sum(weight * mean[name] for name, weight in weights.items())
 
     def _tokens_a_row(self, tokens: dict[str, int]) -> dict[str, Fraction]:
         mean = {}
@@ -383,6 +383,6 @@ def _is_stream(source: Any) -> bool:
     return type(source).__name__ == "IterableDataset"
 
 
-def _exact(value: float | Fraction) -> Fraction:
+def exact(value: float | Fraction) -> Fraction:
     """0.1 is a tenth, not the nearest binary number."""
     return value if isinstance(value, Fraction) else Fraction(str(value))
