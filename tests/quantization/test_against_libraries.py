@@ -1,4 +1,5 @@
-"""Each scheme against the library that is trusted for it: bitsandbytes for NF4, FP4, double quantization and int8, torch's own fake quantization for the rest."""
+"""Each scheme against the library that is trusted for it: bitsandbytes for NF4, FP4, double quantization and int8, torch's own fake
+quantization for the rest."""
 
 import pytest
 import torch
@@ -52,8 +53,8 @@ def test_double_quantization_to_the_last_bit(book, shape, dtype):
 @pytest.mark.parametrize("book", ["nf4", "fp4"])
 def test_values_on_and_beside_every_boundary(book):
     midpoints = books.bounds(book)[0]
-    shares = torch.cat([torch.tensor([1.0]), midpoints, torch.nextafter(midpoints, torch.ones(15)), torch.nextafter(midpoints, -torch.ones(15)),
-                        torch.tensor([0.0, -0.0, -1.0])])
+    shares = torch.cat([torch.tensor([1.0]), midpoints, torch.nextafter(midpoints, torch.ones(15)),
+                        torch.nextafter(midpoints, -torch.ones(15)), torch.tensor([0.0, -0.0, -1.0])])
     x = torch.nn.functional.pad(shares, (0, 64 - len(shares)))
     packed, _ = functional.quantize_4bit(x, blocksize=64, quant_type=book)
     assert torch.equal(quantize(x, book).codes, unpacked(packed, 64))
@@ -107,7 +108,8 @@ def test_absmax_and_zero_point_are_torchs_fake_quantization(bits):
     w = weight(shape=(50, 70)) + 0.005
     top = 2 ** (bits - 1) - 1
     symmetric, affine = quantize(w, "absmax", bits=bits), quantize(w, "zero-point", bits=bits)
-    assert torch.allclose(torch.fake_quantize_per_tensor_affine(w, 1 / float(symmetric.scales), 0, -top, top), symmetric.dequantize(), rtol=1e-5)
+    assert torch.allclose(torch.fake_quantize_per_tensor_affine(w, 1 / float(symmetric.scales), 0, -top, top), symmetric.dequantize(),
+                          rtol=1e-5)
     theirs = torch.fake_quantize_per_tensor_affine(w, 1 / float(affine.scales), int(affine.zero_points), -top - 1, top)
     assert torch.allclose(theirs, affine.dequantize(), rtol=1e-5)
 

@@ -1,4 +1,5 @@
-"""A tensor looked at: every weight counted, the same numbers as the pure function gives, samples that say they are, and an overview that streams."""
+"""A tensor looked at: every weight counted, the same numbers as the pure function gives, samples that say they are, and an overview that
+streams."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from workbench.quantization.counting import count
 def weights():
     generator = torch.Generator().manual_seed(0)
     w = torch.randn(120, 200, generator=generator) * 0.02
-    return {"w32": w, "w16": w.bfloat16(), "half": w.half(), "narrow": w.to(torch.float8_e4m3fn), "ragged": torch.randn(77, generator=generator),
+    return {"w32": w, "w16": w.bfloat16(), "half": w.half(), "narrow": w.to(torch.float8_e4m3fn),
+            "ragged": torch.randn(77, generator=generator),
             "none": torch.empty(0, 4), "zeros": torch.zeros(4, 4), "steps": torch.arange(5)}
 
 
@@ -67,7 +69,8 @@ def test_the_scaled_histogram_has_each_blocks_largest_at_its_ends(weights):
 
 def test_eight_bit_floats_empty_tensors_and_zeros(weights):
     narrow = inspect(weights, "narrow", "vector-wise")
-    assert narrow.dtype == "float8_e4m3fn" and narrow.sqnr_db == pytest.approx(quantize(weights["narrow"].float(), "vector-wise").sqnr_db, abs=1e-4)
+    assert narrow.dtype == "float8_e4m3fn"
+    assert narrow.sqnr_db == pytest.approx(quantize(weights["narrow"].float(), "vector-wise").sqnr_db, abs=1e-4)
     for scheme in SCHEMES:
         assert inspect(weights, "none", scheme).counts.sum() == 0
         assert inspect(weights, "zeros", scheme).max_error == 0

@@ -1,4 +1,5 @@
-"""Whole models under a scheme, and the activations of their layers: what is quantized, what is left, and that a model is itself again to the last bit."""
+"""Whole models under a scheme, and the activations of their layers: what is quantized, what is left, and that a model is itself again to
+the last bit."""
 
 import math
 
@@ -7,7 +8,8 @@ import torch
 import transformers
 
 from workbench.errors import DataError, WorkbenchError
-from workbench.quantization import activations, collect, perplexity, quantize, quantize_model, quantized_model, sensitivity, static_against_dynamic
+from workbench.quantization import activations, collect, perplexity, quantize, quantize_model, quantized_model, sensitivity
+from workbench.quantization import static_against_dynamic
 from workbench.quantization.coders import Coder
 from workbench.quantization.layers import linear_layers, matrix
 from workbench.quantization.texts import nats_per_token, token_windows
@@ -19,15 +21,16 @@ IDS = [[(7 * i + j * j) % 60 + 1 for j in range(12)] for i in range(6)]
 @pytest.fixture(scope="module")
 def llama():
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-                                      tie_word_embeddings=True, max_position_embeddings=64, initializer_range=0.2)
+    config = transformers.LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+                                      num_key_value_heads=2, tie_word_embeddings=True, max_position_embeddings=64, initializer_range=0.2)
     return transformers.LlamaForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="module")
 def gpt2():
     torch.manual_seed(0)
-    config = transformers.GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=64, tie_word_embeddings=False, initializer_range=0.2)
+    config = transformers.GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=64, tie_word_embeddings=False,
+                                     initializer_range=0.2)
     return transformers.GPT2LMHeadModel(config).eval()
 
 
@@ -56,7 +59,8 @@ def test_inside_it_is_quantized_and_after_it_is_itself(kind, scheme, request):
     base = perplexity(model, None, IDS)
     with quantized_model(model, scheme, bits=4) as sizes:
         for name, module in linear_layers(model).items():
-            assert torch.equal(matrix(module), quantize(before[f"{name}.weight"] if kind == "llama" or name == "lm_head" else before[f"{name}.weight"].T,
+            was = before[f"{name}.weight"]
+            assert torch.equal(matrix(module), quantize(was if kind == "llama" or name == "lm_head" else was.T,
                                                         scheme, bits=4).dequantize())
         inside = perplexity(model, None, IDS)
     assert inside != base and sizes.layers == tuple(linear_layers(model))
@@ -72,7 +76,8 @@ def test_a_copy_leaves_the_model_alone(llama):
     before = state(llama)
     twin, sizes = quantize_model(llama, "vector-wise", bits=3)
     assert same(llama, before) and twin is not llama
-    assert torch.equal(twin.model.layers[0].mlp.up_proj.weight, quantize(before["model.layers.0.mlp.up_proj.weight"], "vector-wise", bits=3).dequantize())
+    expected = quantize(before["model.layers.0.mlp.up_proj.weight"], "vector-wise", bits=3).dequantize()
+    assert torch.equal(twin.model.layers[0].mlp.up_proj.weight, expected)
     with quantized_model(llama, "vector-wise", bits=3):
         assert perplexity(llama, None, IDS) == perplexity(twin, None, IDS)
     assert twin.lm_head.weight is twin.model.embed_tokens.weight, "tied as it was"
@@ -98,7 +103,8 @@ def test_activations_travel_as_the_scheme_has_it(llama):
         expected = quantize(layer.weight.detach(), scheme, activations=x).matmul_error
         with quantized_model(llama, scheme, layers=[name], activations="dynamic"):
             error = float((layer(x).detach() - exact).norm() / exact.norm())
-        assert error == pytest.approx(expected, rel=0.02 if scheme == "LLM.int8()" else 1e-3), "of a float32 weight, quantize keeps outlier columns in fp16"
+        # Of a float32 weight, quantize keeps the outlier columns in fp16, a model in float32.
+        assert error == pytest.approx(expected, rel=0.02 if scheme == "LLM.int8()" else 1e-3), scheme
     assert torch.equal(layer(x), exact), "no hook is left"
     with quantized_model(llama, "NF4", layers=[name], activations="dynamic"):
         assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight)), "NF4 leaves activations alone"
@@ -193,7 +199,7 @@ def test_static_against_dynamic_in_a_model(llama):
     assert static == pytest.approx(perplexity(llama, None, IDS), rel=0.05)
     with pytest.raises(WorkbenchError, match="Static scales need ranges"), quantized_model(llama, "absmax", activations="static"):
         pass
-    with pytest.raises(WorkbenchError, match="Activations cannot be 'sometimes'"), quantized_model(llama, "absmax", activations="sometimes"):
+    with pytest.raises(WorkbenchError, match="Activations cannot be"), quantized_model(llama, "absmax", activations="sometimes"):
         pass
 
 

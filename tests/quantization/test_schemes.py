@@ -69,8 +69,9 @@ def test_a_block_may_be_left_over():
     assert found.bits_per_weight == pytest.approx(8 + 3 * 32 / 7)
 
 
-@pytest.mark.parametrize(("scheme", "block", "bits"), [("NF4", 64, 4.5), ("NF4", 128, 4.25), ("FP4", 32, 5.0), ("NF4 double", 64, 4 + 8 / 64 + 32 / (64 * 256)),
-                                                      ("FP4 double", 128, 4 + 8 / 128 + 32 / (128 * 256)), ("fp16", None, 16), ("bf16", None, 16)])
+@pytest.mark.parametrize(("scheme", "block", "bits"), [
+    ("NF4", 64, 4.5), ("NF4", 128, 4.25), ("FP4", 32, 5.0), ("NF4 double", 64, 4 + 8 / 64 + 32 / (64 * 256)),
+    ("FP4 double", 128, 4 + 8 / 128 + 32 / (128 * 256)), ("fp16", None, 16), ("bf16", None, 16)])
 def test_bits_per_weight(scheme, block, bits):
     assert quantize(torch.ones(256, 256), scheme, block=block).bits_per_weight == pytest.approx(bits)
     if scheme == "NF4 double":
@@ -179,14 +180,16 @@ def test_integers_are_refused(tensor):
         quantize([1.0], "absmax")
 
 
-@pytest.mark.parametrize(("given", "name"), [("llm_int8", "LLM.int8()"), ("zeropoint", "zero-point"), ("Zero Point", "zero-point"), ("nf4_double", "NF4 double"),
-                                             ("ABSMAX", "absmax"), ("vector wise", "vector-wise"), ("FP16", "fp16")])
+@pytest.mark.parametrize(("given", "name"), [
+    ("llm_int8", "LLM.int8()"), ("zeropoint", "zero-point"), ("Zero Point", "zero-point"), ("nf4_double", "NF4 double"), ("ABSMAX", "absmax"),
+    ("vector wise", "vector-wise"), ("FP16", "fp16")])
 def test_names_are_forgiving(given, name):
     assert find_scheme(given).name == name
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (("int9",), "There is no quantization scheme 'int9'. Choose one of fp16"), (("absmax", 9), "absmax cannot use 9 bits"), (("absmax", 1), "cannot use 1 bits"),
+    (("int9",), "There is no quantization scheme 'int9'. Choose one of fp16"), (("absmax", 9), "absmax cannot use 9 bits"),
+    (("absmax", 1), "cannot use 1 bits"),
     (("block-wise", 8, 0), "cannot use blocks of 0 weights"), (("NF4", 4, 2.5), "cannot use blocks of 2.5 weights")])
 def test_settings_that_cannot_be(arguments, sentence):
     with pytest.raises(WorkbenchError, match=sentence):

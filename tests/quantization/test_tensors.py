@@ -15,7 +15,8 @@ from workbench.quantization import open_weights
 def tensors():
     generator = torch.Generator().manual_seed(0)
     layers = {f"model.layers.{i}.mlp.up_proj.weight": torch.randn(40, 64, generator=generator).bfloat16() for i in range(11)}
-    return {"model.embed_tokens.weight": torch.randn(100, 16, generator=generator), "model.norm.weight": torch.ones(16).half(), "steps": torch.arange(3), **layers}
+    return {"model.embed_tokens.weight": torch.randn(100, 16, generator=generator), "model.norm.weight": torch.ones(16).half(),
+            "steps": torch.arange(3), **layers}
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def sharded(tensors, tmp_path):
     parts = {f"model-0000{i + 1}-of-00003.safetensors": names[i::3] for i in range(3)}
     for file, held in parts.items():
         save_file({name: tensors[name] for name in held}, tmp_path / file)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}))
+    where = {name: file for file, held in parts.items() for name in held}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
     return tmp_path
 
 

@@ -1,4 +1,5 @@
-"""Weights in fewer bits: schemes as pure functions on tensors, checkpoints on disk, activations, and whole models. Nothing heavy is imported before it is used."""
+"""Weights in fewer bits: schemes as pure functions on tensors, checkpoints on disk, activations, and whole models. Nothing heavy is
+imported before it is used."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,8 +1,9 @@
-"""What flows into the linear layers of a model, and how well it survives quantization: scales calibrated beforehand (static) against scales of the moment (dynamic).
+"""What flows into the linear layers of a model, and how well it survives quantization: scales calibrated beforehand (static) against scales
+of the moment (dynamic).
 
-Shapes: X (tokens × d_in), W (d_out × d_in). Static: one scale for a layer, from the range seen on a calibration sample; what goes beyond it later is clipped.
-Dynamic: the range of the batch at hand, one scale for the tensor or one for each token, as the scheme has it. Weights stay as they are where only activations
-are looked at. Formulas: `coders`; which schemes quantize activations: `schemes`.
+Shapes: X (tokens × d_in), W (d_out × d_in). Static: one scale for a layer, from the range seen on a calibration sample; what goes beyond it
+later is clipped. Dynamic: the range of the batch at hand, one scale for the tensor or one for each token, as the scheme has it. Weights
+stay as they are where only activations are looked at. Formulas: `coders`; which schemes quantize activations: `schemes`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -44,7 +45,8 @@ class Inputs:
 
 
 class _Collector:
-    """A forward hook's memory. Sampling without replacement from a stream: each token draws a random key, and those with the largest keys are kept."""
+    """A forward hook's memory. Sampling without replacement from a stream: each token draws a random key, and those with the largest keys
+    are kept."""
 
     def __init__(self, name: str, size: int, generator: torch.Generator):
         self.name, self.size, self.generator = name, size, generator
@@ -64,11 +66,12 @@ class _Collector:
         self.rows, self.keys = rows[best], keys[best]
 
 
-def collect(model: Any, tokenizer: Any, texts: Iterable[Any], layers: list[str] | None = None, sample: int = SAMPLE, max_length: int = 512, seed: int = 0,
-            progress: Callable[[int, int], None] | None = None) -> dict[str, Inputs]:
+def collect(model: Any, tokenizer: Any, texts: Iterable[Any], layers: list[str] | None = None, sample: int = SAMPLE, max_length: int = 512,
+            seed: int = 0, progress: Callable[[int, int], None] | None = None) -> dict[str, Inputs]:
     """Run `texts` through `model` and keep what each linear layer was given. The model is left as it was, in its own mode.
 
-    `texts` as `texts.token_windows` takes them. `progress(texts done, texts)`; what it raises ends the work. Raises `DataError` where there is no text.
+    `texts` as `texts.token_windows` takes them. `progress(texts done, texts)`; what it raises ends the work. Raises `DataError` where there
+    is no text.
     """
     modules = linear_layers(model, layers)
     generator = torch.Generator().manual_seed(seed)
@@ -92,7 +95,8 @@ def collect(model: Any, tokenizer: Any, texts: Iterable[Any], layers: list[str] 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StaticScale:
-    """Quantizes a layer's inputs with ranges fixed beforehand: outlier columns, if the scheme keeps any, are those of the calibration too."""
+    """Quantizes a layer's inputs with ranges fixed beforehand: outlier columns, if the scheme keeps any, are those of the calibration
+    too."""
 
     coder: Coder
     scales: Tensor
@@ -101,7 +105,8 @@ class StaticScale:
 
     @classmethod
     def of(cls, seen: Inputs, coder: Coder, threshold: float = 6.0) -> "StaticScale":
-        """From the ranges of a calibration. A scheme with a scale for each token has one for all of them here: which token will come is not known."""
+        """From the ranges of a calibration. A scheme with a scale for each token has one for all of them here: which token will come is not
+        known."""
         low, high, outliers = seen.low, seen.high, None
         if coder.scheme.splits:
             outliers = (seen.column_maxima > threshold).nonzero().flatten()
@@ -115,10 +120,15 @@ class StaticScale:
             scales, zero = coder.scales(torch.tensor([max(-lowest, highest)])), None
         return cls(coder, scales, zero, outliers)
 
+    @property
+    def _ends(self) -> tuple[int, int]:
+        """The smallest and the largest code."""
+        return -self.coder.largest - (self.zero is not None), self.coder.largest
+
     def __call__(self, inputs: Tensor) -> Tensor:
         """X (tokens × d_in) quantized and back, values beyond the range clipped to its ends."""
         x = inputs.float()
-        codes = self.coder.encode(x.reshape(1, -1), self.scales, self.zero).clamp_(-self.coder.largest - (self.zero is not None), self.coder.largest)
+        codes = self.coder.encode(x.reshape(1, -1), self.scales, self.zero).clamp_(*self._ends)
         back = self.coder.decode(codes, self.scales, self.zero).view_as(x)
         if self.outliers is not None and len(self.outliers):
             back[:, self.outliers] = x[:, self.outliers]
@@ -126,7 +136,7 @@ class StaticScale:
 
     def clipped(self, inputs: Tensor) -> float:
         """The share of values that lie beyond the calibrated range."""
-        low, high = self.coder.decode(torch.tensor([[-self.coder.largest - (self.zero is not None), self.coder.largest]]), self.scales, self.zero)[0]
+        low, high = self.coder.decode(torch.tensor([self._ends]), self.scales, self.zero)[0]
         beyond = (inputs < low) | (inputs > high)
         if self.outliers is not None and len(self.outliers):
             beyond[:, self.outliers] = False
@@ -151,8 +161,10 @@ class LayerComparison:
     """Columns that stay 16-bit, by the unseen texts themselves."""
 
 
-def compare(weight: Tensor, calibration: Inputs, unseen: Tensor, schemes: Iterable[str | Scheme] | None = None, bits: int = 8, threshold: float = 6.0) -> list[LayerComparison]:
-    """Static against dynamic on one layer, for each scheme that quantizes activations. `weight` (d_out × d_in), `unseen` (tokens × d_in)."""
+def compare(weight: Tensor, calibration: Inputs, unseen: Tensor, schemes: Iterable[str | Scheme] | None = None, bits: int = 8,
+            threshold: float = 6.0) -> list[LayerComparison]:
+    """Static against dynamic on one layer, for each scheme that quantizes activations. `weight` (d_out × d_in), `unseen` (tokens ×
+    d_in)."""
     found = []
     exact = unseen.float() @ weight.float().T
     signal = square_sum(exact)
@@ -163,17 +175,21 @@ def compare(weight: Tensor, calibration: Inputs, unseen: Tensor, schemes: Iterab
                             f"Choose from {', '.join(s.name for s in SCHEMES.values() if s.activations)}.")
         outliers = outlier_columns(unseen, threshold) if coder.scheme.splits else None
         static = StaticScale.of(calibration, coder, threshold)
-        dynamic_noise, static_noise = (square_sum(x.float() @ weight.float().T - exact) for x in (quantize_inputs(unseen, coder, outliers), static(unseen)))
+        given = quantize_inputs(unseen, coder, outliers), static(unseen)
+        dynamic_noise, static_noise = (square_sum(x.float() @ weight.float().T - exact) for x in given)
         found.append(LayerComparison(
-            layer=calibration.name, scheme=coder.scheme.name, dynamic_db=ratio_db(signal, dynamic_noise), static_db=ratio_db(signal, static_noise),
+            layer=calibration.name, scheme=coder.scheme.name, dynamic_db=ratio_db(signal, dynamic_noise),
+            static_db=ratio_db(signal, static_noise),
             output_db=quantize(weight, coder.scheme, bits, None, unseen, threshold).matmul_sqnr_db, clipped=static.clipped(unseen),
             outliers=0 if outliers is None else len(outliers)))
     return found
 
 
-def static_against_dynamic(model: Any, calibration: Mapping[str, Inputs], unseen: Mapping[str, Inputs], schemes: Iterable[str | Scheme] | None = None, bits: int = 8,
+def static_against_dynamic(model: Any, calibration: Mapping[str, Inputs], unseen: Mapping[str, Inputs],
+                           schemes: Iterable[str | Scheme] | None = None, bits: int = 8,
                            threshold: float = 6.0) -> list[LayerComparison]:
     """`compare` for every layer of both collections, in the model's order: calibrate on some texts, `collect` again on others."""
     schemes = None if schemes is None else list(schemes)
     modules = linear_layers(model, [name for name in calibration if name in unseen])
-    return [row for name, module in modules.items() for row in compare(matrix(module), calibration[name], unseen[name].sample, schemes, bits, threshold)]
+    rows = (compare(matrix(module), calibration[name], unseen[name].sample, schemes, bits, threshold) for name, module in modules.items())
+    return [row for of_layer in rows for row in of_layer]

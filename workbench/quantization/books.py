@@ -1,7 +1,8 @@
 """The code books of NF4 and FP4 and the 8-bit numbers that block scales are written in.
 
-Sources: QLoRA (Dettmers et al. 2023, arXiv 2305.14314), appendix E, for NF4's constants; bitsandbytes for FP4, whose order of codes is kept; "8-bit
-Approximations for Parallelism in Deep Learning" (Dettmers 2016, arXiv 1511.04561) for the dynamic 8-bit map. Equal to bitsandbytes to the last bit.
+Sources: QLoRA (Dettmers et al. 2023, arXiv 2305.14314), appendix E, for NF4's constants; bitsandbytes for FP4, whose order of codes is
+kept; "8-bit Approximations for Parallelism in Deep Learning" (Dettmers 2016, arXiv 1511.04561) for the dynamic 8-bit map. Equal to
+bitsandbytes to the last bit.
 """
 
 from functools import cache
@@ -10,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NF4 = (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
-       0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0)
+NF4 = (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+       -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434,
+       0.5626170039176941, 0.7229568362236023, 1.0)
 
 FP4_MAGNITUDES = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0)
 """By the three bits below the sign, before the largest is scaled to 1."""
@@ -33,7 +35,8 @@ def values(book: str) -> Tensor:
 def bounds(book: str) -> tuple[Tensor, Tensor]:
     """`(midpoints, order)`: (15,) float32 between neighbouring values, ascending, and (16,) uint8, the code at each place of that order.
 
-    A value on a midpoint goes to the lower neighbour. FP4 has zero twice: what is a little above it is given code 8, the rest code 0, as in bitsandbytes.
+    A value on a midpoint goes to the lower neighbour. FP4 has zero twice: what is a little above it is given code 8, the rest code 0, as in
+    bitsandbytes.
     """
     table = values(book)
     order = torch.argsort(table, stable=True)
@@ -41,7 +44,8 @@ def bounds(book: str) -> tuple[Tensor, Tensor]:
 
 
 class Cells(NamedTuple):
-    """Places in a code book by even cells of [-1, 1], each cut by one midpoint at most: `base[cell] + (share > cut[cell])` is the place, exactly.
+    """Places in a code book by even cells of [-1, 1], each cut by one midpoint at most: `base[cell] + (share > cut[cell])` is the place,
+    exactly.
 
     Two look-ups in small tables instead of a binary search for each weight: ten times faster.
     """
@@ -119,7 +123,8 @@ class Nested(NamedTuple):
 
 
 def nest(absmax: Tensor) -> Nested:
-    """Double quantization of (blocks,) float32 block scales. A value is first put on 65,536 even steps and given the nearest code there, as bitsandbytes does on CPU."""
+    """Double quantization of (blocks,) float32 block scales. A value is first put on 65,536 even steps and given the nearest code there, as
+    bitsandbytes does on CPU."""
     offset = absmax.mean()
     centred = absmax - offset
     groups = torch.nn.functional.pad(centred, (0, -len(centred) % SCALES_A_BLOCK)).view(-1, SCALES_A_BLOCK)

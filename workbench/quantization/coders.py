@@ -4,9 +4,9 @@ Shapes: x (groups × size) of float32, or float64 for a float64 tensor; scales (
 Not here: walking over a tensor that is larger than the cache (`passes`), measures, and the outlier columns of LLM.int8() (`quantized`).
 
 Formulas. Absmax (LLM.int8(), Dettmers et al. 2022, arXiv 2208.07339, section 2.1): scale = (2^(b-1) - 1) / max|x|, code = round(scale·x).
-Zero-point (same section, in its signed form): scale = (2^b - 1) / (max - min), zero = -round(scale·min) - 2^(b-1), code = round(scale·x) + zero. The range
-always includes 0, as in torch's observers, so that the zero point is a code itself. NF4 and FP4 (QLoRA): the code of the value nearest to x / max|x|.
-Half a step is rounded to even.
+Zero-point (same section, in its signed form): scale = (2^b - 1) / (max - min), zero = -round(scale·min) - 2^(b-1), code = round(scale·x) +
+zero. The range always includes 0, as in torch's observers, so that the zero point is a code itself. NF4 and FP4 (QLoRA): the code of the
+value nearest to x / max|x|. Half a step is rounded to even.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ class Coder:
         return torch.float16 if self.scheme.name == "fp16" else torch.bfloat16
 
     def group_size(self, shape: torch.Size | tuple[int, ...]) -> int:
-        """Elements that share a scale in a tensor of that shape. An output row is all that lies under one index of the first dimension; a vector is one row."""
+        """Elements that share a scale in a tensor of that shape. An output row is all that lies under one index of the first dimension; a
+        vector is one row."""
         elements = torch.Size(shape).numel()
         if self.scheme.group == "row":
             return elements // shape[0] if len(shape) > 1 and shape[0] else elements
@@ -57,9 +58,11 @@ class Coder:
         return 0 if self.scheme.kind == "half" or not elements else -(-elements // self.group_size(shape))
 
     def bits_per_weight(self, shape: torch.Size | tuple[int, ...], outliers: int = 0) -> float:
-        """Stored bits a weight, constants included: a 32-bit scale for each group, zero points of as many bits as the codes, outlier columns in 16 bits.
+        """Stored bits a weight, constants included: a 32-bit scale for each group, zero points of as many bits as the codes, outlier
+        columns in 16 bits.
 
-        Double quantization: 8 bits for each block, 32 for each 256 blocks; the one offset of a tensor is not counted, as in QLoRA, section 3.
+        Double quantization: 8 bits for each block, 32 for each 256 blocks; the one offset of a tensor is not counted, as in QLoRA, section
+        3.
         """
         elements = torch.Size(shape).numel()
         if not elements or self.scheme.kind == "half":
@@ -73,7 +76,8 @@ class Coder:
         return self.bits * (1 - split) + 16 * split + constants / elements
 
     def scales(self, absmax: Tensor) -> Tensor:
-        """(groups,) of absmax → (groups,): steps a unit for integers, the absmax itself for code books. A group of zeros has scale 1 (integers)."""
+        """(groups,) of absmax → (groups,): steps a unit for integers, the absmax itself for code books. A group of zeros has scale 1
+        (integers)."""
         if self.scheme.kind == "book":
             return absmax
         found = (self.largest / absmax).clamp_(max=torch.finfo(absmax.dtype).max)
@@ -112,7 +116,8 @@ class Coder:
         return (codes if zero is None else codes - zero[:, None]) / scales[:, None]
 
     def levels(self) -> Tensor:
-        """What the codes stand for in a group of absmax 1, ascending. For zero-point, whose levels depend on both ends: the codes themselves."""
+        """What the codes stand for in a group of absmax 1, ascending. For zero-point, whose levels depend on both ends: the codes
+        themselves."""
         if self.scheme.kind == "book":
             return books.values(self.scheme.book).unique()
         if self.scheme.kind == "affine":

@@ -1,8 +1,8 @@
 """Histograms and errors of one tensor, exactly, at about the speed of memory.
 
-A tensor of 16-bit floats has at most 65,536 different values: counting these once gives its extremes, its histogram and its power exactly, and with one scale
-for the whole tensor the errors too. Schemes with a scale for each row or block are coded piece by piece; bins are then found by arithmetic, as torch.histc
-does, so a weight within float rounding of an edge may count on either side of it.
+A tensor of 16-bit floats has at most 65,536 different values: counting these once gives its extremes, its histogram and its power exactly,
+and with one scale for the whole tensor the errors too. Schemes with a scale for each row or block are coded piece by piece; bins are then
+found by arithmetic, as torch.histc does, so a weight within float rounding of an edge may count on either side of it.
 
 Not here: which tensor, and what a person is told (`inspection`).
 """
@@ -37,7 +37,8 @@ class Bins(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Counted:
-    """What `count` finds. Errors are quantized - original, in the tensor's unit. `errors` and `scaled` are None where they were not asked for, or there are none."""
+    """What `count` finds. Errors are quantized - original, in the tensor's unit. `errors` and `scaled` are None where they were not asked
+    for, or there are none."""
 
     weights: Bins
     errors: Bins | None
@@ -88,9 +89,10 @@ def pattern_values(dtype: torch.dtype) -> Tensor:
     return torch.arange(PATTERNS, dtype=torch.int32).to(torch.int16).view(dtype)
 
 
-def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor | None = None, histograms: bool = True, tell: Tell | None = None) -> Counted:
-    """Histograms (`bins` of the weights) and measures of a contiguous tensor. `outliers` are columns that stay 16-bit; `histograms` False leaves out the errors' and
-    the scaled one. Raises `DataError` where a value is not finite."""
+def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor | None = None, histograms: bool = True,
+          tell: Tell | None = None) -> Counted:
+    """Histograms (`bins` of the weights) and measures of a contiguous tensor. `outliers` are columns that stay 16-bit; `histograms` False
+    leaves out the errors' and the scaled one. Raises `DataError` where a value is not finite."""
     whole = coder.scheme.group in ("tensor", "")
     if tensor.element_size() == 2:
         times = patterns(tensor)
@@ -131,7 +133,8 @@ def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor |
     return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures, largest)
 
 
-def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights: _Histogram, histograms: bool, tell: Tell | None) -> Counted:
+def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights: _Histogram, histograms: bool,
+                tell: Tell | None) -> Counted:
     """The rest of `count` where one scale serves the whole tensor: its different values, each coded once."""
     prepared = passes.prepare(values, coder, name)
     back = torch.cat([piece.back.view(-1) for piece in passes.coded(values, coder, prepared, name)] or [values.float()])
@@ -149,7 +152,8 @@ def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights:
             scaled.counts = weights.counts
     if tell:
         tell(measures.count, measures.count)
-    return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures, weights.reach if len(x) and x.any() else 0.0)
+    return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures,
+                   weights.reach if len(x) and x.any() else 0.0)
 
 
 def _levels(coder: Coder, prepared: passes.Prepared) -> np.ndarray:
@@ -161,7 +165,8 @@ def _levels(coder: Coder, prepared: passes.Prepared) -> np.ndarray:
 
 
 def error_reach(coder: Coder, largest: float, prepared: passes.Prepared) -> float:
-    """An error that no weight of a tensor of that absmax exceeds: half of the widest step, and a little for rounding. 1 for a tensor of zeros."""
+    """An error that no weight of a tensor of that absmax exceeds: half of the widest step, and a little for rounding. 1 for a tensor of
+    zeros."""
     if coder.scheme.kind == "half":
         step = 2.0**-11 if coder.half is torch.float16 and largest <= torch.finfo(torch.float16).max else 2.0**-8
         return largest * step or 1.0

@@ -1,7 +1,8 @@
 """Three ways in which quantization fails, each made small with a known cause, and what each scheme makes of it.
 
-An outlier in one weight row ruins every other row under one scale for the tensor; an outlier token ruins every other token under one scale for the activations;
-an outlier feature ruins every other column even with a scale for each token, and is what LLM.int8() was made for (arXiv 2208.07339, section 3).
+An outlier in one weight row ruins every other row under one scale for the tensor; an outlier token ruins every other token under one scale
+for the activations; an outlier feature ruins every other column even with a scale for each token, and is what LLM.int8() was made for
+(arXiv 2208.07339, section 3).
 
 Shapes: X (tokens × d_in), W (d_out × d_in), Y = X·Wᵀ (tokens × d_out).
 """
@@ -26,9 +27,12 @@ _CURE = {"weight row": "vector-wise", "token": "vector-wise", "feature": "LLM.in
 _RELEVANT = {"weight row": ("absmax", "zero-point", "vector-wise", "block-wise"), "token": ("absmax", "zero-point", "vector-wise"),
              "feature": ("absmax", "zero-point", "vector-wise", "LLM.int8()")}
 _SENTENCE = {
-    "weight row": "One row of the weight is far larger than the rest. With one scale for the tensor the others fall into a few codes; a scale for each row keeps them apart.",
-    "token": "One token's activations are far larger than the rest. With one scale for all the other tokens fall into a few codes; a scale for each token keeps them apart.",
-    "feature": "One feature is far larger than the rest in every token. A scale for each token must hold it, and every other column pays; LLM.int8() takes it out in 16 bits.",
+    "weight row": "One row of the weight is far larger than the rest. With one scale for the tensor the others fall into a few codes; "
+                  "a scale for each row keeps them apart.",
+    "token": "One token's activations are far larger than the rest. With one scale for all the other tokens fall into a few codes; "
+             "a scale for each token keeps them apart.",
+    "feature": "One feature is far larger than the rest in every token. A scale for each token must hold it, and every other column pays; "
+               "LLM.int8() takes it out in 16 bits.",
 }
 
 
@@ -84,11 +88,13 @@ class Effect:
     """The same over all but the outlier: other output rows, other tokens, or the sum over other features."""
     rest_sqnr_db: float
     errors: Tensor
-    """(n,) the error of each part as a share of its own signal: of each output row, each token, or each feature's own product with its weights."""
+    """(n,) the error of each part as a share of its own signal: of each output row, each token, or each feature's own product with its
+    weights."""
 
 
 def make(kind: str, ratio: float = 100.0, tokens: int = 128, d_in: int = 256, d_out: int = 128, seed: int = 0) -> Failure:
-    """A failure of normally distributed numbers with one part `ratio` times larger, drawn by `seed`. `WorkbenchError` for an unknown kind."""
+    """A failure of normally distributed numbers with one part `ratio` times larger, drawn by `seed`. `WorkbenchError` for an unknown
+    kind."""
     if kind not in KINDS:
         raise WorkbenchError(f"There is no failure {kind!r}.", f"Choose one of {', '.join(KINDS)}.")
     generator = torch.Generator().manual_seed(seed)
@@ -131,7 +137,8 @@ def measure(failure: Failure, scheme: str | Scheme, bits: int = 8, block: int | 
         along = 0 if failure.kind == "weight row" else 1
         signals, noises = exact.square().sum(along), gap.square().sum(along)
         signal, noise = float(signals[rest].sum()), float(noises[rest].sum())
-    return Effect(scheme=quantized.scheme.name, matmul_error=quantized.matmul_error, matmul_sqnr_db=quantized.matmul_sqnr_db, rest_error=math.sqrt(noise / signal),
+    return Effect(scheme=quantized.scheme.name, matmul_error=quantized.matmul_error, matmul_sqnr_db=quantized.matmul_sqnr_db,
+                  rest_error=math.sqrt(noise / signal),
                   rest_sqnr_db=ratio_db(signal, noise), errors=(noises / signals).clamp(min=0).sqrt().float())
 
 

@@ -1,6 +1,8 @@
-"""A tensor of a checkpoint looked at: its histogram with the levels of a scheme, the histogram of the errors, and the measures; and all tensors, one after another.
+"""A tensor of a checkpoint looked at: its histogram with the levels of a scheme, the histogram of the errors, and the measures; and all
+tensors, one after another.
 
-From a sample for a preview, or exact over every weight. Streamed: no more than one piece of the tensor is held at a time. How it is counted is in `counting`.
+From a sample for a preview, or exact over every weight. Streamed: no more than one piece of the tensor is held at a time. How it is counted
+is in `counting`.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +46,8 @@ class Inspection:
     """(bins + 1,) from -1 to 1, of weight ÷ largest magnitude in its row, block or tensor. None for zero-point and half precision."""
     scaled_counts: np.ndarray | None
     levels: np.ndarray
-    """What the codes stand for, on the axis of `scaled_edges` where there is one, as it is the same in every group; else on that of `edges`. Empty for half precision."""
+    """What the codes stand for, on the axis of `scaled_edges` where there is one, as it is the same in every group; else on that of
+    `edges`. Empty for half precision."""
     error_edges: np.ndarray
     """As wide as half of the widest step."""
     error_counts: np.ndarray
@@ -80,13 +83,15 @@ class Row:
     histogram: np.ndarray
 
 
-def inspect(weights: Any, name: str, scheme: str | Scheme, bits: int = 8, block: int | None = None, activations: Tensor | None = None, threshold: float = 6.0,
-            sample: int | None = None, seed: int = 0, bins: int = BINS, progress: Callable[[int, int], None] | None = None) -> Inspection:
+def inspect(weights: Any, name: str, scheme: str | Scheme, bits: int = 8, block: int | None = None, activations: Tensor | None = None,
+            threshold: float = 6.0, sample: int | None = None, seed: int = 0, bins: int = BINS,
+            progress: Callable[[int, int], None] | None = None) -> Inspection:
     """One tensor under a scheme. `weights` is a `Weights`, or whatever `open_weights` opens.
 
-    `sample` None counts every weight; a number takes whole rows of about so many weights, drawn by `seed`. `activations` (tokens × d_in) give the matmul error,
-    and LLM.int8() its outlier columns. `progress(done, elements)` is called as weights are counted; what it raises ends the work.
-    Raises `DataError` for a tensor that is not there, not floating point, or not finite, and `WorkbenchError` for settings that cannot be.
+    `sample` None counts every weight; a number takes whole rows of about so many weights, drawn by `seed`. `activations` (tokens × d_in)
+    give the matmul error, and LLM.int8() its outlier columns. `progress(done, elements)` is called as weights are counted; what it raises
+    ends the work. Raises `DataError` for a tensor that is not there, not floating point, or not finite, and `WorkbenchError` for settings
+    that cannot be.
     """
     weights = weights if isinstance(weights, Weights) else open_weights(weights)
     coder = Coder.of(scheme, bits, block)
@@ -100,19 +105,20 @@ def inspect(weights: Any, name: str, scheme: str | Scheme, bits: int = 8, block:
     # The error of a product needs the whole quantized weight at once, and of a sample only the outputs of its rows.
     product = None if inputs is None else quantize(tensor, coder.scheme, bits, block, inputs, threshold)
     return Inspection(
-        name=name, shape=weights.shapes[name], dtype=weights.dtypes[name], scheme=coder.scheme.name, bits=coder.bits, block=coder.block, exact=rows is None,
-        elements=tensor.numel(), edges=found.weights.edges, counts=found.weights.counts, scaled_edges=found.scaled and found.scaled.edges,
-        scaled_counts=found.scaled and found.scaled.counts, levels=found.levels, error_edges=found.errors.edges, error_counts=found.errors.counts,
-        sqnr_db=found.measures.sqnr_db, mse=found.measures.mse, max_error=found.measures.max_error,
-        bits_per_weight=coder.bits_per_weight(full.shape, 0 if outliers is None else len(outliers)), absmax=found.absmax, row_absmax=passes.row_absmax(tensor).numpy(),
-        rows=None if rows is None else rows.numpy(), outliers=None if outliers is None else outliers.numpy(), matmul_error=product and product.matmul_error,
+        name=name, shape=weights.shapes[name], dtype=weights.dtypes[name], scheme=coder.scheme.name, bits=coder.bits, block=coder.block,
+        exact=rows is None, elements=tensor.numel(), edges=found.weights.edges, counts=found.weights.counts,
+        scaled_edges=found.scaled and found.scaled.edges, scaled_counts=found.scaled and found.scaled.counts, levels=found.levels,
+        error_edges=found.errors.edges, error_counts=found.errors.counts, sqnr_db=found.measures.sqnr_db, mse=found.measures.mse,
+        max_error=found.measures.max_error, bits_per_weight=coder.bits_per_weight(full.shape, 0 if outliers is None else len(outliers)),
+        absmax=found.absmax, row_absmax=passes.row_absmax(tensor).numpy(), rows=None if rows is None else rows.numpy(),
+        outliers=None if outliers is None else outliers.numpy(), matmul_error=product and product.matmul_error,
         matmul_sqnr_db=product and product.matmul_sqnr_db)
 
 
 def overview(weights: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, names: list[str] | None = None, bins: int = BINS,
              progress: Callable[[int, int], None] | None = None) -> Iterator[Row]:
-    """Every floating-point tensor under a scheme, each a row as soon as its last weight is counted. `progress(bytes done, bytes of all)` is called at every piece;
-    what it raises ends the work.
+    """Every floating-point tensor under a scheme, each a row as soon as its last weight is counted. `progress(bytes done, bytes of all)` is
+    called at every piece; what it raises ends the work.
 
     Norms and biases, which people leave in 16 bits, are rows all the same: `names` chooses. Raises as `inspect`.
     """
@@ -134,9 +140,10 @@ def overview(weights: Any, scheme: str | Scheme, bits: int = 8, block: int | Non
         found = count(tensor, coder, name, bins, histograms=False, tell=tell)
         before += size
         bits_per_weight = coder.bits_per_weight(tensor.shape)
-        yield Row(name=name, shape=weights.shapes[name], sqnr_db=found.measures.sqnr_db, mse=found.measures.mse, max_error=found.measures.max_error,
-                  bits_per_weight=bits_per_weight, bytes_before=size, bytes_after=round(bits_per_weight * tensor.numel() / 8), absmax=found.absmax,
-                  edges=found.weights.edges, histogram=found.weights.counts)
+        yield Row(name=name, shape=weights.shapes[name], sqnr_db=found.measures.sqnr_db, mse=found.measures.mse,
+                  max_error=found.measures.max_error, bits_per_weight=bits_per_weight, bytes_before=size,
+                  bytes_after=round(bits_per_weight * tensor.numel() / 8), absmax=found.absmax, edges=found.weights.edges,
+                  histogram=found.weights.counts)
 
 
 def _wide(tensor: Tensor) -> Tensor:

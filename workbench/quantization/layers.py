@@ -1,4 +1,5 @@
-"""The linear layers of a model and the matrices in them, whatever the model's class; and one linear layer's weight swapped for another and back.
+"""The linear layers of a model and the matrices in them, whatever the model's class; and one linear layer's weight swapped for another and
+back.
 
 Not here: quantization itself (`models`), and what flows through the layers (`activations`).
 """
@@ -16,11 +17,12 @@ from workbench.errors import WorkbenchError
 def linear_layers(model: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Name → module, in the model's order: every `nn.Linear` and transformers' `Conv1D` (GPT-2).
 
-    `names` None leaves out a head that shares its matrix with the embedding, since that is the embedding's, and the small matrices of LoRA. Raises
-    `WorkbenchError` where a name is no linear layer, or the model has none.
+    `names` None leaves out a head that shares its matrix with the embedding, since that is the embedding's, and the small matrices of LoRA.
+    Raises `WorkbenchError` where a name is no linear layer, or the model has none.
     """
     conv = _conv1d()
-    found = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) or (conv and isinstance(module, conv))}
+    kinds = (torch.nn.Linear, conv) if conv else (torch.nn.Linear,)
+    found = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
     if names is not None:
         for name in names:
             if name not in found:
@@ -41,7 +43,8 @@ def matrix(module: Any) -> Tensor:
 
 @contextmanager
 def swapped(modules: Sequence[Any], matrices: Sequence[Tensor]) -> Iterator[None]:
-    """`modules` with these matrices (d_out × d_in) as weights; after it each has its own Parameter object again, so nothing is rounded and ties hold."""
+    """`modules` with these matrices (d_out × d_in) as weights; after it each has its own Parameter object again, so nothing is rounded and
+    ties hold."""
     own = [module.weight for module in modules]
     try:
         for module, new in zip(modules, matrices, strict=True):

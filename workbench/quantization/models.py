@@ -1,7 +1,8 @@
-"""A whole model under a scheme: every linear layer fake-quantized (its weight replaced by what the codes stand for), its size, and which layer minds most.
+"""A whole model under a scheme: every linear layer fake-quantized (its weight replaced by what the codes stand for), its size, and which
+layer minds most.
 
-Weights are put back as the very objects they were. Quantized kernels, which save time, are not here: this measures what quantization does to a model's answers.
-Quantization-aware training is a method of training, in `workbench.models`.
+Weights are put back as the very objects they were. Quantized kernels, which save time, are not here: this measures what quantization does
+to a model's answers. Quantization-aware training is a method of training, in `workbench.models`.
 """
 
 import copy
@@ -29,7 +30,8 @@ ACTIVATIONS = ("16-bit", "dynamic", "static")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What a model's weights take, before and under a scheme. Parameters that are no linear weight stay as they are; tied ones count once."""
+    """What a model's weights take, before and under a scheme. Parameters that are no linear weight stay as they are; tied ones count
+    once."""
 
     bytes_before: int
     bytes_after: int
@@ -41,9 +43,11 @@ class Sizes:
     """Of the quantized layers together, constants included."""
 
 
-def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, layers: Sequence[str] | None = None, activations: str = "16-bit",
+def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, layers: Sequence[str] | None = None,
+                   activations: str = "16-bit",
                    calibration: Mapping[str, Inputs] | None = None, threshold: float = 6.0) -> tuple[Any, Sizes]:
-    """`(a copy of the model with its linear layers quantized, Sizes)`. The model itself is not touched. Arguments and errors as `quantized_model`."""
+    """`(a copy of the model with its linear layers quantized, Sizes)`. The model itself is not touched. Arguments and errors as
+    `quantized_model`."""
     coder = _check(scheme, bits, block, activations, calibration)
     twin = copy.deepcopy(model)
     modules = linear_layers(twin, layers)
@@ -56,14 +60,16 @@ def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int |
 
 
 @contextmanager
-def quantized_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, layers: Sequence[str] | None = None, activations: str = "16-bit",
+def quantized_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, layers: Sequence[str] | None = None,
+                    activations: str = "16-bit",
                     calibration: Mapping[str, Inputs] | None = None, threshold: float = 6.0) -> Iterator[Sizes]:
     """Inside the `with`, `model` is quantized; after it, it is what it was to the last bit, whatever happened inside. Gives `Sizes`.
 
-    `layers` are names of linear layers, None all of them (`layers.linear_layers` says which). `activations`: "16-bit" quantizes weights alone, "dynamic" also the
-    inputs of each layer as the scheme has it, "static" with the ranges in `calibration` (from `activations.collect`). LLM.int8() finds its outlier columns in
-    each batch, so it differs from vector-wise only where activations are quantized.
-    Raises `WorkbenchError` for settings that cannot be or a name that is no linear layer, `DataError` for a weight that is not finite.
+    `layers` are names of linear layers, None all of them (`layers.linear_layers` says which). `activations`: "16-bit" quantizes weights
+    alone, "dynamic" also the inputs of each layer as the scheme has it, "static" with the ranges in `calibration` (from
+    `activations.collect`). LLM.int8() finds its outlier columns in each batch, so it differs from vector-wise only where activations are
+    quantized. Raises `WorkbenchError` for settings that cannot be or a name that is no linear layer, `DataError` for a weight that is not
+    finite.
     """
     coder = _check(scheme, bits, block, activations, calibration)
     modules = linear_layers(model, layers)
@@ -71,7 +77,8 @@ def quantized_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int 
     sizes = _sizes(model, modules, found)
     with ExitStack() as stack:
         for name, module in modules.items():
-            for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, matrix(module), found[name]):
+            for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, matrix(module),
+                                    found[name]):
                 stack.callback(hook.remove)
         stack.enter_context(swapped(list(modules.values()), [quantized.dequantize() for quantized in found.values()]))
         yield sizes
@@ -82,12 +89,14 @@ def _check(scheme: str | Scheme, bits: int, block: int | None, activations: str,
     if activations not in ACTIVATIONS:
         raise WorkbenchError(f"Activations cannot be {activations!r}.", f"Choose one of {', '.join(ACTIVATIONS)}.")
     if activations == "static" and not calibration:
-        raise WorkbenchError("Static scales need ranges to be calibrated by, and there are none.", "Give calibration=collect(model, tokenizer, texts).")
+        raise WorkbenchError("Static scales need ranges to be calibrated by, and there are none.",
+                             "Give calibration=collect(model, tokenizer, texts).")
     return coder
 
 
 def _quantize_all(modules: Mapping[str, Any], coder: Coder) -> dict[str, Quantized]:
-    return {name: quantize(matrix(module), coder.scheme, coder.bits if coder.scheme.integer else 8, coder.block) for name, module in modules.items()}
+    return {name: quantize(matrix(module), coder.scheme, coder.bits if coder.scheme.integer else 8, coder.block) for name,
+            module in modules.items()}
 
 
 def _sizes(model: Any, modules: Mapping[str, Any], found: Mapping[str, Quantized]) -> Sizes:
@@ -95,14 +104,18 @@ def _sizes(model: Any, modules: Mapping[str, Any], found: Mapping[str, Quantized
     linear = {id(module.weight): (module.weight, found[name].bits_per_weight) for name, module in modules.items()}
     saved = sum(weight.numel() * (weight.element_size() - bits / 8) for weight, bits in linear.values())
     weights = sum(weight.numel() for weight, _ in linear.values())
-    return Sizes(bytes_before=before, bytes_after=round(before - saved), layers=tuple(modules), sqnr_db={name: quantized.sqnr_db for name, quantized in found.items()},
+    return Sizes(bytes_before=before, bytes_after=round(before - saved), layers=tuple(modules),
+                 sqnr_db={name: quantized.sqnr_db for name, quantized in found.items()},
                  bits_per_weight=sum(weight.numel() * bits for weight, bits in linear.values()) / weights)
 
 
-def hook_inputs(module: Any, coder: Coder, activations: str, seen: Inputs | None, threshold: float, weight: Tensor, quantized: Quantized) -> list[Any]:
-    """Hooks on one layer that quantize what it is given; none where the scheme or the settings leave that alone. `weight` is the layer's own matrix.
+def hook_inputs(module: Any, coder: Coder, activations: str, seen: Inputs | None, threshold: float, weight: Tensor,
+                quantized: Quantized) -> list[Any]:
+    """Hooks on one layer that quantize what it is given; none where the scheme or the settings leave that alone. `weight` is the layer's
+    own matrix.
 
-    With LLM.int8() the outlier columns of each batch are multiplied by the layer's own weights: what the quantized ones lack is added to the output.
+    With LLM.int8() the outlier columns of each batch are multiplied by the layer's own weights: what the quantized ones lack is added to
+    the output.
     """
     if activations == "16-bit" or not coder.scheme.activations:
         return []
@@ -144,13 +157,16 @@ class LayerRow:
     bytes_saved: int
 
 
-def sensitivity(model: Any, tokenizer: Any, texts: Iterable[Any], scheme: str | Scheme, bits: int = 8, block: int | None = None, layers: Sequence[str] | None = None,
-                activations: str = "16-bit", calibration: Mapping[str, Inputs] | None = None, threshold: float = 6.0, base: float | None = None, max_length: int = 512,
+def sensitivity(model: Any, tokenizer: Any, texts: Iterable[Any], scheme: str | Scheme, bits: int = 8, block: int | None = None,
+                layers: Sequence[str] | None = None,
+                activations: str = "16-bit", calibration: Mapping[str, Inputs] | None = None, threshold: float = 6.0,
+                base: float | None = None, max_length: int = 512,
                 progress: Callable[[int, int], None] | None = None) -> Iterator[LayerRow]:
-    """One layer at a time: a row as soon as it is measured, in the model's order. `base` is the perplexity of the model as it is, measured first where not given.
+    """One layer at a time: a row as soon as it is measured, in the model's order. `base` is the perplexity of the model as it is, measured
+    first where not given.
 
-    `progress(layers done, layers)` is called before each layer and at the end; what it raises ends the work, and so does no longer asking for rows. Between rows
-    and at the end the model is what it was.
+    `progress(layers done, layers)` is called before each layer and at the end; what it raises ends the work, and so does no longer asking
+    for rows. Between rows and at the end the model is what it was.
     """
     texts = list(texts)
     _check(scheme, bits, block, activations, calibration)
@@ -162,6 +178,7 @@ def sensitivity(model: Any, tokenizer: Any, texts: Iterable[Any], scheme: str | 
             progress(done, len(names))
         with quantized_model(model, scheme, bits, block, [name], activations, calibration, threshold) as sizes:
             found = perplexity(model, tokenizer, texts, max_length)
-        yield LayerRow(layer=name, perplexity=found, difference=found - base, sqnr_db=sizes.sqnr_db[name], bytes_saved=sizes.bytes_before - sizes.bytes_after)
+        yield LayerRow(layer=name, perplexity=found, difference=found - base, sqnr_db=sizes.sqnr_db[name],
+                       bytes_saved=sizes.bytes_before - sizes.bytes_after)
     if progress:
         progress(len(names), len(names))

@@ -1,7 +1,7 @@
 """Walking over a tensor in pieces that stay in the cache, and measuring as one goes.
 
-A piece holds whole groups (what shares a scale), so a scheme needs no more than one piece at a time; only schemes with one scale for the whole tensor,
-and double quantization, ask for a first walk. Nothing of a tensor is copied but the piece at hand.
+A piece holds whole groups (what shares a scale), so a scheme needs no more than one piece at a time; only schemes with one scale for the
+whole tensor, and double quantization, ask for a first walk. Nothing of a tensor is copied but the piece at hand.
 """
 
 import math
@@ -22,7 +22,8 @@ PIECE = 1 << 20
 def check_tensor(tensor: Tensor, name: str = "The tensor") -> None:
     """Raises `DataError` where `tensor` is not floating point. Looks at no values."""
     if not isinstance(tensor, Tensor):
-        raise DataError(f"{name} is {type(tensor).__name__}, not a torch tensor.", "Convert it with torch.as_tensor(..., dtype=torch.float32).")
+        raise DataError(f"{name} is {type(tensor).__name__}, not a torch tensor.",
+                        "Convert it with torch.as_tensor(..., dtype=torch.float32).")
     if not tensor.dtype.is_floating_point:
         raise DataError(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, and only floating point can be quantized.",
                         "If these are weights already quantized, open the checkpoint they were made from.")
@@ -42,7 +43,8 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def pieces(tensor: Tensor, size: int, whole: bool) -> Iterator[tuple[int, Tensor]]:
-    """`(first group, x)` over a contiguous tensor: x (groups × size), the last one (1 × rest) where `size` does not divide. A view, in the tensor's dtype.
+    """`(first group, x)` over a contiguous tensor: x (groups × size), the last one (1 × rest) where `size` does not divide. A view, in the
+    tensor's dtype.
 
     `whole` says that one scale serves the whole tensor: then x is (1 × elements of the piece) and the first group always 0.
     """
@@ -127,7 +129,8 @@ class Coded(NamedTuple):
 
 
 def coded(tensor: Tensor, coder: Coder, prepared: Prepared, name: str = "The tensor") -> Iterator[Coded]:
-    """The second walk: each piece as float32 (float64), its codes and what they stand for. Raises `DataError` on values that are not finite."""
+    """The second walk: each piece as float32 (float64), its codes and what they stand for. Raises `DataError` on values that are not
+    finite."""
     dtype = compute_dtype(tensor)
     whole = coder.scheme.group in ("tensor", "")
     for first, raw in pieces(tensor, coder.group_size(tensor.shape), whole):

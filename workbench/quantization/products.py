@@ -1,6 +1,7 @@
 """What quantization does to a matrix product: outlier columns among the activations, and the error of X·Wᵀ.
 
-Shapes: X (tokens × d_in), W (d_out × d_in). Products of integer codes are computed from what the codes stand for, which is the same up to float rounding.
+Shapes: X (tokens × d_in), W (d_out × d_in). Products of integer codes are computed from what the codes stand for, which is the same up to
+float rounding.
 """
 
 import math
@@ -42,7 +43,8 @@ def keep_columns(weight: Tensor, outliers: Tensor | None) -> Tensor | None:
 
 
 def quantize_inputs(inputs: Tensor, coder: Coder, outliers: Tensor | None = None) -> Tensor:
-    """X as the scheme hands it to the product, dequantized: one scale for the tensor, one for each token, or as it is. Outlier columns stay as they are."""
+    """X as the scheme hands it to the product, dequantized: one scale for the tensor, one for each token, or as it is. Outlier columns stay
+    as they are."""
     how = coder.scheme.activations
     x = inputs.to(compute_dtype(inputs))
     if not how or not x.numel():
@@ -67,7 +69,8 @@ def quantize_inputs(inputs: Tensor, coder: Coder, outliers: Tensor | None = None
 
 
 def matmul_error(inputs: Tensor, weight: Tensor, back: Tensor, coder: Coder, outliers: Tensor | None = None) -> tuple[float, float]:
-    """`(relative error, SQNR in dB)` of X·Wᵀ, both sides quantized; `back` is what the quantized weight stands for. The error is a share of ‖X·Wᵀ‖."""
+    """`(relative error, SQNR in dB)` of X·Wᵀ, both sides quantized; `back` is what the quantized weight stands for. The error is a share of
+    ‖X·Wᵀ‖."""
     dtype = back.dtype
     exact = inputs.to(dtype) @ weight.to(dtype).T
     error = square_sum(quantize_inputs(inputs, coder, outliers).to(dtype) @ back.T - exact)

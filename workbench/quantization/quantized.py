@@ -1,7 +1,7 @@
 """A tensor quantized by a scheme: its codes, its scales, what they stand for, and how far that is from the original.
 
-Pure functions of tensors: nothing is read, written or kept. The formulas are in `coders`. Measures are taken in float32 (float64 for a float64 tensor),
-before `dequantize` rounds to the tensor's own dtype.
+Pure functions of tensors: nothing is read, written or kept. The formulas are in `coders`. Measures are taken in float32 (float64 for a
+float64 tensor), before `dequantize` rounds to the tensor's own dtype.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,11 @@ class Quantized:
     dtype: torch.dtype
     """Of the tensor that was quantized, and of what `dequantize` gives."""
     codes: Tensor
-    """In the tensor's shape. int8 for integers, uint8 (0 to 15) for NF4 and FP4, the 16-bit floats themselves for half precision. 0 in outlier columns."""
+    """In the tensor's shape. int8 for integers, uint8 (0 to 15) for NF4 and FP4, the 16-bit floats themselves for half precision. 0 in
+    outlier columns."""
     scales: Tensor | None
-    """(1,), (rows,) or (blocks,) float32: steps a unit for integers (127 / absmax), the block's absmax for NF4 and FP4. None for half precision."""
+    """(1,), (rows,) or (blocks,) float32: steps a unit for integers (127 / absmax), the block's absmax for NF4 and FP4. None for half
+    precision."""
     zero_points: Tensor | None
     """(1,) int32 for zero-point, else None."""
     absmax: Tensor | None
@@ -80,8 +82,9 @@ class Quantized:
         return back.to(dtype)
 
     def levels(self, row: int | None = None) -> Tensor:
-        """(levels,) float32, ascending: every value that the codes of one group can stand for. `row` is the group: an output row, or a block; None is the one
-        whose absmax is the median. For half precision every 16-bit number between the smallest and the largest weight."""
+        """(levels,) float32, ascending: every value that the codes of one group can stand for. `row` is the group: an output row, or a
+        block; None is the one whose absmax is the median. For half precision every 16-bit number between the smallest and the largest
+        weight."""
         if self.scheme.kind == "half":
             return _halves(self.codes)
         if not self.codes.numel():
@@ -106,14 +109,15 @@ def _halves(codes: Tensor) -> Tensor:
     return every[(every >= low) & (every <= high)].unique()
 
 
-def quantize(tensor: Tensor, scheme: str | Scheme, bits: int = 8, block: int | None = None, activations: Tensor | None = None, threshold: float = 6.0) -> Quantized:
+def quantize(tensor: Tensor, scheme: str | Scheme, bits: int = 8, block: int | None = None, activations: Tensor | None = None,
+             threshold: float = 6.0) -> Quantized:
     """Quantize a floating-point tensor of any shape.
 
-    `scheme` is a name of SCHEMES. `bits` (2 to 8) is used by the integer schemes, `block` (default 64, over the tensor as it lies in memory) by those with blocks.
-    `activations` (tokens × d_in, more leading dimensions allowed) are inputs of a weight (d_out × d_in): they give `matmul_error`, and with "LLM.int8()" the
-    columns where any magnitude is over `threshold`, which stay 16-bit. Without activations "LLM.int8()" is vector-wise. As in bitsandbytes, a row's scale is that
-    of the whole row.
-    Raises `DataError` for a tensor that is not floating point or not finite, and `WorkbenchError` for settings that cannot be.
+    `scheme` is a name of SCHEMES. `bits` (2 to 8) is used by the integer schemes, `block` (default 64, over the tensor as it lies in
+    memory) by those with blocks. `activations` (tokens × d_in, more leading dimensions allowed) are inputs of a weight (d_out × d_in): they
+    give `matmul_error`, and with "LLM.int8()" the columns where any magnitude is over `threshold`, which stay 16-bit. Without activations
+    "LLM.int8()" is vector-wise. As in bitsandbytes, a row's scale is that of the whole row. Raises `DataError` for a tensor that is not
+    floating point or not finite, and `WorkbenchError` for settings that cannot be.
     """
     coder = Coder.of(scheme, bits, block)
     check_tensor(tensor)
@@ -145,6 +149,8 @@ def quantize(tensor: Tensor, scheme: str | Scheme, bits: int = 8, block: int | N
         prepared = prepared._replace(scales=torch.cat(scales or [empty]), absmax=torch.cat(absmax or [empty]))
     error, in_db = (None, None) if inputs is None else products.matmul_error(inputs, tensor, back.view(tensor.shape), coder, outliers)
     return Quantized(
-        coder=coder, dtype=tensor.dtype, codes=codes.view(tensor.shape), scales=prepared.scales, zero_points=prepared.zero_points, absmax=prepared.absmax,
+        coder=coder, dtype=tensor.dtype, codes=codes.view(tensor.shape), scales=prepared.scales, zero_points=prepared.zero_points,
+        absmax=prepared.absmax,
         nested=prepared.nested, outliers=outliers, kept=kept, sqnr_db=measures.sqnr_db, mse=measures.mse, max_error=measures.max_error,
-        bits_per_weight=coder.bits_per_weight(tensor.shape, 0 if outliers is None else len(outliers)), matmul_error=error, matmul_sqnr_db=in_db)
+        bits_per_weight=coder.bits_per_weight(tensor.shape, 0 if outliers is None else len(outliers)), matmul_error=error,
+        matmul_sqnr_db=in_db)

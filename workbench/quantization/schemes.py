@@ -17,7 +17,8 @@ class Scheme:
     sentence: str
     """What it does, for a tooltip."""
     kind: str
-    """"half" (a 16-bit float), "absmax" (symmetric integers), "affine" (integers with a zero point), or "book" (an index into a code book)."""
+    """"half" (a 16-bit float), "absmax" (symmetric integers), "affine" (integers with a zero point), or "book" (an index into a code
+    book)."""
     group: str
     """What shares one scale: "" (no scale), "tensor", "row" (an output row), "block" (so many neighbours in memory)."""
     activations: str = ""
@@ -47,10 +48,13 @@ _ALL = (
     Scheme("fp16", "16-bit float: 5 bits of exponent, 10 of fraction; values over 65,504 overflow.", "half", ""),
     Scheme("bf16", "16-bit float: 8 bits of exponent, 7 of fraction; never overflows, coarser steps.", "half", ""),
     Scheme("absmax", "One scale for the whole tensor: its largest magnitude becomes the largest integer.", "absmax", "tensor", "tensor"),
-    Scheme("zero-point", "One scale and one zero point for the whole tensor: its smallest and largest value become the ends of the integers.", "affine", "tensor", "tensor"),
+    Scheme("zero-point",
+           "One scale and one zero point for the whole tensor: its smallest and largest value become the ends of the integers.", "affine",
+           "tensor", "tensor"),
     Scheme("vector-wise", "Absmax with one scale for each output row; activations get one for each token.", "absmax", "row", "token"),
     Scheme("block-wise", "Absmax with one scale for each block of neighbouring weights; activations stay 16-bit.", "absmax", "block"),
-    Scheme("LLM.int8()", "Vector-wise, but columns where the activations have outliers over the threshold stay 16-bit.", "absmax", "row", "token, outliers kept"),
+    Scheme("LLM.int8()", "Vector-wise, but columns where the activations have outliers over the threshold stay 16-bit.", "absmax", "row",
+           "token, outliers kept"),
     Scheme("NF4", "16 levels at the quantiles of a normal distribution, scaled to each block's absmax.", "book", "block", book="nf4"),
     Scheme("FP4", "4-bit float (1 sign, 2 exponent, 1 fraction), scaled to each block's absmax.", "book", "block", book="fp4"),
     Scheme("NF4 double", "NF4 whose block scales are themselves quantized to 8 bits.", "book", "block", book="nf4", double=True),
@@ -72,7 +76,8 @@ _BY_KEY = {_key(name): scheme for name, scheme in SCHEMES.items()}
 
 
 def find_scheme(name: str | Scheme) -> Scheme:
-    """The scheme of that name, case and punctuation ignored ("llm_int8", "zeropoint", "nf4_double"). Raises `WorkbenchError` for an unknown one."""
+    """The scheme of that name, case and punctuation ignored ("llm_int8", "zeropoint", "nf4_double"). Raises `WorkbenchError` for an unknown
+    one."""
     if isinstance(name, Scheme):
         return name
     if found := _BY_KEY.get(_key(str(name))):
@@ -94,5 +99,6 @@ def check_settings(scheme: Scheme, bits: int, block: int | None) -> tuple[int, i
         return bits, None
     block = DEFAULT_BLOCK if block is None else block
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-        raise WorkbenchError(f"{scheme.name} cannot use blocks of {block!r} weights.", "Give block as a whole number of at least 1; 64 is usual.")
+        raise WorkbenchError(f"{scheme.name} cannot use blocks of {block!r} weights.",
+                             "Give block as a whole number of at least 1; 64 is usual.")
     return bits, block

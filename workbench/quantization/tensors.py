@@ -1,4 +1,5 @@
-"""Weights on disk, tensor by tensor: one safetensors file, a sharded folder, a model of the hub's cache, or tensors in memory under the same interface.
+"""Weights on disk, tensor by tensor: one safetensors file, a sharded folder, a model of the hub's cache, or tensors in memory under the
+same interface.
 
 Files are memory mapped: opening reads headers only, and a tensor's pages are read when they are looked at. Nothing is ever unpickled.
 Not here: what is done with the tensors (`inspection`).
@@ -20,7 +21,8 @@ VECTOR_ROW = 4096
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I64": "int64",
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+          "I64": "int64",
           "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool"}
 """safetensors' names of dtypes → torch's; one that is not listed keeps its own name."""
 
@@ -28,7 +30,8 @@ DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 class Weights:
     """Named tensors, read one at a time.
 
-    `.names` in the order of the layers, `.shapes[name]`, `.dtypes[name]` (torch's name, as "bfloat16"), `.sizes[name]` in bytes, `.bytes` of all.
+    `.names` in the order of the layers, `.shapes[name]`, `.dtypes[name]` (torch's name, as "bfloat16"), `.sizes[name]` in bytes, `.bytes`
+    of all.
     """
 
     def __init__(self, title: str, entries: Mapping[str, tuple[tuple[int, ...], str, int]], readers: Mapping[str, Any]):
@@ -71,7 +74,8 @@ class Weights:
         return self._readers[name](name)
 
     def sample_rows(self, name: str, elements: int = 1 << 20, seed: int = 0) -> "torch.Tensor | None":
-        """(n,) int64, ascending: rows drawn without replacement that hold about `elements` weights; None where the tensor holds no more than that.
+        """(n,) int64, ascending: rows drawn without replacement that hold about `elements` weights; None where the tensor holds no more
+        than that.
 
         A row is what lies under one index of the first dimension; a vector counts as rows of 4,096, a rest left out.
         """
@@ -90,7 +94,8 @@ class Weights:
         return drawn.sort().values
 
     def take(self, name: str, rows: "torch.Tensor | None") -> "torch.Tensor":
-        """Those rows of a tensor, as `sample_rows` drew them: (n × what lies under an index). None takes the tensor as it is. Reads no other row."""
+        """Those rows of a tensor, as `sample_rows` drew them: (n × what lies under an index). None takes the tensor as it is. Reads no
+        other row."""
         tensor = self.read(name)
         if rows is None:
             return tensor
@@ -101,7 +106,8 @@ class Weights:
         return self.take(name, self.sample_rows(name, elements, seed))
 
     def tree(self) -> dict[str, Any]:
-        """Names as nested dicts by their dots: {"model": {"layers": {"0": {"mlp": {"up_proj": {"weight": "model.layers.0.mlp.up_proj.weight"}}}}}}."""
+        """Names as nested dicts by their dots: {"model": {"layers": {"0": {"mlp": {"up_proj": {"weight":
+        "model.layers.0.mlp.up_proj.weight"}}}}}}."""
         root: dict[str, Any] = {}
         for name in self.names:
             *folders, leaf = name.split(".")
@@ -114,9 +120,11 @@ class Weights:
 
 
 def open_weights(source: Any) -> Weights:
-    """Open a `.safetensors` file, a folder of them (sharded or not), a hub id whose files are in the hub's cache, a model, or a dict of tensors.
+    """Open a `.safetensors` file, a folder of them (sharded or not), a hub id whose files are in the hub's cache, a model, or a dict of
+    tensors.
 
-    Reads headers only. Raises `DataError` where there is nothing to open, a shard is missing, a file is damaged, or only pickled weights are there.
+    Reads headers only. Raises `DataError` where there is nothing to open, a shard is missing, a file is damaged, or only pickled weights
+    are there.
     """
     if hasattr(source, "state_dict"):
         source = source.state_dict()
@@ -130,7 +138,8 @@ def open_weights(source: Any) -> Weights:
     text = str(source)
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         return _open_files(text, _files_of(_cached(text)))
-    raise DataError(f"There is no file or folder {path}.", "Give a folder that save_pretrained wrote, a .safetensors file, or a hub id such as \"org/name\".")
+    raise DataError(f"There is no file or folder {path}.",
+                    "Give a folder that save_pretrained wrote, a .safetensors file, or a hub id such as \"org/name\".")
 
 
 def _in_memory(tensors: Mapping[str, "torch.Tensor"]) -> Weights:
@@ -151,7 +160,8 @@ def _cached(name: str) -> Path:
 
 
 def _files_of(folder: Path) -> dict[str | None, Path]:
-    """Tensor name → file, from the folder's index; or {None: file} for a file that holds everything, {"*1": ...} for several without an index."""
+    """Tensor name → file, from the folder's index; or {None: file} for a file that holds everything, {"*1": ...} for several without an
+    index."""
     if (folder / INDEX).exists():
         return _files_of_index(folder / INDEX)
     found = sorted(folder.glob("*.safetensors"))
@@ -175,10 +185,12 @@ def _files_of_index(index: Path) -> dict[str | None, Path]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = {name: str(file) for name, file in weight_map.items()}
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f"{index} is not an index of shards.", "It should be JSON with a weight_map from tensor to file; copy it again.") from None
+        raise DataError(f"{index} is not an index of shards.",
+                        "It should be JSON with a weight_map from tensor to file; copy it again.") from None
     for file in sorted(set(files.values())):
         if Path(file).name != file:
-            raise DataError(f"{index} names the shard {file!r}, which is not in its own folder.", "Use an index whose shards lie beside it.")
+            raise DataError(f"{index} names the shard {file!r}, which is not in its own folder.",
+                            "Use an index whose shards lie beside it.")
         if not (index.parent / file).exists():
             raise DataError(f"The shard {file} that {index.name} names is missing in {index.parent}.", "Copy or download it again.")
     return {name: index.parent / file for name, file in files.items()}
@@ -191,7 +203,8 @@ def _open_files(title: str, files: Mapping[str | None, Path]) -> Weights:
     readers: dict[str, Any] = {}
     for file in sorted(set(files.values())):
         if file.suffix in PICKLES:
-            raise DataError(f"{file} may be a pickle, which could run code when it is opened.", "Open it where you trust it and write it again with model.save_pretrained(folder).")
+            raise DataError(f"{file} may be a pickle, which could run code when it is opened.",
+                            "Open it where you trust it and write it again with model.save_pretrained(folder).")
         try:
             handle = safetensors.safe_open(file, framework="pt")
         except (safetensors.SafetensorError, OSError) as error:
@@ -206,7 +219,8 @@ def _open_files(title: str, files: Mapping[str | None, Path]) -> Weights:
             readers[name] = handle.get_tensor
     missing = [name for name in files if name and not name.startswith("*") and name not in entries]
     if missing:
-        raise DataError(f"The shard {files[missing[0]].name} does not hold the tensor {missing[0]!r} that the index says it does.", "Copy or download it again.")
+        raise DataError(f"The shard {files[missing[0]].name} does not hold the tensor {missing[0]!r} that the index says it does.",
+                        "Copy or download it again.")
     return Weights(title, entries, readers)
 
 

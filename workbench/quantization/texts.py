@@ -13,8 +13,8 @@ from workbench.errors import DataError
 def token_windows(model: Any, tokenizer: Any, texts: Iterable[Any], max_length: int = 512) -> list[list[int]]:
     """Each text as windows of at most `max_length` ids (and of what the model has positions for), of at least two.
 
-    A text is a string, a row with a "text" column, a row of "messages" (the tokenizer's chat template is used), or a list of ids. Raises `DataError` where
-    none is left or a row is something else.
+    A text is a string, a row with a "text" column, a row of "messages" (the tokenizer's chat template is used), or a list of ids. Raises
+    `DataError` where none is left or a row is something else.
     """
     room = getattr(model.config, "max_position_embeddings", None) or max_length
     size = min(max_length, room)
@@ -37,10 +37,12 @@ def _ids(tokenizer: Any, row: Any) -> list[int]:
         return tokenizer(row)["input_ids"]
     if isinstance(row, list | tuple) and all(isinstance(i, int) for i in row):
         return list(row)
-    raise DataError(f"A row is {type(row).__name__}, which is no text.", 'Give strings, rows with a "text" or "messages" column, or lists of token ids.')
+    raise DataError(f"A row is {type(row).__name__}, which is no text.",
+                    'Give strings, rows with a "text" or "messages" column, or lists of token ids.')
 
 
-def nats_per_token(model: Any, tokenizer: Any, texts: Iterable[Any], max_length: int = 512, progress: Callable[[int, int], None] | None = None) -> tuple[float, int]:
+def nats_per_token(model: Any, tokenizer: Any, texts: Iterable[Any], max_length: int = 512,
+                   progress: Callable[[int, int], None] | None = None) -> tuple[float, int]:
     """`(mean loss in nats, tokens)` over every token but the first of each window. One window at a time, so no padding changes a scale.
 
     `progress(windows done, windows)`; what it raises ends the work. The model is left in its own mode.
@@ -65,7 +67,8 @@ def nats_per_token(model: Any, tokenizer: Any, texts: Iterable[Any], max_length:
     return total / tokens, tokens
 
 
-def perplexity(model: Any, tokenizer: Any, texts: Iterable[Any], max_length: int = 512, progress: Callable[[int, int], None] | None = None) -> float:
+def perplexity(model: Any, tokenizer: Any, texts: Iterable[Any], max_length: int = 512,
+               progress: Callable[[int, int], None] | None = None) -> float:
     """exp of the mean loss a token; infinite where the model gives no finite loss. Arguments as `nats_per_token`."""
     nats, _ = nats_per_token(model, tokenizer, texts, max_length, progress)
     return math.exp(nats) if nats < 700 else math.inf
