@@ -93,6 +93,27 @@ def test_changes_in_turn_are_the_same_as_made_again_on_new_rows():
     assert set(first.source[120:].tolist()) <= {0, 1, 2} and 2 not in first.source[40:120].tolist()
 
 
+def test_a_change_in_one_stage_leaves_the_next_as_it_was_planned_and_unnamed_weights_are_of_the_stage_that_goes():
+    sources = mixture().sources
+    tasks, chat = wb.Mixture({"facts": sources["facts"]}), wb.Mixture({name: sources[name] for name in ("letters", "talk")}, rule="equal")
+    found, _, _ = run_rows.gather(wb.Stages([(tasks, 40), (chat, 80)], replay=0.25), 0, 0)
+
+    def made(*changes: tuple[dict[str, float], int]) -> list[Counter]:
+        drawn = MixedRows(found, 120, 4, 3, lambda name, row: {"input_ids": [row]})
+        for weights, step in changes:
+            drawn.change(weights, step)
+        return [Counter(drawn.names[number] for number in drawn.source[first:last]) for first, last in ((0, 8), (8, 40), (40, 80), (80, 120))]
+
+    planned = {"facts": 10, "letters": 15, "talk": 15}
+    assert made() == [{"facts": 8}, {"facts": 32}, planned, planned]
+    assert made(({"letters": 1.0}, 2)) == [{"facts": 8}, {"facts": 16, "letters": 16}, planned, planned]
+    # in the second stage talk and letters have 3/8 each and facts 1/4: naming one with the weight it has changes nothing
+    assert made(({"talk": 0.375}, 20)) == made()
+    assert made(({"facts": 0.75}, 20))[3] == {"facts": 20, "letters": 10, "talk": 10}
+    assert made(({"letters": 1.0}, 2), ({"facts": 1.0}, 10))[2] == Counter(facts=23, letters=9, talk=8) or \
+        made(({"letters": 1.0}, 2), ({"facts": 1.0}, 10))[2] == Counter(facts=23, letters=8, talk=9)
+
+
 def test_a_row_without_an_answer_lends_its_place_to_the_next_of_its_source():
     made = mixed({"facts": 0, "letters": 0, "talk": 1}, 14)
     made._features = lambda name, row: None if row == 3 else {"row": row}

@@ -101,6 +101,16 @@ def test_marks_in_the_wrong_place_are_refused(townsfolk, template):
     assert "completions_only=False" in caught.value.remedy
 
 
+def test_a_template_that_writes_only_the_last_reply_as_it_was_asked_is_proved_for_single_replies(townsfolk):
+    """As models that think write: of an earlier reply something is left out, so several replies in one pass cannot be told, and one can."""
+    townsfolk.chat_template = ("{% for m in messages %}[{{ m['role'] }}]{% if m['role'] == 'assistant' and loop.last %} think{% endif %}{{ m['content'] }}\n{% endfor %}"
+                               "{% if add_generation_prompt %}[assistant]{% endif %}")
+    chat.prove_mask(townsfolk, [PAIR], True)
+    with pytest.raises(DataError, match="rewrites earlier turns"):
+        chat.prove_mask(townsfolk, [PAIR, LONG], True)
+    chat.prove_mask(townsfolk, [PAIR, LONG], False)
+
+
 def test_a_tokenizer_that_cannot_place_its_tokens_is_refused_for_completions_only():
     from transformers import ByT5Tokenizer
 

@@ -74,6 +74,19 @@ def test_a_pool_of_its_own_still_gives_away_no_answer():
         assert {block[0] for block in given(made[1])[:-1]} < {"q0", "q1", "q2", "q3", "q4"}
 
 
+@pytest.mark.parametrize("pool", ["backwards", "copies among the rows"])
+def test_a_row_that_a_template_words_by_chance_is_still_not_its_own_demonstration(pool):
+    """The drawn word makes the input of a row and of its copy differ, so inputs alone do not tell."""
+    draws = Task(name="t", templates=(Template(name="ask", input="{{ ['Say', 'Tell', 'Write', 'Name'] | choice }}: {{ question }}?", target="{{ answer }}"),))
+    if pool == "backwards":
+        made = draws.examples(ROWS[:12], pool=ROWS[:12][::-1], demonstrations=5, seed=1)
+    else:
+        made = draws.examples([*ROWS[:12], *ROWS[:12]], demonstrations=5, seed=1)
+    for example in made.examples:
+        *others, (asked, _) = given(example)
+        assert len(others) == 5 and asked.partition(": ")[2] not in {question.partition(": ")[2] for question, _ in others}
+
+
 def test_draws_are_the_same_in_every_process_and_differ_by_seed_and_row():
     here = [given(example) for example in TASK.examples(ROWS, demonstrations=3, seed=9).examples]
     script = ("from workbench.templates.tasks import Task, Template\n"

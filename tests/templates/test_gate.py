@@ -155,7 +155,7 @@ def test_an_answer_cut_short_is_counted_and_stays(townsfolk):
 
 
 @pytest.mark.parametrize(("template", "words"), [
-    ("{{ messages | length }}{% for m in messages %}[{{ m['content'] }}]{% endfor %}", "rewrites earlier turns"),
+    ("{{ messages | length }}{% for m in messages %}[{{ m['content'] }}]{% endfor %}", "does not write a reply behind the prompt"),
     ("{% for m in messages %}{% generation %}{{ m['role'] }}: {{ m['content'] }}{% endgeneration %}\n{% endfor %}", "marks other tokens")])
 def test_a_tokenizer_that_cannot_train_answers_alone_is_refused(townsfolk, template, words):
     import copy

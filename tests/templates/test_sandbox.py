@@ -34,6 +34,7 @@ ESCAPES = [
     "{{ text | attr('__class__') }}", "{{ words | map(attribute='__class__') | list }}",
     "{{ words | map(attribute='upper.__self__') | list }}",
     "{{ words | sort(attribute='__class__') }}", "{{ words | join(',', attribute='__doc__') }}",
+    "{{ words | join(',', attribute='upper') }}", "{{ words | join(attribute='upper') }}", "{{ words | join(',', 'upper') }}",
     "{{ words | selectattr('__class__') | list }}",
     "{{ words | map(' made') | list }}", "{{ words | map(' each', -999999) | map('list') | list }}",
     "{{ words | map('attr', '__class__') | list }}", "{{ words | unique(attribute='__class__') | list }}",
@@ -121,6 +122,10 @@ BOMBS = [
     "{% for i in range(40000) %}{% if ('a' * 99999) in text %}{% endif %}{% endfor %}",
     "{{ range(99999) | map('string') | map('upper') | list }}",
     "{% set x %}{% for i in range(50000) %}" + "y" * 5000 + "{% endfor %}{% endset %}",
+    "{% set d = dict(zip(range(0, 99999 * (2**61 - 1), 2**61 - 1), range(99999))) %}",  # all of them hash to 0
+    "{{ range(0, 30000 * (2**61 - 1), 2**61 - 1) | list | most_frequent | length }}", "{{ range(0, 99999 * (2**61 - 1), 2**61 - 1) | unique | list | length }}",
+    "{{ ('a' * 900000).rfind('ab' ~ 'a' * 440000) }}", "{{ ('a' * 900000).rsplit('ab' ~ 'a' * 440000) | length }}",
+    "{{ ('\u00e4' * 900000).strip('\u00f6' * 900000 ~ '\u00e4') }}", "{{ ('a' * 900000) | trim('b' * 900000 ~ 'a') }}",
 ]
 
 

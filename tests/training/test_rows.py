@@ -40,6 +40,20 @@ def test_labels_are_the_ids_where_trained_and_end_with_the_end_token(tokenizer):
     assert out.examples == 20 and not out.dropped and out.truncated == 0
 
 
+@pytest.mark.parametrize("spans", ["user", "nothing"])
+def test_marks_that_mark_other_tokens_are_refused_before_training(tokenizer, spans):
+    import copy
+
+    marked = copy.copy(tokenizer)
+    mark = "{% generation %}{% endgeneration %}" if spans == "nothing" else ""
+    marked.chat_template = ("{% for m in messages %}{% if m['role'] == 'user' %}{% generation %}Q: {{ m['content'] }}{% endgeneration %}\n{% else %}A: {{ m['content'] }}" + mark
+                            + "{{ eos_token }}{% endif %}{% endfor %}").replace("{% generation %}Q: {{ m['content'] }}{% endgeneration %}",
+                                                                               "{% generation %}Q: {{ m['content'] }}{% endgeneration %}" if spans == "user" else "Q: {{ m['content'] }}")
+    with pytest.raises(DataError, match="marks other tokens"):
+        prepared(questions(20), marked)
+    assert prepared(questions(20), marked, completions_only=False).examples == 20
+
+
 def test_padding_is_masked_by_position_and_not_by_token(tokenizer):
     out = prepared(questions(12), tokenizer)
     features = list(out.rows)

@@ -286,6 +286,17 @@ def test_a_promptsource_file_comes_back_byte_for_byte(real_data, tmp_path):
     assert builder.errands.wait(20) and builder._fault.control == "file" and "system prompt" in builder._fault.sentence
 
 
+def test_a_task_keeps_what_its_file_says_of_the_data_set(real_data, tmp_path):
+    source = real_data / "promptsource" / "super_glue__rte.yaml"
+    rows = [{"premise": "A dog runs.", "hypothesis": f"{n} animals move.", "label": n % 2} for n in range(5)]
+    builder = TemplateBuilder(rows, promptsource.read(source))
+    builder.write_file(str(tmp_path / "again.yaml"))
+    assert builder.errands.wait(20) and (tmp_path / "again.yaml").read_bytes() == source.read_bytes()
+    names: dict = {"rows": rows}
+    exec(builder.code(), names)
+    assert (names["task"].dataset, names["task"].subset) == ("super_glue", "rte") and names["task"] == builder.task
+
+
 def test_every_promptsource_file_can_be_opened(real_data):
     for path in sorted((real_data / "promptsource").glob("*.yaml")):
         state = edits.with_file(State(), path.read_text(encoding="utf-8"), str(path))

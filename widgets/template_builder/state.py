@@ -129,8 +129,11 @@ def with_task(state: State, task: Task) -> State:
         values = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
         kept = {name: value for name, value in values.items() if value != plain.get(name, dataclasses.MISSING) and value != {}}
         templates.append(kept | {"target": template.target or ""})
-    return dataclasses.replace(state, task=task.name, templates=tuple(templates), yaml="", file="", picked=0, inverted=False,
-                               system=task.system or "")
+    kept = dict(task=task.name, picked=0, inverted=False, system=task.system or "")
+    if task.dataset is None:
+        return dataclasses.replace(state, templates=tuple(templates), yaml="", file="", **kept)
+    # what a promptsource file says of its data set and templates is more than the panel shows, so the file itself is kept
+    return dataclasses.replace(with_file(state, promptsource.dumps(dataclasses.replace(task, system=None)), ""), **kept)
 
 
 def with_file(state: State, yaml: str, path: str) -> State:

@@ -161,7 +161,9 @@ def _task(state: State) -> list[str]:
     system = f", system={state.system!r}" if state.system else ""
     if not (state.yaml and state.file):
         made = [f"    {_template(template, state.inverted)}," for template in templates]
-        return [f"task = wb.Task(name={state.task!r}{system}, templates=(", *made, "))"]
+        whole = task_of(state)
+        of = "".join(f", {name}={getattr(whole, name)!r}" for name in ("dataset", "subset", "extra") if getattr(whole, name))
+        return [f"task = wb.Task(name={state.task!r}{of}{system}, templates=(", *made, "))"]
     lines, parts, changed = [f"task = promptsource.read({state.file!r})"], [], bool(state.inverted)
     for fields, template in zip(state.templates, templates, strict=True):
         original = fields.get("original")

@@ -194,24 +194,34 @@ def _marked(tokenizer: Any) -> bool:
 PROBE = [("Who bakes bread?", "Mira does."), ("And who has a boat?", "Tom has one.")]
 
 
-def mask_method(tokenizer: Any) -> str:
-    """How replies are told from the rest: "generation marks" or "prefix comparison", proved on a conversation of two replies.
+def prove_mask(tokenizer: Any, examples: Sequence[dict[str, Any]], completions_only: bool) -> None:
+    """`mask_method` for what these examples are: conversations of one reply or of several, or none at all, where nothing is to be proved. Raises as it does."""
+    replies = [sum(message["role"] == "assistant" for message in example["messages"]) for example in examples if "messages" in example]
+    if completions_only and replies:
+        mask_method(tokenizer, 2 if max(replies) > 1 else 1)
 
-    Proved means: both replies are among the trained tokens, in order, and neither question is. Raises `DataError` where that fails, and
+
+def mask_method(tokenizer: Any, replies: int = 2) -> str:
+    """How replies are told from the rest: "generation marks" or "prefix comparison", proved on a conversation of one or two replies.
+
+    Proved means: the replies are among the trained tokens, in order, and no question is. Raises `DataError` where that fails, and
     where the tokenizer has no chat template.
     """
     if not tokenizer.chat_template:
         raise DataError("The tokenizer has no chat template.", "Give it one first (ensure_template).")
-    messages = [{"role": role, "content": text} for turn in PROBE for role, text in zip(("user", "assistant"), turn, strict=True)]
+    probe = PROBE[:replies]
+    messages = [{"role": role, "content": text} for turn in probe for role, text in zip(("user", "assistant"), turn, strict=True)]
     ids, mask = encode(tokenizer, {"messages": messages}, True)
 
     def written(tokens: list[int]) -> str:
         return "".join(tokenizer.decode(tokens, skip_special_tokens=True).split())
 
     trained = written([token for token, kept in zip(ids, mask, strict=True) if kept])
-    questions, replies = ([written(tokenizer(turn[side], add_special_tokens=False).input_ids) for turn in PROBE] for side in (0, 1))
-    first = trained.find(replies[0])
-    if first < 0 or trained.find(replies[1], first + len(replies[0])) < 0 or any(question in trained for question in questions):
+    questions, answers = ([written(tokenizer(turn[side], add_special_tokens=False).input_ids) for turn in probe] for side in (0, 1))
+    place = 0
+    for answer in answers:
+        place = trained.find(answer, place) + len(answer) if place >= 0 and trained.find(answer, place) >= 0 else -1
+    if place < 0 or any(question in trained for question in questions):
         raise DataError("This tokenizer's chat template marks other tokens than the replies, so completions_only cannot be honoured.",
                         "Mend its {% generation %} marks, or use completions_only=False.")
     return "generation marks" if _marked(tokenizer) else "prefix comparison"
@@ -226,8 +236,10 @@ def _turns(tokenizer: Any, messages: list[dict[str, str]], whole: str) -> Spans:
     spans = []
     for before, after in zip(asked, told, strict=True):
         if not after.startswith(before) or not whole.startswith(after.rstrip("\n")):
-            raise DataError("This tokenizer's chat template rewrites earlier turns, so training on completions only cannot be honoured.",
-                            "Use completions_only=False, or a template with {% generation %} marks.")
+            what = "rewrites earlier turns" if len(numbers) > 1 else "does not write a reply behind the prompt that asks for it"
+            raise DataError(f"This tokenizer's chat template {what}, so training on completions only cannot be honoured.",
+                            "Use completions_only=False, or a template with {% generation %} marks; trl.chat_template_utils.get_training_chat_template(tokenizer) knows "
+                            "some.")
         # the template's own white space after the end token is no part of the reply
         closed = after.rstrip()
         ended = tokenizer.eos_token and closed.endswith(tokenizer.eos_token)

@@ -72,14 +72,15 @@ class Pool:
             self._kept[index] = self.template.render(self.rows[index], seed=self.seed, key=index, limits=self.limits)
         return self._kept[index]
 
-    def draw(self, count: int, key: Any, own_input: str, own_index: int | None) -> list[Rendered]:
-        """`count` answered rows, none of them row `own_index` and none with the input `own_input`, no input twice.
+    def draw(self, count: int, key: Any, own_input: str, own: Mapping[str, Any], own_index: int | None) -> list[Rendered]:
+        """`count` answered rows, none of them row `own_index` nor one that says the same as the row `own` in the template's columns (a template that draws may word the
+        two differently), and none with the input `own_input`, no input twice.
 
         Raises `DataError` where the pool has not so many.
         """
         drawn: dict[str, Rendered] = {}
         for index in order(len(self.rows), self.seed, key) if count else ():
-            example = self.rendered(index) if index != own_index else None
+            example = self.rendered(index) if index != own_index and self._asked(self.rows[index]) != self._asked(own) else None
             if example is not None and example.target and example.input not in (own_input, *drawn):
                 drawn[example.input] = example
                 if len(drawn) == count:
@@ -88,6 +89,10 @@ class Pool:
             raise DataError(f"{count} demonstrations were asked for, and only {len(drawn)} other rows have an answer and their own input.",
                             "Ask for fewer, or give a larger pool.")
         return list(drawn.values())
+
+    def _asked(self, row: Mapping[str, Any]) -> list[Any]:
+        values = {name.replace("-", "_"): value for name, value in row.items()}
+        return [values.get(column) for column in self.template.columns]
 
 
 def assembled(own: Rendered, given: Iterable[Rendered], system: str | None, *, as_turns: bool, chat: bool) -> dict[str, Any]:

@@ -89,8 +89,7 @@ def masks(examples: Sequence[dict[str, Any]], tokenizer: Any, completions_only: 
     """The mask of each example, uncut: what `judge_masks` takes for any `max_length`. Raises as `judge` does."""
     if any("messages" in example for example in examples):
         chat.ensure_template(tokenizer)
-        if completions_only:
-            chat.mask_method(tokenizer)
+        chat.prove_mask(tokenizer, examples, completions_only)
     found = []
     for number, (_, mask) in enumerate(chat.encode_all(tokenizer, examples, completions_only)):
         if progress is not None and number % chat.CHUNK == 0:

@@ -15,6 +15,8 @@ import jinja2
 from jinja2.sandbox import SecurityError
 
 INTEGER_BITS = 4096
+COMPARISONS = 10**8
+HASHED_BITS, MOST_LARGE = 60, 1000
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 PLAIN = (str, int, float, type(None), list, tuple, dict, range, zip, type(i for i in ()), *VIEWS, jinja2.Undefined)
 """What a template can hold in its hands. Everything else stays out of its texts, lists and calls."""
@@ -90,6 +92,25 @@ class Budget:
 
     def replaces(self, text: str, old: Any, new: Any) -> None:
         self.fits(len(text) + text.count(str(old)) * len(str(new)))
+
+    def searches(self, text: str, part: str) -> None:
+        """Before what may compare every character of one with every character of the other."""
+        if len(text) * len(part) > COMPARISONS:
+            raise Exceeded(f"it would compare {len(text)} characters with {len(part)}", "Look for something shorter.")
+
+    def keys(self, values: Any) -> list[Any]:
+        """`values` as a list, before they become keys: Python hashes whole numbers by their remainder, so thousands of large ones can be made to collide."""
+        values, large, todo = list(values), 0, []
+        self.made(values)
+        todo.extend(values)
+        while todo:
+            item = todo.pop()
+            if isinstance(item, (list, tuple)):
+                todo.extend(item)
+            large += isinstance(item, int) and item.bit_length() > HASHED_BITS
+        if large > MOST_LARGE:
+            raise Exceeded(f"it sorts more than {MOST_LARGE} numbers of over {HASHED_BITS} bits into a table", "Use smaller numbers.")
+        return values
 
     def formats(self, pattern: str, values: Any) -> None:
         if "*" in pattern or "%(" in pattern or re.search(r"%[-+ #0]*(\d{4}|\d*\.\d{4})", pattern):

@@ -45,6 +45,10 @@ METHODS: dict[type, frozenset[str]] = {
     list: frozenset(("count", "index")), tuple: frozenset(("count", "index")), dict: frozenset(("get", "items", "keys", "values"))}
 
 
+BACKWARDS = frozenset("strip lstrip rstrip rfind rindex rsplit rpartition".split())
+"""Methods of texts that take as long as both texts' lengths multiplied; those that look forwards do not."""
+
+
 class TemplateError(DataError):
     """A template that cannot be compiled or rendered. `line` and `column` count from 1, in `part` of the template.
 
@@ -72,7 +76,13 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if name in WRITING and hasattr(args[0], "__next__"):
             raise SecurityError("what a filter gives bit by bit is no text; put | list or | join behind it")
         if name == "join":
-            args = (budget.joins(args[0], (*args[1:], kwargs.get("d", ""))[0]), *args[1:])
+            read = kwargs.pop("attribute", None) if len(args) < 3 else args[2]
+            parts = args[0] if read is None else map(filters.make_attrgetter(context.environment, read), args[0])  # weighed as what they give
+            args = (budget.joins(parts, (*args[1:], kwargs.get("d", ""))[0]), *args[1:2])
+        elif name in ("unique", "most_frequent"):
+            args = (budget.keys(args[0]), *args[1:])
+        elif name == "trim":
+            budget.searches(str(args[0]), str((*args[1:], kwargs.get("chars") or "")[0]))
         elif name == "replace" and len(args) > 2:
             budget.replaces(str(args[0]), args[1], args[2])
         elif name == "format":
@@ -333,6 +343,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             args = (budget.joins(args[0], owner),)
         elif isinstance(owner, str) and name == "replace" and len(args) > 1:
             budget.replaces(owner, args[0], args[1])
+        elif isinstance(owner, str) and name in BACKWARDS and args:
+            budget.searches(owner, str(args[0]))
+        elif obj is dict and args and not isinstance(args[0], dict):
+            args = (budget.keys(args[0]), *args[1:])
         return budget.made(obj(*args, **kwargs))
 
 

@@ -290,7 +290,7 @@ class Task:
                 elif not own.target:
                     out.no_target.append((index, template.name))
                 else:
-                    given = sources[template.name].draw(demonstrations, index, own.input, index if pool is None else None)
+                    given = sources[template.name].draw(demonstrations, index, own.input, row, index if pool is None else None)
                     out.examples.append(shots.assembled(own, given, self._system(row, limits), as_turns=as_turns, chat=chat))
                     out.rows.append(index)
                     out.templates.append(template.name)

@@ -46,7 +46,7 @@ class Inbox:
 class Settings:
     """The live settings of one trainer."""
 
-    def __init__(self, learning_rate: float, evaluate_every: int | None, mixture: dict[str, float], draw_by: Callable[[dict[str, float], int], None] | None):
+    def __init__(self, learning_rate: float, evaluate_every: int | None, mixture: dict[str, float], draw_by: Callable[[dict[str, float], int], tuple[dict[str, float], dict[str, float]]] | None):
         self.values: dict[str, Any] = {"learning_rate": learning_rate, "evaluate_every": evaluate_every} | ({"mixture": mixture} if mixture else {})
         self._draw_by = draw_by
 
@@ -65,10 +65,7 @@ class Settings:
             value = int(value)
             state.eval_steps = value
         elif field == "mixture":
-            value = old | {name: float(weight) for name, weight in value.items()}
-            if not any(value.values()):
-                raise ValueError("every source would have the weight 0")
-            self._draw_by(value, state.global_step)
+            old, value = self._draw_by(value, state.global_step)
         self.values[field] = value
         return old
 

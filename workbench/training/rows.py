@@ -38,7 +38,9 @@ class Prepared:
 
 def prepare(examples: list[dict[str, Any]], tokenizer: Any, *, objective: str, completions_only: bool, max_length: int, packing: bool,
             what: str = "rows") -> Prepared:
-    """Tokenize, cut at `max_length`, drop what trains on nothing. Raises `DataError` when over 1 % of the rows would be dropped."""
+    """Tokenize, cut at `max_length`, drop what trains on nothing. Raises `DataError` when over 1 % of the rows would be dropped, or where the tokenizer
+    cannot tell replies from the rest and only they are to be trained."""
+    chat.prove_mask(tokenizer, examples, completions_only and objective == "sft")
     ids_column, masks, out, dropped = [], [], Prepared(rows=None, examples=0), gate.Dropped()
     for number, (ids, mask) in enumerate(chat.encode_all(tokenizer, examples, completions_only and objective == "sft"), start=1):
         pieces, mask = _cut(ids, mask, objective, max_length)

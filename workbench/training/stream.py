@@ -48,7 +48,7 @@ class Stream(TrainerCallback):
     def __init__(self, folder: str | Path, *, journal: Journal | None = None, plan: list[ev.Changed] = (), restored: list[ev.Changed] = (),
                  inbox: Inbox | None = None, tokens: Callable[[], int] | None = None,
                  extra: Callable[[], dict[str, float]] | None = None, mixture: dict[str, float] | None = None,
-                 draw_by: Callable[[dict[str, float], int], None] | None = None, adopt: Callable[[int], str] | None = None,
+                 draw_by: Callable[[dict[str, float], int], Any] | None = None, adopt: Callable[[int], str] | None = None,
                  sample: Callable[[Any, int], list[ev.Sampled]] | None = None, probes: Probes | None = None, best: float | None = None,
                  found_best: Callable[[int], None] | None = None, save_best: bool = False):
         self.folder = Path(folder)
