@@ -367,6 +367,75 @@ def test_the_suggestion_is_taken_by_a_button(shown: RankExplorer) -> None:
     assert "Suggested ranks" in shown.made.pattern.value
 
 
+# ---- cuts scored on held-out rows
+
+WEAK = {f"model.layers.{layer}.{module}": (.6, .4, .2, .1) for layer in (0, 1, 2) for module in SHAPES}
+
+
+def facts(count: int) -> list[dict]:
+    from workbench.data import sources
+
+    return sources.load_rows("town:facts").slice(0, count).to_pylist()
+
+
+def loss_of_weights(folder: Path, rank: int, rows: list[dict]) -> float:
+    """Nats per trained token of the small town model with the best approximation of each ΔW in its weights; by a full SVD."""
+    import torch
+    from safetensors.numpy import load_file
+
+    import workbench as wb
+    from workbench.data import sources
+    from workbench.evaluation.row_losses import row_losses
+
+    model, tokenizer = wb.load("town-small")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            key = f"base_model.model.{name.removesuffix('.weight')}.lora_"
+            if f"{key}A.weight" in tensors:
+                left, values, right = np.linalg.svd(2 * tensors[f"{key}B.weight"].astype(float) @ tensors[f"{key}A.weight"], full_matrices=False)
+                parameter += torch.tensor((left[:, :rank] * values[:rank]) @ right[:rank], dtype=torch.float32)
+    losses = row_losses((model, tokenizer), sources.load_rows(rows))
+    return float((losses["loss"] * losses["tokens"]).sum() / losses["tokens"].sum())
+
+
+def test_a_cut_adapter_is_scored_at_once(tmp_path: Path) -> None:
+    rows, folder = facts(24), adapter(tmp_path / "adapter", WEAK)
+    panel = RankExplorer(folder, rows=rows, state=State(rank=2))
+    panel.widget
+    assert panel.actions.wait() and not panel.made.truncate.disabled and "Scored on 24 rows given" in panel.made.scoring.value
+    panel.made.truncate.click()
+    assert panel.actions.wait(60) and not alerts(panel)
+    assert {int(rank): loss for rank, loss in panel.state.cuts.items()} == pytest.approx(
+        {rank: loss_of_weights(folder, rank, rows) for rank in (0, 2, 4)}, rel=1e-4)
+    figure = panel.live.figures["wide"]
+    assert list(trace(figure, "cuts")["x"]) == [2] and list(trace(figure, "cuts")["y"]) == [panel.state.cuts["2"]]
+    assert "Cut to rank 2, its held-out loss is" in panel.widget.children[-1].sentence
+    names: dict = {"rows": rows}
+    exec(panel.code(), names)
+    assert {str(rank): loss for rank, loss in zip(names["cut"]["rank"], names["cut"]["loss"], strict=True)} == pytest.approx(panel.state.cuts)
+
+
+def test_scoring_can_be_cancelled_and_begun_again(tmp_path: Path) -> None:
+    panel = RankExplorer(adapter(tmp_path / "adapter", WEAK), rows=facts(40), state=State(rank=1))
+    panel.widget
+    assert panel.actions.wait()
+    said = []
+
+    def busy(words: str | None, *_, cancel=None) -> None:
+        said.append(words)
+        if words and words.startswith("Scoring"):
+            cancel()
+
+    panel.busy = busy
+    panel.made.truncate.click()
+    assert panel.actions.wait(60) and "Scoring was cancelled" in alerts(panel)[0] and panel.state.cuts == {}
+    assert said[0] == "Loading the model" and said[-1] is None
+    del panel.busy
+    panel.made.truncate.click()
+    assert panel.actions.wait(60) and set(panel.state.cuts) == {"0", "1", "4"} and not alerts(panel)
+
+
 # ---- sweeps
 
 def test_a_sweep_varies_ranks_at_one_scale() -> None:

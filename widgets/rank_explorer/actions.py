@@ -34,7 +34,7 @@ class Actions:
         else:
             self.errands.add(job, key)
 
-    def wait(self, timeout_s: float = 30.0) -> bool:
+    def wait(self, timeout_s: float = 60.0) -> bool:
         """Whether everything asked for was done in that time, for tests and scripts."""
         return self.errands.wait(timeout_s) and self.work.wait(timeout_s) and self.explorer._settling.wait(timeout_s)
 

@@ -41,6 +41,8 @@ class View:
     scoring: str = ""
     """Which rows a cut is scored on; empty where there are none."""
     can_truncate: bool = False
+    cuts: bool = True
+    """Whether rank r is below the adapter's own."""
     can_sweep: bool = False
     sweeping: bool = False
     sweep_words: str = ""
@@ -78,7 +80,7 @@ class Controls(Hearing):
         self.spread = controls.toggles("Ranks", [("the same", "uniform"), ("suggested", "suggested")], state.spread)
         self.readouts, self.pattern = controls.html("", "wb-rank-readouts"), controls.html("")
         self.ranks = controls.text("Ranks to train", " ".join(map(str, state.ranks)), "1 2 4 8", continuous_update=False)
-        self.seeds = controls.slider("Seeds of each", state.seeds, 1, 8)
+        self.seeds = controls.slider("Seeds", state.seeds, 1, 8)
         self.scoring, self.sweeping = controls.html(""), controls.html("")
         self.truncate = controls.button("Truncate now", tooltip="cut the adapter to rank r and score it on held-out rows", on_click=do.truncate)
         self.cancel = controls.button("Stop the sweep", on_click=do.stop_sweep)
@@ -86,12 +88,12 @@ class Controls(Hearing):
                                      on_click=do.sweep)
         self.column = [
             controls.group("", self.source, self.base, self.other),
-            controls.group("", self.map, self.matrix),
             controls.group("Next training", self.variant, self.rank, self.alpha, self.attention, self.others, self.spread, self.readouts,
                            self.pattern),
-            controls.group("", self.ranks, self.seeds),
+            controls.group("", controls.row(self.ranks, self.seeds)),
             controls.actions(self.scoring, self.truncate, self.sweeping, self.cancel, self.sweep),
         ]
+        self.above = controls.row(self.map, self.matrix)
         for widget, name, back in (
             (self.source, "source", str), (self.base, "base", str), (self.other, "other", str), (self.map, "map", str), (self.matrix, "picked", str),
             (self.variant, "variant", str), (self.rank, "rank", round), (self.alpha, "alpha", float), (self.spread, "spread", str),
@@ -140,7 +142,7 @@ class Controls(Hearing):
         self._say(self.scoring, f'<span class="wb-hint">{escape(view.scoring)}</span>' if view.scoring else "")
         self._say(self.sweeping, f'<span class="wb-hint">{escape(view.sweep_words)}</span>' if view.sweep_words else "")
         self.truncate.disabled, self.sweep.disabled = not view.can_truncate, not view.can_sweep or view.sweeping
-        self.truncate.description = f"Truncate to rank {number(max(state.rank, 1))} now"
+        self.truncate.description = f"Truncate to rank {number(max(state.rank, 1))} now" if view.cuts else "Score it on held-out rows"
         self.cancel.layout.display = "" if view.sweeping else "none"
         low, high = min(state.ranks, default=1), max(state.ranks, default=1)
         self.sweep.description = f"Sweep ranks {low} to {high}" if low != high else f"Train rank {low}"

@@ -88,7 +88,7 @@ def figure(look: Look, width: Width = "wide", empty: tuple[str, str] = ("", ""))
     if look.spectra is None or not look.spectra.matrices:
         return _empty(Sheet(form.width, 420), *empty)
     rows = len(look.spectra.modules)
-    step = 34 if rows <= 8 else 26 if rows <= 14 else 20
+    step = (40 if form.across == 3 else 34) if rows <= 8 else 26 if rows <= 14 else 20
     top = 26 + rows * step + 40
     low = max(form.low, 650 - top - GAP) if form.across == 3 else form.low
     places = _places(form, top + GAP, low)
@@ -232,7 +232,7 @@ def _losses(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form
         marks += f' <span style="color:{ink("green-text")}">◆\u00a0suggested</span>'
     ranks = sorted({point.rank for point in points} | {rank for rank, _ in cuts})
     if not ranks:
-        axis = sheet.cell(*box, "Held-out loss", "nats per token", "", gutter=44, right=12, foot=24, x=dict(range=[0, 1], tickvals=[]),
+        axis = sheet.cell(*box, "Held-out loss", "nats per token", "", gutter=44, right=12, foot=24, x=dict(range=[0, 1], tickvals=[], showline=False),
                           y=dict(range=[0, 1], tickvals=[], showgrid=False))
         sheet.add(axis, x=[.5], y=[.5], mode="markers", marker=dict(size=1, color="rgba(0,0,0,0)"), hoverinfo="skip")  # plotly draws no cell without one
         for k, line in enumerate(look.losses_hint.split("\n")):

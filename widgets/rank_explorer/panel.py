@@ -150,10 +150,15 @@ class RankExplorer(Panel):
         if self.opened is None:
             raise WorkbenchError(self.faults.get("source", "No adapter is opened."), "Open one first.")
         state = self.state
-        found = reading.cut_losses(self.opened, state.source, state.base, ranks or [max(state.rank, 1)], self.rows, progress)
+        found = reading.cut_losses(self.opened, state.source, self._cut_base, ranks or [max(state.rank, 1)], self.rows, progress)
         self.state.cuts = self.state.cuts | {str(rank): loss for rank, loss in found.items()}
         self.refresh()
         return found
+
+    @property
+    def _cut_base(self) -> str:
+        """The base to load under a cut adapter, where its folder is no run and so may only know a name."""
+        return self.state.base or ("" if self.opened is None or self.opened.run is not None else self.opened.base)
 
     # ---- what it shows, pure
 
@@ -217,7 +222,7 @@ class RankExplorer(Panel):
         opened = self.opened
         budget = self.planning.budget(opened, self.state) if opened else 0
         return words.code(self.state, opened.spectra if opened else None, opened.base if opened else self.state.base, self.picked, budget,
-                          opened is not None and opened.adapter is None, self.rows is not None and not self.state.rows)
+                          opened is not None and opened.adapter is None, self.rows is not None and not self.state.rows, self._cut_base)
 
     def extra_html(self) -> str:
         from widgets.frame import controls
@@ -237,6 +242,10 @@ class RankExplorer(Panel):
         if self.made is None:
             self.made = Controls(self.actions, self._view())
         return self.made.column
+
+    def above(self) -> Any:
+        self.controls()
+        return self.made.above
 
     def _build(self) -> None:
         self._threaded = self._read_for is None
@@ -335,6 +344,7 @@ class RankExplorer(Panel):
             memory=words.memory(size) if size else ("–", ""), memory_words=plan.memory_words,
             pattern=words.pattern_rows(plan.last_pattern, opened.spectra), pattern_words=plan.pattern_words(state),
             scoring=f"Scored on {scoring}." if scoring else "No held-out rows to score on.", can_truncate=bool(scoring) and opened.adapter is not None,
+            cuts=state.rank < opened.spectra.rank,
             can_sweep=self.recipe is not None or (opened.run is not None and not opened.run.read_only), sweeping=going,
             sweep_words=self.sweeping.sentence or f"{number(len(state.ranks) * state.seeds)} runs, one after the other.")
 

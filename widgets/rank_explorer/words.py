@@ -189,7 +189,7 @@ def pattern_rows(pattern: dict[str, int], spectra: Spectra) -> list[tuple[str, s
 # ---- Python
 
 def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None, budget: int, whole: bool,
-         given_rows: bool = False) -> str:
+         given_rows: bool = False, cut_base: str = "") -> str:
     """Python that makes the same spectra and the same method. What trains stands at the end."""
     lines = ["import workbench as wb", "from workbench import adapters", ""]
     if not state.source:
@@ -210,7 +210,7 @@ def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None
     lines.append(f"method = wb.LoRA({inside})")
     if base:
         lines.append(f"trainable, total = wb.count_parameters({base!r}, method)")
-    lines += ["", *_actions(state, whole, given_rows)]
+    lines += ["", *_actions(state, whole, given_rows, cut_base)]
     return "\n".join(lines).rstrip()
 
 
@@ -219,11 +219,11 @@ def _modules(state: State, spectra: Spectra | None) -> list[str]:
     return [module for module in modules if module.rsplit(".", 1)[-1] in state.targets]
 
 
-def _actions(state: State, whole: bool, given_rows: bool) -> list[str]:
+def _actions(state: State, whole: bool, given_rows: bool, cut_base: str) -> list[str]:
     lines = []
     if state.cuts and not whole:
         ranks = sorted(int(rank) for rank in state.cuts)
-        given = (", rows=rows" if given_rows else f", rows={state.rows!r}" if state.rows else "") + (f", base={state.base!r}" if state.base else "")
+        given = (", rows=rows" if given_rows else f", rows={state.rows!r}" if state.rows else "") + (f", base={cut_base!r}" if cut_base else "")
         lines += ["# rows: the held-out rows given to this panel"] if given_rows else []
         lines += ["from workbench.evaluation.truncation import truncation_losses", f"cut = truncation_losses({state.source!r}, ranks={ranks!r}{given})"]
     if state.sweep:
