@@ -82,6 +82,14 @@ def test_without_a_key_none_is_sent(serve, monkeypatch):
     assert Endpoint(server.address, "small", "THE_KEY")("?") == "ok" and "Authorization" not in server.seen[0][1]
 
 
+@pytest.mark.parametrize("key", ["sk-SECRET123\nMORE", "sk-S\u00e9cret123"])
+def test_a_key_that_no_header_can_hold_is_not_shown_in_the_fault(serve, monkeypatch, key):
+    monkeypatch.setenv("THE_KEY", key)
+    with pytest.raises(DataError, match="THE_KEY") as caught:
+        Endpoint(serve().address, "small", "THE_KEY")("?")
+    assert "123" not in str(caught.value) and caught.value.__cause__ is None
+
+
 def test_the_key_is_in_nothing_that_can_be_kept(serve):
     server = serve((401, {}, json.dumps({"error": f"Incorrect API key provided: {KEY}"})))
     asked = Endpoint(server.address, "small", "THE_KEY")

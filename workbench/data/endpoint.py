@@ -72,6 +72,8 @@ class Endpoint:
         key = os.environ.get(self.key_variable, "").strip()
         parts = urllib.parse.urlsplit(self.address)
         if key:
+            if not key.isascii() or not key.isprintable():  # what cannot be a header would be shown, key and all, in the error of whoever tries
+                raise DataError(f"The key in the environment variable {self.key_variable} holds a line break or a letter that no key has.", "Set it again, on one line.")
             if parts.scheme != "https" and parts.hostname not in HERE:
                 raise DataError(f"The key would go to {parts.hostname} unencrypted.", f"Use https, or unset {self.key_variable}.")
             headers["Authorization"] = f"Bearer {key}"
