@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model and wait for the end")
     train.add_argument("--model", default="town", help='"town", a model folder or a hub id (default: %(default)s)')
     train.add_argument("--data", default="town:instructions", help='"town:NAME", a file of rows or a hub id (default: %(default)s)')
-    train.add_argument("--objective", default="sft", help="what is learned: sft or pretraining (default: %(default)s)")
+    train.add_argument("--objective", default="sft", help="what is learned: sft, pretraining or classification (default: %(default)s)")
     train.add_argument("--method", default="lora", choices=sorted(METHODS), help="which weights are trained (default: %(default)s)")
     train.add_argument("--rank", type=int, help="of LoRA (default: 8)")
     train.add_argument("--alpha", type=float, help="of LoRA (default: twice the rank)")

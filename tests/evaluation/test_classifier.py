@@ -11,6 +11,7 @@ import torch
 import workbench as wb
 from workbench import town
 from workbench.evaluation.classifier import classify, score_classifier
+from workbench.evaluation.row_losses import row_losses
 from workbench.models import classifier
 
 
@@ -71,3 +72,9 @@ def test_what_cannot_be_scored_is_said(untrained):
         score_classifier(untrained, [{"text": "a", "label": "ham"}])
     with pytest.raises(wb.WorkbenchError, match="no model and no run"):
         classify(3, ["hello"])
+
+
+def test_losses_of_rows_are_those_of_their_labels(untrained):
+    rows = town.rows("letters")[:12]
+    table = row_losses(untrained, rows)
+    assert list(table["loss"]) == pytest.approx(list(score_classifier(untrained, rows).answers["loss"]), abs=1e-6) and set(table["tokens"]) == {1}

@@ -270,3 +270,8 @@ def test_the_real_collection_is_learned_by_its_path(real_data, tmp_path):
     run = tools.here(recipe(data=str(real_data / "sms_spam" / "SMSSpamCollection"), heldout=0.1, steps=60, batch_size=16, evaluate_every=60, checkpoint_every=60,
                             method=methods.Full(), learning_rate=1e-3, sample_prompts=0), tmp_path)
     assert run.history.evaluations[-1].extra["accuracy"] > ham + 0.03
+
+
+def test_there_is_no_plain_script_of_it_yet(plain, tmp_path):
+    with pytest.raises(wb.RunError, match="no plain script yet"):
+        plain.script(tmp_path)

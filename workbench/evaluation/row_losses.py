@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data import layouts, sources
 from workbench.errors import DataError, WorkbenchError
+from workbench.evaluation.classifier import score_classifier
+from workbench.models import loading
 from workbench.recipes import load
 from workbench.runs.attach import attach
 from workbench.runs.run import Run
@@ -38,7 +40,7 @@ Progress = Callable[[int, int], None]
 def row_losses(model_or_run: Any, rows: Any, *, batch_size: int = 32, max_length: int | None = None, completions_only: bool | None = None,
                progress: Progress | None = None) -> "pd.DataFrame":
     """One line a row, in order: `row` (from 0), `loss` (mean nats per trained token, NaN where no token is trained) and `tokens` (trained
-    ones).
+    ones; 1 where a classifier tells the row's label).
 
     `model_or_run` is a `Run` or its folder (its result, with the recipe's `max_length` and `completions_only` unless given), a name or
     folder that `wb.load` takes, or a pair (model, tokenizer); these train on completions only, up to 512 tokens, unless told otherwise.
@@ -56,6 +58,9 @@ def row_losses(model_or_run: Any, rows: Any, *, batch_size: int = 32, max_length
     model, tokenizer, usual_length, only = _opened(model_or_run)
     max_length = min(max_length or usual_length, getattr(model.config, "max_position_embeddings", None) or max_length or usual_length)
     table = rows if hasattr(rows, "to_batches") else sources.load_rows(rows)
+    if loading.classifies(model.config):
+        told = score_classifier((model, tokenizer), table, batch_size=batch_size, max_length=max_length).answers
+        return told[["row", "loss"]].assign(tokens=1)
     encoded = list(_encoded(table, tokenizer, only if completions_only is None else completions_only, max_length, progress))
     loss, trained = np.full(len(encoded), np.nan), np.array([sum(mask) for _, mask in encoded], np.int64)
     places = [int(row) for row in np.argsort([-len(ids) for ids, _ in encoded], kind="stable") if trained[row]]

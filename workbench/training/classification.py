@@ -93,11 +93,6 @@ class ClassifierTrainer(CountingTrainer):
         finally:
             self.data_collator = own
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
-        if hasattr(self.model, "peft_config"):  # an adapter keeps the head and not the labels' names
-            self.model.config.save_pretrained(output_dir or self.args.output_dir)
-
 
 def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
     """Load, give a head, adapt and tokenize. Raises `WorkbenchError` before the first step where something cannot work."""
