@@ -71,10 +71,31 @@ def test_a_short_question_is_looked_for_whole():
     question = "Who bakes the bread in the small town of Orla?"
     train = ["A talk.", f"Ann asked: {question} Nobody knew.", "Who bakes the bread in the small town of Vels?"]
     found = overlap.overlap([question, "Who bakes the bread?", "Who bakes the bread in the town of Orla?"], train)
-    assert found["checked"].tolist() == [True, False, True] and found["coverage"].tolist() == [1, 0, 0]
+    assert found["whole"].tolist() == [False, True, False] and found["coverage"].tolist() == [1, 0, 0]
     assert found["train_row"].tolist() == [1, -1, -1]
     assert overlap.leaking_rows([question], train).tolist() == [1]
-    assert overlap.overlap([question], train, shortest=11)["checked"].tolist() == [False]
+    assert overlap.overlap([question], train, shortest=11)[["whole", "matched"]].values.tolist() == [[True, 0]]
+
+
+@pytest.mark.parametrize("n, shortest", [(13, 8), (5, 8), (13, 1), (4, 4)])
+def test_a_row_too_short_to_be_looked_for_leaks_into_the_rows_of_its_very_words(n, shortest):
+    chance = random.Random(n)
+    train, test = ([" ".join(chance.choice("abc") for _ in range(chance.randint(0, 9))) for _ in range(count)] for count in (300, 60))
+    found = overlap.overlap(test, [text.upper() + "!" for text in train], n=n, shortest=shortest)
+    for line, text in zip(found.itertuples(), test):
+        short = 0 < len(text.split()) < min(n, shortest)
+        assert line.whole == short and line.checked == bool(text)
+        if short:
+            assert line.train_row == (train.index(text) if text in train else -1) and line.coverage == (text in train)
+            assert line.spans == ([(0, len(text))] if text in train else [])
+    leaking = overlap.leaking_rows([text for text in test if len(text.split()) < min(n, shortest)], train, n=n, shortest=shortest)
+    assert leaking.tolist() == [row for row, text in enumerate(train) if text in test and 0 < len(text.split()) < min(n, shortest)]
+
+
+def test_how_test_rows_are_looked_for_is_counted():
+    test = ["", "!?", "one", "a b c d e f g", "a b c d e f g h", "a b c d e f g h i j k l m n"]
+    assert overlap.looked_for(test) == {"inside": 2, "whole": 2, "not compared": 2}
+    assert overlap.looked_for(test, n=5) == {"inside": 3, "whole": 1, "not compared": 2}
 
 
 def test_boilerplate_can_be_left_out():

@@ -83,6 +83,18 @@ def test_without_a_test_set_nothing_is_claimed_of_leaks() -> None:
     assert "leak" not in said and "no copy" in said
 
 
+def test_a_short_test_row_that_was_trained_on_is_a_leak_and_what_is_hardly_compared_is_said() -> None:
+    rows = [{"question": f"Who keeps the mill number {number} of the long valley by the sea?", "answer": f"Mira {number}"} for number in range(30)]
+    short = {"question": "Who bakes in Orla?", "answer": "Mira."}
+    clean = DataExplorer(rows, test=[short, {"question": "?", "answer": "!"}]).summary()
+    assert clean.kind == "ok" and "No leak into the test set" in clean.text
+    assert clean.text.endswith("1 test row has fewer than 8 words and was compared with whole rows only. "
+                               "1 test row has no words and was not compared.")
+    leaking = DataExplorer([*rows, {"question": "who bakes in  ORLA", "answer": "Mira"}], test=[short])
+    leaking.state.where = Where(show="leaks")
+    assert leaking.summary().text.startswith("1 row is also in the test set") and leaking.shown == [30]
+
+
 def test_the_threshold_joins_what_agrees_enough(explorer: DataExplorer) -> None:
     for threshold in (0.5, 0.8, 0.97):
         explorer.state.where = Where(show="copies", threshold=threshold)
@@ -187,10 +199,11 @@ def decided(explorer: DataExplorer, chance: random.Random) -> None:
         explorer.drop(chance.sample(range(200), 2))
         explorer.actions.mark("keep", tuple(chance.sample(range(200), 3)))
         explorer.actions.mark("flag", tuple(chance.sample(range(200), 2)))
-    explorer.state.sort, explorer.state.descending = chance.choice([("row", False), ("words", True)])
+    explorer.state.sort = chance.choice(["row", "text", "words", "group", "mark", "likeness", "loss", "letter_share"])
+    explorer.state.descending = chance.random() < 0.5
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_the_code_gives_the_same_rows_without_the_panel(explorer: DataExplorer, given, seed: int) -> None:
     decided(explorer, random.Random(seed))
     names: dict = {"rows": explorer.table, "test": given[1]}
@@ -199,6 +212,19 @@ def test_the_code_gives_the_same_rows_without_the_panel(explorer: DataExplorer, 
     assert names.get("flagged", []) == explorer.flagged
     if not explorer.state.where.everything:
         assert names["shown"].tolist() == explorer.shown
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", ["row", "text", "words", "group", "mark", "likeness", "loss"])
+def test_the_code_shows_the_rows_in_the_order_of_the_table(explorer: DataExplorer, given, sort: str, descending: bool) -> None:
+    explorer.drop([3, 17, 44])
+    explorer.actions.mark("flag", (5, 44, 150))
+    explorer.state.sort, explorer.state.descending = sort, descending
+    for where in (Where(), Where(query="orla"), Where(show="copies", threshold=0.6)):
+        explorer.state.where = where
+        names: dict = {"rows": explorer.table, "test": given[1]}
+        exec(explorer.code(), names)
+        assert names.get("shown", np.arange(200)).tolist() == explorer.shown
 
 
 def test_the_code_names_files_and_trains_on_what_it_keeps(tmp_path, given) -> None:

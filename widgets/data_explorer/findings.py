@@ -46,6 +46,8 @@ class Findings:
     pairs: Any = None
     leaks: Any = None
     test_texts: list[str] = field(default_factory=list)
+    tests: dict[str, int] = field(default_factory=dict)
+    """How test rows were looked for, as `overlap.looked_for` counts them."""
     private: Any = None
     sources: np.ndarray | None = None
     """What the column `source` says of each row, text."""
@@ -177,7 +179,7 @@ def _leaks(findings: Findings, test: Any, progress: Progress) -> None:
 
     shown = texts.texts_of(test)
     findings.leaks = overlap.leaks(shown, findings.texts, progress=lambda done, total: progress("comparing with the test set", done, total))
-    findings.test_texts = shown
+    findings.test_texts, findings.tests = shown, overlap.looked_for(shown)
 
 
 def _private(table: Any, findings: Findings, progress: Progress) -> None:

@@ -8,8 +8,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-SHOWS = ("all", "copies", "leaks", "private", "suspicious", "hardest", "picked", "flagged", "kept", "dropped")
-"""What of the rows is shown; `rows` beside them means those numbered in `Where.rows`."""
 DECIDED = ("flagged", "kept", "dropped", "picked")
 """Shows that depend on what a person does, and so cannot be part of a rule as they stand."""
 HARDEST = 20
@@ -25,6 +23,7 @@ class Where:
     query: str = ""
     """Words that must stand in the row (`cleaning.matching`)."""
     show: str = "all"
+    """all, copies, leaks, private, suspicious, hardest, picked, flagged, kept, dropped, or rows: those numbered in `rows`."""
     ranges: dict = field(default_factory=dict)
     """{measure: [low, high]}, low ≤ value < high; None leaves a side open."""
     threshold: float = 0.8

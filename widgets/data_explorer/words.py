@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from widgets.data_explorer.findings import Findings
-from widgets.data_explorer.state import State, Where
+from widgets.data_explorer.state import LOWEST_LIKENESS, State, Where
 from widgets.data_explorer.view import Decided, shown
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from workbench.data import cleaning
+from workbench.data.overlap import RUN, SHORTEST
 
 HELP = (
     "Each histogram counts rows; drag over one to see only those rows, in the table and in the other histograms (double click: all again). "
     "Grey is every row, blue what is shown, striped what is shown and dropped; a bin of one row is drawn high enough to be seen. Copies are "
-    "rows whose runs of three words agree to the share (Jaccard) set beside them; a leak is a run of 13 words that also stands in the test set (Brown et al. 2020). A row of high loss is "
+    f"rows whose runs of three words agree to the share (Jaccard) set beside them; a leak is a run of {RUN} words that also stands in the "
+    "test set, or a shorter test row as a whole (Brown et al. 2020). A row of high loss is "
     "hard, rare or wrong: read it before you drop it. In the table: arrows move, d drops, k keeps, f flags, Space picks, u undoes."
 )
 FINDINGS = ("leaks", "private", "copies", "suspicious")
@@ -62,32 +64,46 @@ def _nothing(findings: Findings) -> str:
                                          (findings.pairs, "copy")) if piece is not None]
     if not looked:
         return "Nothing was looked for yet."
-    return f"No {', no '.join(looked)} among {'them' if findings.count > 1 else 'it'}."
+    return f"No {', no '.join(looked)} among {'them' if findings.count > 1 else 'it'}.{_hardly(findings.tests)}"
+
+
+def _hardly(tests: dict[str, int]) -> str:
+    """Test rows of which little can be claimed: those compared with whole rows only, and those not compared."""
+    whole, nothing = tests.get("whole", 0), tests.get("not compared", 0)
+    said = []
+    if whole:
+        said.append(f" {number(whole)} test row{' has' if whole == 1 else 's have'} fewer than {SHORTEST} words and "
+                    f"{'was' if whole == 1 else 'were'} compared with whole rows only.")
+    if nothing:
+        said.append(f" {number(nothing)} test row{' has' if nothing == 1 else 's have'} no words and "
+                    f"{'was' if nothing == 1 else 'were'} not compared.")
+    return "".join(said)
 
 
 # ---- Python
 
 def code(state: State, findings: Findings, picked: tuple[int, ...] = (), given: dict[str, bool] | None = None) -> str:
-    """Python that gives `kept`, and where rows are filtered `shown`, from the engine alone. `given` names what was handed over as an object
+    """Python that gives `kept`, and where rows are filtered or sorted `shown`, from the engine alone. `given` names what was handed over as an object
     (rows, test, model, tokenizer, quality) and so has no name that code could write."""
     given = given or {}
     wheres = [Where.from_json(rule["where"]) for rule in state.rules]
     wheres += [] if state.where.everything else [state.where]
     shows, ranges = {where.show for where in wheres}, {name for where in wheres for name in where.ranges}
-    sort = state.sort if not state.where.everything and state.sort in findings.measures else ""
-    needed = ranges | ({sort} if sort else set())
+    sort = state.sort if state.sort in findings.measures or state.sort in ("text", "group", "mark") else ""
+    needed = ranges | ({sort} & set(findings.measures))
+    ordered = bool(sort) or (state.sort == "row" and state.descending)
     modules = {"cleaning"}
     lines = [f"rows = wb.load_rows({state.source!r})" if not given.get("rows") else "# rows: the table given to this panel"]
     columns = f", {list(state.columns)!r}" if state.columns else ""
-    if wheres:
+    if wheres or sort in ("text", "group") or any(_is_filter(name, findings) or name == "likeness" for name in needed):
         modules.add("texts")
         lines.append(f"text = texts.texts_of(rows{columns})")
     if any(_is_filter(name, findings) for name in needed):
         modules.add("filters")
         lines.append("measures = filters.measures(text)")
-    if "likeness" in needed:
+    if "likeness" in needed or "copies" in shows or sort == "group":
         modules.add("duplicates")
-        lines.append("pairs = duplicates.near_pairs(text, threshold=0.5)")
+        lines.append(f"pairs = duplicates.near_pairs(text, threshold={LOWEST_LIKENESS})")
     if "tokens" in needed:
         modules.add("lengths")
         lines.append("# tokenizer: the one given to this panel" if given.get("tokenizer") else
@@ -102,8 +118,6 @@ def code(state: State, findings: Findings, picked: tuple[int, ...] = (), given: 
     if losses:
         lines.append("# model: the one given to this panel" if given.get("model") else f"model = {state.model!r}")
         lines.append("losses = row_losses(model, rows)")
-    if "copies" in shows:
-        modules.add("duplicates")
     if "private" in shows:
         modules.add("private")
     lines += ["", "drop = np.zeros(rows.num_rows, bool)"]
@@ -114,16 +128,31 @@ def code(state: State, findings: Findings, picked: tuple[int, ...] = (), given: 
     lines.append("kept = cleaning.without(rows, drop)   # goes into wb.Recipe(data=kept)")
     if state.flagged:
         lines.append(f"flagged = {list(state.flagged)!r}")
-    if not state.where.everything:
+    if not state.where.everything or ordered:
         lines.append(f"shown = np.flatnonzero({expression(state.where, findings, given, picked, state.flagged)})")
-        if sort:
-            values = value_of(sort, findings, given)
-            lines.append(f"shown = shown[np.argsort({'-' if state.descending else ''}{values}[shown], kind=\"stable\")]")
+        lines += _order(sort, state, findings, given)
     head = ["import numpy as np", "import workbench as wb", f"from workbench.data import {', '.join(sorted(modules))}"]
     if losses:
         names = ["row_losses", *sorted(shows & {"suspicious", "hardest"})]
         head.append(f"from workbench.evaluation.row_losses import {', '.join(sorted(names))}")
     return "\n".join([*head, "", *lines])
+
+
+def _order(sort: str, state: State, findings: Findings, given: dict[str, bool]) -> list[str]:
+    """Lines that put `shown` in the order of the table, as `view.order` does: rows without a value last, ties by number."""
+    if sort == "text":
+        return ["shown = np.array(sorted(shown, key=lambda row: text[row][:60].lower()), np.int64)"
+                + ("[::-1]" if state.descending else "")]
+    if not sort:
+        return ["shown = shown[::-1]"] if state.sort == "row" and state.descending else []
+    if sort == "group":
+        lines = [f"groups = duplicates.groups(pairs, rows.num_rows, {state.where.threshold!r})", "values = np.full(rows.num_rows, np.nan)",
+                 'values[groups["row"]] = groups["group"]']
+    elif sort == "mark":
+        lines = [f"values = 2.0 * drop + cleaning.numbered({list(state.flagged)!r}, rows.num_rows)"]
+    else:
+        lines = [f"values = {value_of(sort, findings, given)}"]
+    return [*lines, f'shown = shown[np.argsort({"-" if state.descending else ""}values[shown], kind="stable")]']
 
 
 def expression(where: Where, findings: Findings, given: dict[str, bool], picked: tuple[int, ...] = (),
@@ -138,7 +167,7 @@ def expression(where: Where, findings: Findings, given: dict[str, bool], picked:
     if where.sources:
         found.append(f'np.isin(rows["source"].to_numpy().astype(str), {list(where.sources)!r})')
     numbered = {
-        "copies": f"duplicates.extra_rows(duplicates.near(text, threshold={where.threshold!r}))",
+        "copies": f"duplicates.extra_rows(duplicates.groups(pairs, {count}, {where.threshold!r}))",
         "leaks": "overlap.leaking_rows(test, text)", "private": 'private.scan(rows)["row"]', "suspicious": "suspicious(losses)", "hardest": "hardest(losses)",
         "picked": repr(sorted(picked)), "flagged": repr(list(flagged)), "rows": repr(list(where.rows)),
     }

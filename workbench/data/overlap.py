@@ -2,7 +2,8 @@
 appendix C), and where in the text they are.
 
 Words are those of `ngrams.py`: case, punctuation and white space do not hide a leak. A test row of fewer than `n` words is looked for
-whole, down to `shortest` (8 in that paper); below it too much matches by chance and the row is left unchecked. Not here: rewordings,
+whole, down to `shortest` (8 in that paper). Below it too much stands in longer rows by chance, so such a row leaks only into a training row
+that has the same words and no others; a row without words is not compared at all (`looked_for` counts these). Not here: rewordings,
 translations, duplicates within one table (`duplicates.py`).
 """
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 Columns = str | Sequence[str] | None
 
+RUN, SHORTEST = 13, 8
+"""Words of a run, and of a test row that is still looked for inside longer rows, as in GPT-3's contamination check."""
 
-def overlap(test: Any, train: Any, *, n: int = 13, shortest: int = 8, common: int | None = None, columns: Columns = None,
+
+def overlap(test: Any, train: Any, *, n: int = RUN, shortest: int = SHORTEST, common: int | None = None, columns: Columns = None,
             train_columns: Columns = None, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
-    """One line for each test row: `row`, `words`, `checked` (false where it is too short), `matched` (words that stand in a shared run),
+    """One line for each test row: `row`, `words`, `checked` (false where it has no words), `whole` (true where it is shorter than `shortest`
+    and so was compared with whole training rows only), `matched` (words that stand in a shared run),
     `coverage` (matched of words, 0 to 1), `train_row` (the first that shares a run, -1 if none) and `spans`, a list of (begin, end)
     character positions in the row's text, merged and in order.
 
@@ -39,13 +44,13 @@ def overlap(test: Any, train: Any, *, n: int = 13, shortest: int = 8, common: in
         runs = _merged([(at - begin, at - begin + length) for at, length in found.starts.get(row, ())])
         places = [match.span() for match in ngrams.WORD.finditer(text)] if runs else []
         matched = sum(end - start for start, end in runs)
-        lines.append({"row": row, "words": count, "checked": count >= min(shortest, n), "matched": matched,
+        lines.append({"row": row, "words": count, "checked": count > 0, "whole": 0 < count < min(shortest, n), "matched": matched,
                       "coverage": matched / count if count else 0.0, "train_row": found.first.get(row, -1),
                       "spans": [(places[start][0], places[end - 1][1]) for start, end in runs]})
-    return pd.DataFrame(lines, columns=["row", "words", "checked", "matched", "coverage", "train_row", "spans"])
+    return pd.DataFrame(lines, columns=["row", "words", "checked", "whole", "matched", "coverage", "train_row", "spans"])
 
 
-def leaking_rows(test: Any, train: Any, *, n: int = 13, shortest: int = 8, common: int | None = None, columns: Columns = None,
+def leaking_rows(test: Any, train: Any, *, n: int = RUN, shortest: int = SHORTEST, common: int | None = None, columns: Columns = None,
                  train_columns: Columns = None, progress: ngrams.Progress | None = None) -> "np.ndarray":
     """The training rows that share a run with any test row, sorted, int64: what to drop so that nothing of the test is trained on."""
     import numpy as np
@@ -54,7 +59,7 @@ def leaking_rows(test: Any, train: Any, *, n: int = 13, shortest: int = 8, commo
                  progress=progress)["row"].to_numpy(np.int64)
 
 
-def leaks(test: Any, train: Any, *, n: int = 13, shortest: int = 8, common: int | None = None, columns: Columns = None,
+def leaks(test: Any, train: Any, *, n: int = RUN, shortest: int = SHORTEST, common: int | None = None, columns: Columns = None,
           train_columns: Columns = None, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
     """One line for each training row that shares a run with any test row: `row` (of the training rows, sorted) and `test_row`, the first it
     shares one with."""
@@ -63,6 +68,14 @@ def leaks(test: Any, train: Any, *, n: int = 13, shortest: int = 8, common: int 
     sides = _Side(texts.texts_of(test, columns)), _Side(texts.texts_of(train, train_columns), progress)
     found = sorted(_scan(*sides, n, shortest, common).train_rows.items())
     return pd.DataFrame(found, columns=["row", "test_row"], dtype="int64")
+
+
+def looked_for(test: Any, *, n: int = RUN, shortest: int = SHORTEST, columns: Columns = None) -> dict[str, int]:
+    """How many test rows are looked for `inside` training rows, are compared with `whole` ones only, and are `not compared`, having no
+    words."""
+    words = [len(ngrams.words(text)) for text in texts.texts_of(test, columns)]
+    nothing, inside = sum(count == 0 for count in words), sum(count >= min(shortest, n) for count in words)
+    return {"inside": inside, "whole": len(words) - inside - nothing, "not compared": nothing}
 
 
 class _Side:
@@ -108,7 +121,7 @@ def _scan(test: _Side, train: _Side, n: int, shortest: int, common: int | None) 
     if n < 1 or shortest < 1 or (common is not None and common < 1):
         raise DataError(f"n={n}, shortest={shortest}, common={common} cannot be looked for.", "Use 1 or more; n=13, shortest=8 is usual.")
     found = _Found()
-    lengths = {n, *(int(length) for length in np.unique(test.lengths) if shortest <= length < n)}
+    lengths = {n, *(int(length) for length in np.unique(test.lengths) if 0 < length < n)}
     for length in sorted(lengths):
         whole = np.flatnonzero(test.lengths >= n if length == n else test.lengths == length)
         asked, place, row = test.runs(length, whole)
@@ -120,6 +133,8 @@ def _scan(test: _Side, train: _Side, n: int, shortest: int, common: int | None) 
         hits: list[tuple[np.ndarray, np.ndarray]] = []
         for begin in range(0, len(train.lengths), ngrams.CHUNK_ROWS):
             rows = np.arange(begin, min(begin + ngrams.CHUNK_ROWS, len(train.lengths)))
+            if length < min(shortest, n):  # words that few stand in other rows by chance: whole against whole
+                rows = rows[train.lengths[rows] == length]
             hashes, _, of = train.runs(length, rows)
             at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
             same = wanted[at] == hashes
