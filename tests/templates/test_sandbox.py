@@ -228,7 +228,8 @@ ALIKE = [
     "a {#- no -#} b {%- if n %} c {% endif -%} d\n{{ '{{' }} {% raw %}{{ x }}{% endraw %}\n",
     "{{ price | round(1) | int }} {{ '12' | int + 1 }} {{ '1.5' | float }} {{ -3 | abs }}",
     "{{ words | select | list }}{{ [{'a': 1}, {'a': 2}] | map(attribute='a') | list }}{{ [{'a': 1}] | selectattr('a', 'eq', 1) | list }}",
-    "{{ words | random | length }}",
+    "{{ words | random | length }}", "{{ {'b': '<\u00e9>', 'a': [1, none]} | tojson }} {{ answers | tojson }}",
+    "{{ [{'a': 'x'}, {'a': 'y'}] | join(', ', attribute='a') }}{{ [{'a': 'x'}] | join(attribute='a') }}{{ words | join }}",
 ]
 
 

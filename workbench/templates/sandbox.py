@@ -7,7 +7,6 @@ alone it has no limits, gives "" for a forbidden attribute, and tells no column.
 
 import difflib
 import functools
-import json
 import random
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from jinja2 import filters, meta, nodes, runtime, tests, visitor
 from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError, safe_range
+from jinja2.utils import htmlsafe_json_dumps
 
 from workbench.errors import DataError
 from workbench.templates.limits import INTEGER_BITS, PLAIN, VIEWS, Budget, Exceeded, Limits, plain_only
@@ -249,7 +249,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.longest = longest
         self.globals = {"range": safe_range, "zip": zip, "dict": dict, "namespace": runtime.Namespace}
         ours = {"highlight": lambda text: "<span style='color: #F08080'>" + text + "</span>", "most_frequent": _most_frequent,
-                "tojson": lambda value: json.dumps(value, ensure_ascii=False)}
+                "tojson": lambda value: str(htmlsafe_json_dumps(value, sort_keys=True))}  # as jinja2 and so promptsource write it
         self.filters = {name: _guarded(name, filters.FILTERS[name]) for name in FILTERS}
         self.filters |= {name: _guarded(name, function) for name, function in ours.items()}
         inner = {"choice": _choice, "random": _choice, " cut": _cut, " mark": _mark, " each": _each, " concatenated": _concat,
