@@ -32,7 +32,7 @@ class Inputs:
 
     name: str
     sample: Tensor
-    """(at most `SAMPLE` tokens × d_in), every token seen being equally likely to be in it."""
+    """(at most `SAMPLE` tokens × d_in) on the CPU, every token seen being equally likely to be in it."""
     low: Tensor
     """(d_in,) float32, the smallest value of each column over all tokens."""
     high: Tensor
@@ -55,15 +55,15 @@ class _Collector:
 
     def __call__(self, module: Any, given: tuple) -> None:
         rows = given[0].detach().reshape(-1, given[0].shape[-1])
-        low, high = (bound.float() for bound in rows.aminmax(dim=0))
+        low, high = (bound.float().cpu() for bound in rows.aminmax(dim=0))
         keys = torch.rand(len(rows), generator=self.generator)
         if self.tokens:
             low, high = torch.minimum(low, self.low), torch.maximum(high, self.high)
-            rows, keys = torch.cat([self.rows, rows]), torch.cat([self.keys, keys])
+            rows, keys = torch.cat([self.rows, rows.cpu()]), torch.cat([self.keys, keys])
         self.low, self.high = low, high
         self.tokens += given[0].numel() // given[0].shape[-1]
         best = keys.topk(min(self.size, len(keys))).indices
-        self.rows, self.keys = rows[best], keys[best]
+        self.rows, self.keys = rows.cpu()[best], keys[best]
 
 
 def collect(model: Any, tokenizer: Any, texts: Iterable[Any], layers: list[str] | None = None, sample: int = SAMPLE, max_length: int = 512,
@@ -128,8 +128,9 @@ class StaticScale:
     def __call__(self, inputs: Tensor) -> Tensor:
         """X (tokens × d_in) quantized and back, values beyond the range clipped to its ends."""
         x = inputs.float()
-        codes = self.coder.encode(x.reshape(1, -1), self.scales, self.zero).clamp_(*self._ends)
-        back = self.coder.decode(codes, self.scales, self.zero).view_as(x)
+        scales, zero = self.scales.to(x.device), None if self.zero is None else self.zero.to(x.device)
+        codes = self.coder.encode(x.reshape(1, -1), scales, zero).clamp_(*self._ends)
+        back = self.coder.decode(codes, scales, zero).view_as(x)
         if self.outliers is not None and len(self.outliers):
             back[:, self.outliers] = x[:, self.outliers]
         return back
@@ -166,6 +167,7 @@ def compare(weight: Tensor, calibration: Inputs, unseen: Tensor, schemes: Iterab
     """Static against dynamic on one layer, for each scheme that quantizes activations. `weight` (d_out × d_in), `unseen` (tokens ×
     d_in)."""
     found = []
+    weight, unseen = weight.cpu(), unseen.cpu()
     exact = unseen.float() @ weight.float().T
     signal = square_sum(exact)
     for scheme in schemes if schemes is not None else [s for s in SCHEMES.values() if s.activations]:

@@ -93,9 +93,9 @@ def prepare(tensor: Tensor, coder: Coder, name: str = "The tensor") -> Prepared:
     if coder.scheme.group == "tensor":
         low, high = extremes(tensor, name)
         if coder.scheme.kind == "affine":
-            scales, zero = coder.affine(low, high, dtype)
+            scales, zero = (given.to(tensor.device) for given in coder.affine(low, high, dtype))
             return Prepared(scales, None, zero, None)
-        absmax = torch.tensor([max(-low, high)], dtype=dtype)
+        absmax = torch.tensor([max(-low, high)], dtype=dtype, device=tensor.device)
         return Prepared(coder.scales(absmax), absmax, None, None)
     if coder.scheme.double and tensor.numel():
         size = coder.group_size(tensor.shape)

@@ -53,7 +53,7 @@ def quantize_inputs(inputs: Tensor, coder: Coder, outliers: Tensor | None = None
         low, high = extremes(x)
         flat = x.reshape(1, -1)
         if coder.scheme.kind == "affine":
-            scales, zero = coder.affine(low, high, x.dtype)
+            scales, zero = (given.to(x.device) for given in coder.affine(low, high, x.dtype))
         else:
             scales, zero = coder.scales(x.new_tensor([max(-low, high)])), None
         return coder.decode(coder.encode(flat, scales, zero), scales, zero).view_as(x)

@@ -86,18 +86,18 @@ class Quantized:
         block; None is the one whose absmax is the median. For half precision every 16-bit number between the smallest and the largest
         weight."""
         if self.scheme.kind == "half":
-            return _halves(self.codes)
+            return _halves(self.codes.cpu())
         if not self.codes.numel():
             return torch.empty(0)
         if self.scheme.kind == "affine":
-            return self.coder.decode(self.coder.levels()[None], self.scales, self.zero_points)[0]
+            return self.coder.decode(self.coder.levels()[None].to(self.scales), self.scales, self.zero_points)[0].cpu()
         if row is None:
             row = int(self.absmax.argsort()[(len(self.absmax) - 1) // 2])
         if not -len(self.scales) <= row < len(self.scales):
             raise WorkbenchError(f"There is no {self.scheme.group} {row}: the tensor has {len(self.scales):,}.", "Choose a smaller one.")
         if self.scheme.kind == "book":
-            return self.coder.levels() * self.scales[row]
-        return self.coder.levels() * self.coder.largest / self.scales[row]
+            return self.coder.levels() * float(self.scales[row])
+        return self.coder.levels() * self.coder.largest / float(self.scales[row])
 
 
 def _halves(codes: Tensor) -> Tensor:
