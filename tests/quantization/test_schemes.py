@@ -147,6 +147,8 @@ def test_views_and_16_bit_tensors_and_gradients():
     assert torch.equal(found.codes, quantize(half.detach().float(), "block-wise").codes)
     assert found.dequantize(torch.float32).dtype == torch.float32
     assert quantize(x.double(), "absmax").scales.dtype == torch.float64
+    narrow = x.to(torch.float8_e4m3fn)
+    assert torch.equal(quantize(narrow, "absmax").dequantize(), quantize(narrow.float(), "absmax").dequantize())
 
 
 def test_fp16_overflows_and_bf16_does_not():

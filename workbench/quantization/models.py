@@ -9,9 +9,8 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
@@ -19,7 +18,7 @@ from workbench.quantization.activations import Inputs, StaticScale
 from workbench.quantization.coders import Coder
 from workbench.quantization.layers import linear_layers, matrix, put, swapped
 from workbench.quantization.products import outlier_columns, quantize_inputs
-from workbench.quantization.quantized import Quantized, quantize
+from workbench.quantization.quantized import quantize
 from workbench.quantization.schemes import Scheme
 from workbench.quantization.texts import perplexity
 
@@ -51,11 +50,11 @@ def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int |
     coder = _check(scheme, bits, block, activations, calibration)
     twin = copy.deepcopy(model)
     modules = linear_layers(twin, layers)
-    found = _quantize_all(modules, coder)
+    found = {name: _quantized(module, coder) for name, module in modules.items()}
     sizes = _sizes(twin, modules, found)
     for name, module in modules.items():
-        hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, matrix(module), found[name])
-        put(module, found[name].dequantize())
+        hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back)
+        put(module, found[name].back)
     return twin, sizes
 
 
@@ -73,15 +72,28 @@ def quantized_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int 
     """
     coder = _check(scheme, bits, block, activations, calibration)
     modules = linear_layers(model, layers)
-    found = _quantize_all(modules, coder)
-    sizes = _sizes(model, modules, found)
+    found = {name: _quantized(module, coder) for name, module in modules.items()}
     with ExitStack() as stack:
         for name, module in modules.items():
-            for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, matrix(module),
-                                    found[name]):
+            for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back):
                 stack.callback(hook.remove)
-        stack.enter_context(swapped(list(modules.values()), [quantized.dequantize() for quantized in found.values()]))
+        sizes = _sizes(model, modules, found)
+        stack.enter_context(swapped(list(modules.values()), [layer.back for layer in found.values()]))
         yield sizes
+
+
+class _Layer(NamedTuple):
+    """What is kept of a quantized weight: its codes are not, so that a model takes twice its memory and no more."""
+
+    back: Tensor
+    """(d_out × d_in) what the codes stand for, in the weight's dtype."""
+    sqnr_db: float
+    bits_per_weight: float
+
+
+def _quantized(module: Any, coder: Coder) -> _Layer:
+    found = quantize(matrix(module), coder.scheme, coder.bits if coder.scheme.integer else 8, coder.block)
+    return _Layer(found.dequantize(), found.sqnr_db, found.bits_per_weight)
 
 
 def _check(scheme: str | Scheme, bits: int, block: int | None, activations: str, calibration: Mapping[str, Inputs] | None) -> Coder:
@@ -94,25 +106,19 @@ def _check(scheme: str | Scheme, bits: int, block: int | None, activations: str,
     return coder
 
 
-def _quantize_all(modules: Mapping[str, Any], coder: Coder) -> dict[str, Quantized]:
-    return {name: quantize(matrix(module), coder.scheme, coder.bits if coder.scheme.integer else 8, coder.block) for name,
-            module in modules.items()}
-
-
-def _sizes(model: Any, modules: Mapping[str, Any], found: Mapping[str, Quantized]) -> Sizes:
+def _sizes(model: Any, modules: Mapping[str, Any], found: Mapping[str, _Layer]) -> Sizes:
     before = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     linear = {id(module.weight): (module.weight, found[name].bits_per_weight) for name, module in modules.items()}
     saved = sum(weight.numel() * (weight.element_size() - bits / 8) for weight, bits in linear.values())
     weights = sum(weight.numel() for weight, _ in linear.values())
     return Sizes(bytes_before=before, bytes_after=round(before - saved), layers=tuple(modules),
-                 sqnr_db={name: quantized.sqnr_db for name, quantized in found.items()},
+                 sqnr_db={name: layer.sqnr_db for name, layer in found.items()},
                  bits_per_weight=sum(weight.numel() * bits for weight, bits in linear.values()) / weights)
 
 
-def hook_inputs(module: Any, coder: Coder, activations: str, seen: Inputs | None, threshold: float, weight: Tensor,
-                quantized: Quantized) -> list[Any]:
-    """Hooks on one layer that quantize what it is given; none where the scheme or the settings leave that alone. `weight` is the layer's
-    own matrix.
+def hook_inputs(module: Any, coder: Coder, activations: str, seen: Inputs | None, threshold: float, back: Tensor) -> list[Any]:
+    """Hooks on one layer that quantize what it is given; none where the scheme or the settings leave that alone. `back` (d_out × d_in) is
+    the quantized weight that it will have; it still has its own.
 
     With LLM.int8() the outlier columns of each batch are multiplied by the layer's own weights: what the quantized ones lack is added to
     the output.
@@ -122,7 +128,7 @@ def hook_inputs(module: Any, coder: Coder, activations: str, seen: Inputs | None
     static = StaticScale.of(seen, coder, threshold) if activations == "static" and seen is not None else None
     if activations == "static" and static is None:
         raise WorkbenchError("The calibration has no inputs of a layer that is to be quantized.", "Collect them with the same layers.")
-    lacking = weight.float() - quantized.dequantize(torch.float32) if coder.scheme.splits else None
+    lacking = matrix(module).float() - back.float() if coder.scheme.splits else None
     batch: dict[str, Tensor] = {}
 
     def before(_: Any, given: tuple) -> tuple:

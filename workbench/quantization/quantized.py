@@ -23,7 +23,7 @@ class Quantized:
 
     coder: Coder
     dtype: torch.dtype
-    """Of the tensor that was quantized, and of what `dequantize` gives."""
+    """Of the tensor that was quantized, and of what `dequantize` gives; float32 for 8-bit floats."""
     codes: Tensor
     """In the tensor's shape. int8 for integers, uint8 (0 to 15) for NF4 and FP4, the 16-bit floats themselves for half precision. 0 in
     outlier columns."""
@@ -121,7 +121,7 @@ def quantize(tensor: Tensor, scheme: str | Scheme, bits: int = 8, block: int | N
     """
     coder = Coder.of(scheme, bits, block)
     check_tensor(tensor)
-    tensor = tensor.detach().contiguous()
+    tensor = (tensor.float() if tensor.element_size() == 1 else tensor).detach().contiguous()
     inputs = None if activations is None else products.check_activations(activations, tensor)
     outliers = products.outlier_columns(inputs, threshold) if coder.scheme.splits and inputs is not None else None
     if coder.scheme.splits and outliers is None:
