@@ -2,16 +2,18 @@
 
 import dataclasses
 import itertools
+import threading
 
 import pytest
 import torch
 import transformers
 
-from tests.models.memory_tools import bytes_held, kept_by_autograd, model_of, peak_of_step
-from workbench.errors import RecipeError
+from tests.models.memory_tools import kept_by_autograd, model_of
+from workbench.errors import RecipeError, WorkbenchError
 from workbench.models import activations, memory
 from workbench.models.architecture import read
 from workbench.models.counting import count_parameters, skeleton
+from workbench.models.measuring import Stopped, adapted, bytes_held, measure_step, peak_of_step
 from workbench.models.methods import BitFit, Freeze, Full, LoRA, QLoRA
 
 BATCH, LENGTH = 2, 33
@@ -79,10 +81,9 @@ def test_the_figures_that_accelerate_prints_for_bert() -> None:
 
 
 @pytest.mark.parametrize("method", [QLoRA(rank=4), QLoRA(rank=4, double=False), QLoRA(rank=4, bits=8)], ids=["double", "single", "8 bits"])
-def test_quantized_weights_take_what_bitsandbytes_makes_of_them(method: QLoRA, tmp_path) -> None:
+def test_quantized_weights_take_what_bitsandbytes_makes_of_them(method: QLoRA) -> None:
     config = model_of(hidden=128, inner=352)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    model = method.apply(transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, **method.load_kwargs()))
+    model = adapted(config, method)
     planned, loaded = memory.plan_memory(config, method, precision="fp32"), memory.plan_memory(model, precision="fp32")
     assert planned["weights"] == pytest.approx(bytes_held(model)["weights"], rel=0.03)  # each matrix brings a code book of 64 bytes as well
     assert dict(loaded) == dict(planned) and (loaded.trainable, loaded.frozen) == (planned.trainable, planned.frozen)
@@ -169,11 +170,29 @@ CASES = [pytest.param(method, length, options, id=f"{method.name} {length}{''.jo
 def test_the_plan_is_the_peak_of_the_profilers_timeline(method, length: int, options: dict) -> None:
     """On the CPU; the table of larger models is printed by tests/benchmarks/test_memory.py."""
     config = model_of(layers=3, hidden=128, heads=4, inner=352, vocabulary=2000)
-    torch.manual_seed(0)
-    measured = peak_of_step(method.apply(transformers.AutoModelForCausalLM.from_config(config)), batch=4, length=length, **options)
+    measured = peak_of_step(adapted(config, method), batch=4, length=length, **options)
     plan = memory.plan_memory(config, method, sequence_length=length, batch_size=4, precision="bf16" if "autocast" in options else "fp32",
                               convention="transformers", checkpointing="checkpointing" in options)
     assert plan.total == pytest.approx(measured["peak"], rel=0.05)
+
+
+def test_a_step_is_measured_in_a_process_of_its_own() -> None:
+    config, settings = model_of(layers=3, hidden=128, inner=352), memory.Settings(sequence_length=64, batch_size=4, precision="fp32")
+    found = measure_step(config, QLoRA(rank=4), settings)
+    assert memory.plan(memory.architecture_of(config, QLoRA(rank=4)), settings).total == pytest.approx(found.peak, rel=0.05)
+    assert found.device and 0 < found.held < found.peak
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        measure_step(config, None, settings, stop)
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"devices": 2}, "one device"), ({"zero_stage": 1}, "one device"), ({"precision": "bf16"}, "DeepSpeed"),
+                                                ({"optimizer": "adamw_8bit"}, "AdamW"), ({"batch_size": 10**9}, "free")])
+def test_what_cannot_be_measured_here_is_said_before_it_is_tried(changes: dict, words: str) -> None:
+    with pytest.raises(WorkbenchError, match=words) as found:
+        measure_step(model_of(), None, dataclasses.replace(memory.Settings(precision="fp32"), **changes))
+    assert found.value.remedy
 
 
 def test_gradients_that_stay_are_added_to_the_worst_moment() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench.models.adaptation import Method
 from workbench.models.architecture import Architecture
+from workbench.models.measuring import bytes_held
 from workbench.models.memory import COMPONENTS, Plan, Settings, plan, words
 
 SHORTEST = 64
@@ -113,13 +114,6 @@ def told(planned: Plan, measured: dict[str, float], room: float | None) -> str:
 
 def held(model: Any, optimizer: Any, peak: float) -> dict[str, float]:
     """Bytes of each component in this process: what model and optimizer hold, and of `peak` the rest as activations. 0 where a thing is not made yet."""
-    import torch
-
-    def of(tensors: Iterator[Any]) -> float:
-        return float(sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()))
-
-    parameters = list(model.parameters())
-    states = getattr(optimizer, "state", {}).values() if optimizer is not None else ()
-    found = {"weights": of(iter(parameters)), "gradients": of(p.grad for p in parameters if p.grad is not None),
-             "optimizer": of(value for state in states for value in state.values() if torch.is_tensor(value)), "buffers": of(model.buffers())}
+    gradients = sum(p.grad.untyped_storage().nbytes() for p in model.parameters() if p.grad is not None)
+    found = {"gradients": float(gradients)} | {name: float(value) for name, value in bytes_held(model, optimizer).items()}
     return found | {"activations": max(0.0, peak - sum(found.values()))}

@@ -38,7 +38,7 @@ class Room:
     """`Room(trainer, method, longest, before)`: of a trainer that is ready to train; `longest` tokens is its longest row, `before` what `used()` was before the model."""
 
     def __init__(self, trainer: Any, method: Method | None, longest: int, before: int):
-        args, config = trainer.args, trainer.model.config
+        args, config = trainer.args, getattr(trainer.model, "config", None)
         self.trainer, self.method, self.before = trainer, method, before
         self.settings = memory.settings_of(
             sequence_length=int(longest), batch_size=args.per_device_train_batch_size, precision="bf16" if args.bf16 else "fp16" if args.fp16 else "fp32", zero_stage=0,
@@ -66,8 +66,8 @@ class Room:
     def _others(self) -> list[tuple[Method, Any]]:
         kinds = [LoRA(rank=8)] if isinstance(self.method, Full) else []
         kinds += [QLoRA(rank=8)] if kinds or type(self.method) is LoRA else []
-        config = self.trainer.model.config
-        return [(kind, lambda kind=kind: memory.architecture_of(config, kind)) for kind in kinds]
+        config = getattr(self.trainer.model, "config", None)
+        return [] if config is None else [(kind, lambda kind=kind: memory.architecture_of(config, kind)) for kind in kinds]
 
 
 def of(trainer: Any, method: Method | None, longest: int, before: int) -> Room | None:
