@@ -1,0 +1,138 @@
+"""Ratings from votes: Bradley-Terry by maximum likelihood with bootstrap intervals, and Elo beside it; who wins by being shown first.
+
+A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a DataFrame or a list of dicts. Ratings are on the 400-point scale: 400 points are odds of
+ten to one. Not here: where votes are kept (`preferences.py`), and how judges agree.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCALE = 400.0
+"""Points for odds of ten to one."""
+MEAN = 1000.0
+WINNERS = {"left": 1.0, "right": 0.0, "tie": 0.5}
+"""What the left one gets."""
+
+
+def bradley_terry(votes: Any, *, level: float = 0.95, samples: int = 200, seed: int = 0) -> "pd.DataFrame":
+    """`model`, `rating`, `low`, `high`, highest rating first; the ratings' mean is 1000.
+
+    P(left wins) = 1 / (1 + 10^((right - left) / 400)) (Bradley and Terry 1952), a tie being half a win for each; fitted by maximum likelihood. `low` and `high` are percentiles
+    of `samples` fits to votes drawn anew with replacement (none with samples=0: they are NaN then). Raises `DataError` for votes that are none, and where the votes
+    leave a rating without an end: some models never lost to, or never won against, the others (Ford 1957).
+    """
+    import numpy as np
+    import pandas as pd
+
+    names, left, right, score = _read(votes)
+    wins = np.zeros((len(names), len(names)))
+    np.add.at(wins, (left, right), score)
+    np.add.at(wins, (right, left), 1 - score)
+    apart = _apart(wins)
+    if apart is not None:
+        above = ", ".join(names[i] for i in apart[:4]) + (" and others" if len(apart) > 4 else "")
+        raise DataError(f"No rating fits these votes: {above} never lost to any of the others, or were never compared with them.",
+                        "Add votes between them and the others, or rate the groups by themselves.")
+    rating = _fitted(wins)
+    low = high = np.full(len(names), np.nan)
+    if samples:
+        generator, drawn = np.random.default_rng(seed), []
+        cells, counts = np.unique(np.stack([left, right, 2 * score]), axis=1, return_counts=True)
+        first, second, points = cells[0].astype(int), cells[1].astype(int), cells[2] / 2
+        for _ in range(samples):
+            again = generator.multinomial(counts.sum(), counts / counts.sum())
+            some = np.zeros_like(wins)
+            np.add.at(some, (first, second), again * points)
+            np.add.at(some, (second, first), again * (1 - points))
+            # a draw that separates them has no fit: half a vote more for each pair that was compared keeps it finite, and wide
+            drawn.append(_fitted(some if _apart(some) is None else some + 0.5 * ((wins + wins.T) > 0)))
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    out = pd.DataFrame({"model": names, "rating": rating, "low": low, "high": high})
+    return out.sort_values("rating", ascending=False, kind="stable", ignore_index=True)
+
+
+def elo(votes: Any, k: float = 32, start: float = MEAN) -> "pd.DataFrame":
+    """`model` and `rating` after the votes in their order, highest first: both move by k (score - expected), expected(left) = 1 / (1 + 10^((right - left)/400)) (Elo 1978).
+
+    Unlike `bradley_terry` it depends on the order of the votes. Raises `DataError` for votes that are none.
+    """
+    import pandas as pd
+
+    names, left, right, score = _read(votes)
+    rating = [float(start)] * len(names)
+    for one, other, won in zip(left.tolist(), right.tolist(), score.tolist(), strict=True):
+        moved = k * (won - expected(rating[one], rating[other]))
+        rating[one] += moved
+        rating[other] -= moved
+    return pd.DataFrame({"model": names, "rating": rating}).sort_values("rating", ascending=False, kind="stable", ignore_index=True)
+
+
+def expected(one: float, other: float) -> float:
+    """The share of wins that a rating of `one` gives against `other`."""
+    return 1 / (1 + 10 ** ((other - one) / SCALE))
+
+
+def position_bias(votes: Any) -> dict[str, float]:
+    """Shares of all votes: {"left": won by the one shown first, "right": by the other, "tie": by neither}. Raises `DataError` for votes that are none."""
+    _, _, _, score = _read(votes)
+    return {name: float((score == points).mean()) for name, points in WINNERS.items()}
+
+
+def _read(votes: Any) -> "tuple[list[str], np.ndarray, np.ndarray, np.ndarray]":
+    """Names sorted, and of each vote the numbers of left and right and what left got."""
+    import numpy as np
+
+    rows: Iterable[Mapping[str, Any]] = votes.to_dict("records") if hasattr(votes, "to_dict") else votes
+    found = []
+    for number, row in enumerate(rows, start=1):
+        missing = [name for name in ("left", "right", "winner") if name not in row]
+        if missing:
+            raise DataError(f"Vote {number} has no {missing[0]!r}.", "A vote has left, right and winner.")
+        if row["winner"] not in WINNERS:
+            raise DataError(f"Vote {number} was won by {row['winner']!r}.", f"The winner is one of {', '.join(WINNERS)}.")
+        if row["left"] == row["right"]:
+            raise DataError(f"Vote {number} is {row['left']!r} against itself.", "Leave such votes out.")
+        found.append((str(row["left"]), str(row["right"]), WINNERS[row["winner"]]))
+    if not found:
+        raise DataError("There are no votes.", "Give rows with left, right and winner.")
+    names = sorted({name for one, other, _ in found for name in (one, other)})
+    place = {name: number for number, name in enumerate(names)}
+    left, right = (np.array([place[vote[side]] for vote in found]) for side in (0, 1))
+    return names, left, right, np.array([vote[2] for vote in found])
+
+
+def _apart(wins: "np.ndarray") -> "list[int] | None":
+    """A group that nobody outside ever won a point against; None where all hang together, so that the likelihood has its highest point."""
+    from scipy.sparse.csgraph import connected_components
+
+    count, group = connected_components(wins > 0, directed=True, connection="strong")
+    if count == 1:
+        return None
+    for number in range(count):
+        inside = group == number
+        if not wins[~inside][:, inside].any():
+            return [int(i) for i in inside.nonzero()[0]]
+    raise AssertionError("among groups that are not one, some group is never beaten from outside")
+
+
+def _fitted(wins: "np.ndarray") -> "np.ndarray":
+    """Ratings of the highest likelihood; `wins[i, j]` is what i got from j."""
+    import numpy as np
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    games = wins + wins.T
+
+    def negative(strength: "np.ndarray") -> tuple[float, "np.ndarray"]:
+        apart = strength[:, None] - strength[None]
+        return float((wins * np.logaddexp(0, -apart)).sum()), -(wins - games * expit(apart)).sum(1)
+
+    found = minimize(negative, np.zeros(len(wins)), jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 0, "maxiter": 10_000})
+    strength = found.x * SCALE / np.log(10)
+    return strength - strength.mean() + MEAN
