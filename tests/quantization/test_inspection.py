@@ -95,8 +95,10 @@ def test_outlier_columns_are_told(weights):
 
 def test_progress_counts_to_the_end_and_can_stop_the_work(weights, small_pieces):
     seen = []
-    inspect(weights, "w32", "block-wise", progress=lambda done, of: seen.append((done, of)))
-    assert seen[-1] == (24_000, 24_000) and len(seen) > 20 and seen == sorted(seen)
+    for name, scheme in (("w32", "block-wise"), ("w16", "NF4 double"), ("half", "absmax")):
+        seen.clear()
+        inspect(weights, name, scheme, progress=lambda done, of: seen.append((done, of)))
+        assert seen[-1] == (24_000, 24_000) and len(seen) > 20 and seen == sorted(seen)
 
     class Enough(Exception):
         pass
@@ -105,8 +107,9 @@ def test_progress_counts_to_the_end_and_can_stop_the_work(weights, small_pieces)
         if done > 5000:
             raise Enough
 
-    with pytest.raises(Enough):
-        inspect(weights, "w32", "NF4", progress=stop)
+    for name, scheme in (("w32", "NF4"), ("w16", "absmax")):
+        with pytest.raises(Enough):
+            inspect(weights, name, scheme, progress=stop)
 
 
 def test_the_overview_streams_and_adds_up(weights):

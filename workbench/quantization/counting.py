@@ -75,12 +75,14 @@ class _Histogram:
         return Bins(self.edges, self.counts.numpy())
 
 
-def patterns(tensor: Tensor) -> Tensor:
+def patterns(tensor: Tensor, tell: Tell | None = None) -> Tensor:
     """(65536,) int64: how often each bit pattern occurs in a contiguous tensor of 16-bit floats."""
     counts = torch.zeros(PATTERNS, dtype=torch.int64)
     flat = tensor.view(-1).view(torch.int16)
     for start in range(0, len(flat), passes.PIECE):
         counts += torch.bincount(flat[start:start + passes.PIECE].int().bitwise_and_(PATTERNS - 1), minlength=PATTERNS)
+        if tell:
+            tell(min(start + passes.PIECE, len(flat)), len(flat))
     return counts
 
 
@@ -95,7 +97,7 @@ def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor |
     leaves out the errors' and the scaled one. Raises `DataError` where a value is not finite."""
     whole = coder.scheme.group in ("tensor", "")
     if tensor.element_size() == 2:
-        times = patterns(tensor)
+        times = patterns(tensor, tell if whole else None)
         held = times.nonzero().flatten()
         values, times = pattern_values(tensor.dtype)[held], times[held]
         if not torch.isfinite(values).all():
@@ -108,7 +110,7 @@ def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor |
     if values is not None:
         weights.add_weighted(values.double(), times)
     if values is not None and whole:
-        return _from_table(values, times, coder, name, weights, histograms, tell)
+        return _from_table(values, times, coder, name, weights, histograms)
     prepared = passes.prepare(tensor, coder, name)
     errors = _Histogram(ERROR_BINS, error_reach(coder, largest, prepared)) if histograms else None
     scaled = _Histogram(bins, 1.0) if histograms and coder.scheme.kind in ("absmax", "book") else None
@@ -133,8 +135,7 @@ def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor |
     return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures, largest)
 
 
-def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights: _Histogram, histograms: bool,
-                tell: Tell | None) -> Counted:
+def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights: _Histogram, histograms: bool) -> Counted:
     """The rest of `count` where one scale serves the whole tensor: its different values, each coded once."""
     prepared = passes.prepare(values, coder, name)
     back = torch.cat([piece.back.view(-1) for piece in passes.coded(values, coder, prepared, name)] or [values.float()])
@@ -150,8 +151,6 @@ def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights:
         if coder.scheme.kind == "absmax":
             scaled = _Histogram(weights.size, 1.0)
             scaled.counts = weights.counts
-    if tell:
-        tell(measures.count, measures.count)
     return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures,
                    weights.reach if len(x) and x.any() else 0.0)
 

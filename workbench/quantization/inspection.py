@@ -120,7 +120,8 @@ def overview(weights: Any, scheme: str | Scheme, bits: int = 8, block: int | Non
     """Every floating-point tensor under a scheme, each a row as soon as its last weight is counted. `progress(bytes done, bytes of all)` is
     called at every piece; what it raises ends the work.
 
-    Norms and biases, which people leave in 16 bits, are rows all the same: `names` chooses. Raises as `inspect`.
+    A row of a weight is an index of its first dimension: the inputs, not the outputs, where a model keeps its weights transposed (GPT-2's
+    Conv1D). Norms and biases, which people leave in 16 bits, are rows all the same: `names` chooses. Raises as `inspect`.
     """
     weights = weights if isinstance(weights, Weights) else open_weights(weights)
     coder = Coder.of(scheme, bits, block)
