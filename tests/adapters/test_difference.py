@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,7 +73,8 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_the_random_state(tmp_pa
 
 def test_sharded_and_half_precision_models_and_unchanged_matrices(tmp_path):
     change = spread(1, 40, 30, 1.0)
-    tuned, base = pair(tmp_path, {"layers.0.q.weight": change, "layers.0.k.weight": torch.zeros(40, 30), "layers.0.norm.weight": torch.ones(40)}, torch.bfloat16)
+    changes = {"layers.0.q.weight": change, "layers.0.k.weight": torch.zeros(40, 30), "layers.0.norm.weight": torch.ones(40)}
+    tuned, base = pair(tmp_path, changes, torch.bfloat16)
     true = exact(tmp_path, "layers.0.q.weight")
     from safetensors.torch import load_file
 
@@ -115,6 +119,41 @@ def test_progress_is_told_and_what_it_raises_stops_the_work(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         difference(tuned, base, progress=cancel)
+
+
+WATCHED = """
+import sys, threading
+import torch
+from workbench.adapters import difference
+
+def own():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) * 1024
+
+def watch():
+    while not ended.wait(0.001):
+        most.append(own())
+
+torch.svd_lowrank(torch.randn(64, 64), q=8)  # what libraries set up once
+before, most, ended = own(), [], threading.Event()
+watcher = threading.Thread(target=watch)
+watcher.start()
+difference(*sys.argv[1:], rank=2)
+ended.set()
+watcher.join()
+print(max(most) - before)
+"""
+"""Prints the most memory the difference took that no file stands behind: mapped pages of the models are not counted."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own memory from mapped files")
+def test_memory_is_that_of_about_one_matrix_however_many_there_are(tmp_path):
+    shape = (2048, 4096)
+    tuned, base = pair(tmp_path, {f"layers.{n}.up.weight": random(n, *shape) for n in range(6)}, torch.bfloat16)
+    done = subprocess.run([sys.executable, "-c", WATCHED, str(tuned), str(base)], check=False, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))})
+    assert done.returncode == 0, done.stderr
+    matrix = 4 * shape[0] * shape[1]
+    assert matrix < int(done.stdout) < 2 * matrix
 
 
 def test_refusals(tmp_path):

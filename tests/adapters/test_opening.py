@@ -1,4 +1,5 @@
-"""Adapters open wherever they were trained: every layout gives the update that its own program would add, and what is none is refused in a sentence."""
+"""Adapters open wherever they were trained: every layout gives the update that its own program would add, and what is none is refused in a
+sentence."""
 
 from __future__ import annotations
 
@@ -70,15 +71,15 @@ def test_each_known_layout_gives_the_same_update(tmp_path):
     generator = torch.Generator().manual_seed(1)
     a, b = torch.randn(3, 5, generator=generator), torch.randn(4, 3, generator=generator)
     alpha = torch.tensor(6.0)
+    flat, dotted = "lora_te_text_model_encoder_layers_7_self_attn_q_proj", "text_encoder.layers.7.self_attn.q_proj"
     layouts = {
-        "kohya": ({"lora_te_text_model_encoder_layers_7_self_attn_q_proj.lora_down.weight": a, "lora_te_text_model_encoder_layers_7_self_attn_q_proj.lora_up.weight": b,
-                   "lora_te_text_model_encoder_layers_7_self_attn_q_proj.alpha": alpha}, None),
-        "diffusers": ({"text_encoder.layers.7.self_attn.q_proj.lora_linear_layer.down.weight": a, "text_encoder.layers.7.self_attn.q_proj.lora_linear_layer.up.weight": b,
-                       "text_encoder.layers.7.self_attn.q_proj.alpha": alpha}, None),
+        "kohya": ({f"{flat}.lora_down.weight": a, f"{flat}.lora_up.weight": b, f"{flat}.alpha": alpha}, None),
+        "diffusers": ({f"{dotted}.lora_linear_layer.down.weight": a, f"{dotted}.lora_linear_layer.up.weight": b, f"{dotted}.alpha": alpha}, None),
         "no prefix": ({"layers.7.q_proj.lora_A.weight": a, "layers.7.q_proj.lora_B.weight": b}, {"lora_alpha": 6, "r": 3}),
         "loralib": ({"layers.7.q_proj.lora_A": a, "layers.7.q_proj.lora_B": b}, {"lora_alpha": 6, "r": 3}),
         "torchtune": ({"layers.7.attn.q_proj.lora_a.weight": a, "layers.7.attn.q_proj.lora_b.weight": b}, {"lora_alpha": 6, "r": 3}),
-        "mlx": ({"model.layers.7.q_proj.lora_a": a.T.contiguous(), "model.layers.7.q_proj.lora_b": b.T.contiguous()}, {"lora_parameters": {"rank": 3, "scale": 2.0}}),
+        "mlx": ({"model.layers.7.q_proj.lora_a": a.T.contiguous(), "model.layers.7.q_proj.lora_b": b.T.contiguous()},
+                {"lora_parameters": {"rank": 3, "scale": 2.0}}),
     }
     for name, (tensors, config) in layouts.items():
         folder = tmp_path / name

@@ -108,7 +108,8 @@ def test_orthogonal_adapters_share_nothing_and_known_angles_come_out(tmp_path):
 
 
 def test_random_spans_share_as_much_as_chance_has_it(tmp_path):
-    """E φ(i, j) = i · j / d / min(i, j) = max(i, j) / d for independent spans in d dimensions; 40 pairs, so the mean lies within 5 standard errors."""
+    """E φ(i, j) = i · j / d / min(i, j) = max(i, j) / d for independent spans in d dimensions; 40 pairs, so the mean lies within 5 standard
+    errors."""
     generator, d = torch.Generator().manual_seed(3), 64
     found = []
     for number in range(40):

@@ -1,4 +1,5 @@
-"""Cut adapters: the best of their rank (Eckart-Young), loadable by peft, and what their ranks may be; ranks for a budget against brute force."""
+"""Cut adapters: the best of their rank (Eckart-Young), loadable by peft, and what their ranks may be; ranks for a budget against brute
+force."""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ def test_the_projected_b_is_the_same_cut(tmp_path):
 
 def test_refusals(tmp_path):
     folder = tools.saved(tools.adapted(tools.tiny()), tmp_path / "whole")
-    for rank, match in ((-1, "rank of -1"), (True, "rank of True"), (0, "Every matrix"), ({"qproj": 2}, "no update of 'qproj'"), ({"q_proj": 1.5}, "rank of 1.5")):
+    bad = [(-1, "rank of -1"), (True, "rank of True"), (0, "Every matrix"), ({"qproj": 2}, "no update of 'qproj'"), ({"q_proj": 1.5}, "rank of 1.5")]
+    for rank, match in bad:
         with pytest.raises(WorkbenchError, match=match):
             truncate(folder, rank, tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
@@ -127,8 +129,8 @@ def test_no_other_ranks_of_one_shape_keep_more(seed, least):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_of_different_shapes_at_most_one_directions_energy_is_given_away(seed):
-    """Greedy fills the knapsack but for what one direction costs, so it is below the best by less than that direction holds; and for the budget that it had
-    used up to there, nothing is better."""
+    """Greedy fills the knapsack but for what one direction costs, so it is below the best by less than that direction holds; and for the
+    budget that it had used up to there, nothing is better."""
     draw = np.random.default_rng(seed)
     shapes = {(0, "q_proj"): (4, 4), (0, "up_proj"): (8, 4), (1, "down_proj"): (4, 16)}
     table = table_of({place: sorted(draw.exponential(size=4), reverse=True) for place in shapes}, shapes)

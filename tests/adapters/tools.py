@@ -41,7 +41,8 @@ def saved(model: Any, folder: Path) -> Path:
 
 
 def deltas(model: Any) -> dict[str, torch.Tensor]:
-    """Matrix -> ΔW as peft itself merges it, [d_out × d_in] or as the base stores it, float64. Formed: the tests are for what never forms it."""
+    """Matrix -> ΔW as peft itself merges it, [d_out × d_in] or as the base stores it, float64. Formed: the tests are for what never forms
+    it."""
     prefix = "base_model.model."
     return {name.removeprefix(prefix): module.get_delta_weight("default").detach().double() for name, module in model.named_modules()
             if hasattr(module, "get_delta_weight")}

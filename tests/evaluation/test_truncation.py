@@ -1,4 +1,5 @@
-"""Cut adapters scored at once: the same losses as the cut written to disk and loaded, the run's own loss at its own rank, the base's at rank 0."""
+"""Cut adapters scored at once: the same losses as the cut written to disk and loaded, the run's own loss at its own rank, the base's at
+rank 0."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an update of weights looks like: spectra of ΔW, how many directions it uses, what two updates share, cut to a smaller rank.
 
-Works on files alone: adapters of peft and of other layouts, run folders, and pairs of tuned and base models as safetensors. Knows no model classes
-and no names of shipped models; scoring a cut adapter on rows is `workbench.evaluation.truncation`.
+Works on files alone: adapters of peft and of other layouts, run folders, and pairs of tuned and base models as safetensors. Knows no model
+classes and no names of shipped models; scoring a cut adapter on rows is `workbench.evaluation.truncation`.
 """
 
 from workbench.adapters.difference import difference

@@ -1,10 +1,11 @@
 """Singular values of what tuning changed, ΔW = W_tuned − W_base, of two whole models on disk: randomised, one matrix at a time.
 
-The range finder with power iterations of Halko, Martinsson and Tropp (2011, algorithms 4.4 and 5.1), as `torch.svd_lowrank` has it. With D̂ the approximation of
-D = ΔW and ε ≥ ‖D − D̂‖ each singular value is known from both sides: σ̂ᵢ ≤ σᵢ ≤ √(σ̂ᵢ² + ε²), the first because D̂ is a projection of D, the second by Weyl's
-inequality on DᵀD = D̂ᵀD̂ + EᵀE. ε is the smaller of the exact Frobenius residual √(‖D‖² − Σσ̂²) and equation 4.3's 10 √(2/π) maxᵢ ‖(D − D̂) ωᵢ‖ over ten normal
-vectors ω drawn afterwards, which holds with probability 1 − 10⁻¹⁰. Matrices small enough are decomposed exactly. Memory is that of about one matrix in float32: rows
-are read from the safetensors files block by block. Not here: adapters, whose factors say it all (`spectra.py`).
+The range finder with power iterations of Halko, Martinsson and Tropp (2011, algorithms 4.4 and 5.1), as `torch.svd_lowrank` has it. With D̂
+the approximation of D = ΔW and ε ≥ ‖D − D̂‖ each singular value is known from both sides: σ̂ᵢ ≤ σᵢ ≤ √(σ̂ᵢ² + ε²), the first because D̂ is
+a projection of D, the second by Weyl's inequality on DᵀD = D̂ᵀD̂ + EᵀE. ε is the smaller of the exact Frobenius residual √(‖D‖² − Σσ̂²) and
+equation 4.3's 10 √(2/π) maxᵢ ‖(D − D̂) ωᵢ‖ over ten normal vectors ω drawn afterwards, which holds with probability 1 − 10⁻¹⁰. Matrices
+small enough are decomposed exactly. Memory is that of about one matrix in float32: rows are read from the safetensors files block by block.
+Not here: adapters, whose factors say it all (`spectra.py`).
 """
 
 import json
@@ -26,7 +27,7 @@ OVERSAMPLED = 10
 """Directions looked for beyond those asked for (Halko et al. 2011, section 4.2)."""
 POWER_ITERATIONS = 2
 PROBES = 10
-BLOCK = 1 << 22
+BLOCK = 1 << 18
 """Elements read at once."""
 EXACT = 1 << 18
 """Elements up to which a matrix is decomposed whole, in float64."""
@@ -36,11 +37,13 @@ Progress = Callable[[int, int], None]
 
 
 def difference(tuned: Any, base: str | Path, rank: int = 64, seed: int = 0, progress: Progress | None = None) -> "pd.DataFrame":
-    """DataFrame(layer, module, index, singular_value, upper): the `rank` largest singular values of W_tuned − W_base for every matrix of both models.
+    """DataFrame(layer, module, index, singular_value, upper): the `rank` largest singular values of W_tuned − W_base for every matrix of
+    both models.
 
-    `tuned` and `base` are folders of safetensors (sharded ones too) or such files, `tuned` also a run or its folder. The true value lies between
-    `singular_value` and `upper`. `.attrs` as `spectrum` has them (norms are those of all of ΔW), and "error_bound": ε by (layer, module); "sentence": the worst of
-    them in words. The same seed gives the same numbers. Raises `WorkbenchError` where the two are not of one architecture, or a weight is not finite.
+    `tuned` and `base` are folders of safetensors (sharded ones too) or such files, `tuned` also a run or its folder. The true value lies
+    between `singular_value` and `upper`. `.attrs` as `spectrum` has them (norms are those of all of ΔW), and "error_bound": ε by (layer,
+    module); "sentence": the worst of them in words. The same seed gives the same numbers. Raises `WorkbenchError` where the two are not of
+    one architecture, or a weight is not finite.
     """
     import torch
 
@@ -64,8 +67,8 @@ def difference(tuned: Any, base: str | Path, rank: int = 64, seed: int = 0, prog
             del change
     if progress is not None:
         progress(len(matrices), len(matrices))
-    table = frame(values, shapes=shapes, names={place[name.removesuffix(".weight")]: name.removesuffix(".weight") for name in matrices}, norms=norms,
-                  notes=notes, error_bound=bounds, sentence=_sentence(values, bounds))
+    table = frame(values, shapes=shapes, names={at: name for name, at in place.items()}, norms=norms, notes=notes, error_bound=bounds,
+                  sentence=_sentence(values, bounds))
     return table.assign(upper=uppers)
 
 
@@ -102,7 +105,8 @@ def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if (path / "adapter_config.json").exists():
-        raise WorkbenchError(f"{path} holds an adapter, not a whole model.", "workbench.adapters.spectrum(folder) has its spectra, from its factors alone.")
+        raise WorkbenchError(f"{path} holds an adapter, not a whole model.",
+                             "workbench.adapters.spectrum(folder) has its spectra, from its factors alone.")
     if (path / "model.safetensors").exists():
         return [path / "model.safetensors"]
     index = path / "model.safetensors.index.json"
@@ -148,7 +152,8 @@ def _change(first: Tensors, second: Tensors, name: str) -> "tuple[torch.Tensor, 
         torch.sub(first.rows(name, start, stop).float(), second.rows(name, start, stop).float(), out=change[start:stop])
         squared += change[start:stop].double().square().sum().item()
     if not math.isfinite(squared):
-        raise WorkbenchError(f"{name} is not finite in one of the two models, so its change has no singular values.", "Take an earlier checkpoint of the run.")
+        raise WorkbenchError(f"{name} is not finite in one of the two models, so its change has no singular values.",
+                             "Take an earlier checkpoint of the run.")
     return change, math.sqrt(squared)
 
 
@@ -179,5 +184,5 @@ def _sentence(values: dict[tuple[int, str], list[float]], bounds: dict[tuple[int
     if not shares:
         return "The two models have the same weights."
     at = max(shares, key=shares.get)
-    return (f"The directions that were not looked for hold at most {100 * shares[at]:.2g} % of a matrix's largest singular value ({at[1]} of layer {at[0]}), "
-            f"so no largest singular value is too low by more than {100 * (math.hypot(1, shares[at]) - 1):.2g} %.")
+    return (f"The directions that were not looked for hold at most {100 * shares[at]:.2g} % of a matrix's largest singular value "
+            f"({at[1]} of layer {at[0]}), so no largest singular value is too low by more than {100 * (math.hypot(1, shares[at]) - 1):.2g} %.")

@@ -54,7 +54,8 @@ def read_key(key: str) -> Key | None:
 
 
 def _unflattened(name: str) -> str:
-    """kohya's `lora_te_text_model_encoder_layers_0_self_attn_q_proj` with dots where they are known to have been; other names as they are."""
+    """kohya's `lora_te_text_model_encoder_layers_0_self_attn_q_proj` with dots where they are known to have been; other names as they
+    are."""
     found = _FLAT.fullmatch(name)
     if not found:
         return name
@@ -63,7 +64,8 @@ def _unflattened(name: str) -> str:
 
 
 def pattern_matches(pattern: str, name: str) -> bool:
-    """Whether a key of peft's `rank_pattern` or `alpha_pattern` means this matrix, as peft decides it (`peft.utils.other.get_pattern_key`)."""
+    """Whether a key of peft's `rank_pattern` or `alpha_pattern` means this matrix, as peft decides it
+    (`peft.utils.other.get_pattern_key`)."""
     return re.match(rf"(.*\.)?({pattern})$", name) is not None
 
 
@@ -80,8 +82,8 @@ def pattern_key(name: str) -> str:
 def places(names: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Name -> (layer, module): `model.layers.3.self_attn.q_proj` is (3, "q_proj"). No two names share a place.
 
-    The module is the shortest ending that tells the matrices of a layer apart: GPT-2's two `c_proj` are "attn.c_proj" and "mlp.c_proj". What stands in no
-    layer has layer -1.
+    The module is the shortest ending that tells the matrices of a layer apart: GPT-2's two `c_proj` are "attn.c_proj" and "mlp.c_proj".
+    What stands in no layer has layer -1.
     """
     split = {name: _layer_and_rest(name) for name in names}
     kinds = {rest for _, rest in split.values()}

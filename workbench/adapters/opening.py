@@ -1,7 +1,8 @@
 """Opening an adapter, wherever it was trained: its low-rank factors by matrix, and the scale of each.
 
-ΔW = scale · B A, with A [r × d_in] and B [d_out × r]. Read are safetensors alone: peft folders and named adapters in one, run folders, single files,
-and the layouts of kohya's scripts, diffusers, torchtune, loralib and MLX; any other layout by `names`. Not here: the base model's weights.
+ΔW = scale · B A, with A [r × d_in] and B [d_out × r]. Read are safetensors alone: peft folders and named adapters in one, run folders,
+single files, and the layouts of kohya's scripts, diffusers, torchtune, loralib and MLX; any other layout by `names`. Not here: the base
+model's weights.
 """
 
 import json
@@ -25,8 +26,8 @@ WEIGHTS = ("adapter_model.safetensors", "adapters.safetensors", "pytorch_lora_we
 class Factor:
     """The update of one matrix: scale · b a.
 
-    `a` is [r × d_in] and `b` is [d_out × r], in the file's number format, whatever way round the base stores the matrix; of a convolution d_in
-    is channels × kernel. `name` is the base model's own for the matrix, `layer` and `module` its place (see `names.places`).
+    `a` is [r × d_in] and `b` is [d_out × r], in the file's number format, whatever way round the base stores the matrix; of a convolution
+    d_in is channels × kernel. `name` is the base model's own for the matrix, `layer` and `module` its place (see `names.places`).
     """
 
     name: str
@@ -58,8 +59,8 @@ class Factor:
 
 @dataclass(slots=True, eq=False)
 class Adapter:
-    """An opened adapter. `base` is the base model it remembers, `config` its adapter_config.json ({} where there is none), `rest` the tensors that are no
-    part of a low-rank update (heads saved whole, biases), `notes` sentences a person should know."""
+    """An opened adapter. `base` is the base model it remembers, `config` its adapter_config.json ({} where there is none), `rest` the
+    tensors that are no part of a low-rank update (heads saved whole, biases), `notes` sentences a person should know."""
 
     path: Path
     base: str | None
@@ -85,9 +86,9 @@ class Adapter:
 def open_adapter(source: Any, names: dict[str, str] | None = None, *, adapter: str | None = None, scale: float | None = None) -> Adapter:
     """The adapter in `source`: a peft folder, a run or its folder (its result), or a safetensors file.
 
-    `names` maps a file's tensor names to peft's, as patterns of `re.sub` (peft's own `key_mapping`): {r"net\\.(\\d+)\\.q\\.first": r"layers.\\1.q_proj.lora_A"}.
-    `adapter` picks one where several lie in the folder or the file. `scale` is for files that do not keep theirs. Raises `WorkbenchError` where there is
-    no low-rank adapter, and `RunError` where a run has no result yet.
+    `names` maps a file's tensor names to peft's, as patterns of `re.sub` (peft's own `key_mapping`): {r"net\\.(\\d+)\\.q\\.first":
+    r"layers.\\1.q_proj.lora_A"}. `adapter` picks one where several lie in the folder or the file. `scale` is for files that do not keep
+    theirs. Raises `WorkbenchError` where there is no low-rank adapter, and `RunError` where a run has no result yet.
     """
     if isinstance(source, Adapter):
         return source
@@ -206,7 +207,8 @@ def _renamed(key: str, names: dict[str, str]) -> str:
         try:
             key = re.sub(pattern, replacement, key)
         except re.error as error:
-            raise WorkbenchError(f"The name map's {pattern!r} -> {replacement!r} is no pattern: {error}.", "Write it as for Python's re.sub.") from error
+            raise WorkbenchError(f"The name map's {pattern!r} -> {replacement!r} is no pattern: {error}.",
+                                 "Write it as for Python's re.sub.") from error
     return key
 
 
@@ -251,6 +253,7 @@ def _notes(adapter: Adapter, unscaled: bool) -> list[str]:
 
 
 def changes_base(adapter: Adapter) -> bool:
-    """Whether the adapter began as a part taken out of the base's weights (PiSSA and its like), so that B·A alone is not what training changed."""
+    """Whether the adapter began as a part taken out of the base's weights (PiSSA and its like), so that B·A alone is not what training
+    changed."""
     begun = adapter.config.get("init_lora_weights")
     return isinstance(begun, str) and begun.lower().startswith(("pissa", "olora", "corda"))

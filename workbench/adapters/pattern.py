@@ -1,7 +1,8 @@
 """Ranks by matrix for a budget of parameters: a `rank_pattern`, from the spectra of an update.
 
-A direction of a matrix costs d_in + d_out parameters and holds σ² of the update's energy; the suggestion takes directions in order of energy per parameter.
-Energy is what is kept of *this* update; whether a run trained with these ranks is better than a uniform one must be tried (`wb.sweep`).
+A direction of a matrix costs d_in + d_out parameters and holds σ² of the update's energy; the suggestion takes directions in order of
+energy per parameter. Energy is what is kept of *this* update; whether a run trained with these ranks is better than a uniform one must be
+tried (`wb.sweep`).
 """
 
 import heapq
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 Place = tuple[int, str]
 
 
-def suggest_rank_pattern(spectrum: "pd.DataFrame", shapes: dict[Place, tuple[int, int]] | None = None, budget: int = 0, least: int = 1) -> dict[str, int]:
-    """{"layers.0.self_attn.q_proj": 4, ...}, as `LoRA(rank_pattern=...)` and peft take it: ranks whose factors have at most `budget` parameters.
+def suggest_rank_pattern(spectrum: "pd.DataFrame", shapes: dict[Place, tuple[int, int]] | None = None, budget: int = 0,
+                         least: int = 1) -> dict[str, int]:
+    """{"layers.0.self_attn.q_proj": 4, ...}, as `LoRA(rank_pattern=...)` and peft take it: ranks whose factors have at most `budget`
+    parameters.
 
-    `spectrum` is what `spectrum` or `difference` gives; `shapes` are (d_out, d_in) by (layer, module), its own unless given. Every matrix gets at least `least`
-    directions: 1 as peft wants it, 0 where `LoRA` may leave matrices out. Greedy by σ² / (d_in + d_out): no other ranks of at most as many parameters as
-    were taken before the first direction that did not fit keep more energy (the fractional knapsack; within a matrix σ falls, so the order is feasible), and where all
-    matrices have one shape that holds for the whole budget. After that the next best that still fit are taken. Raises `WorkbenchError` where the budget is below `least`.
+    `spectrum` is what `spectrum` or `difference` gives; `shapes` are (d_out, d_in) by (layer, module), its own unless given. Every matrix
+    gets at least `least` directions: 1 as peft wants it, 0 where `LoRA` may leave matrices out. Greedy by σ² / (d_in + d_out): no other
+    ranks of at most as many parameters as were taken before the first direction that did not fit keep more energy (the fractional knapsack;
+    within a matrix σ falls, so the order is feasible), and where all matrices have one shape that holds for the whole budget. After that
+    the next best that still fit are taken. Raises `WorkbenchError` where the budget is below `least`.
     """
     values, cost, names = _directions(spectrum, shapes)
     ranks = {place: min(least, len(found)) for place, found in values.items()}
@@ -51,7 +55,8 @@ def pattern_parameters(ranks: int | dict[str, int], spectrum: "pd.DataFrame", sh
 
 
 def energy_kept(spectrum: "pd.DataFrame", ranks: int | dict[str, int]) -> float:
-    """Share of the update's energy Σ ‖ΔW‖² that the leading `ranks` directions of its matrices hold, 0 to 1; 1 where there is no update at all."""
+    """Share of the update's energy Σ ‖ΔW‖² that the leading `ranks` directions of its matrices hold, 0 to 1; 1 where there is no update at
+    all."""
     values, _, names = _directions(spectrum, None)
     norms = spectrum.attrs.get("norms", {})
     whole = sum(norms[place] ** 2 if place in norms else sum(value**2 for value in found) for place, found in values.items())
@@ -63,7 +68,8 @@ def _rank(ranks: int | dict[str, int], name: str) -> int:
     return ranks if isinstance(ranks, int) else int(pattern_value(ranks, name, 0))
 
 
-def _directions(spectrum: "pd.DataFrame", shapes: dict[Place, tuple[int, int]] | None) -> tuple[dict[Place, list[float]], dict[Place, int], dict[Place, str]]:
+def _directions(spectrum: "pd.DataFrame", shapes: dict[Place, tuple[int, int]] | None
+                ) -> tuple[dict[Place, list[float]], dict[Place, int], dict[Place, str]]:
     """(singular values, largest first; parameters a direction; full names), by place"""
     shapes, names = shapes or spectrum.attrs.get("shapes", {}), spectrum.attrs.get("names", {})
     values = {(int(layer), str(module)): sorted(found.tolist(), reverse=True)

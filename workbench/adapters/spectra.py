@@ -1,12 +1,13 @@
 """Singular values of an adapter's ΔW, from its factors alone, and the rank that holds a share of its energy.
 
-ΔW = scale · B A is never formed: with B = Q_B R_B and Aᵀ = Q_A R_A, its singular values are those of the r × r matrix scale · R_B R_Aᵀ, and its singular
-vectors are that one's, turned by Q_B and Q_A. In float64, so they are exact to the factors' own rounding. Energy is the squared Frobenius norm,
-‖ΔW‖² = Σ σ². Not here: tuned minus base, where there are no factors (`difference.py`).
+ΔW = scale · B A is never formed: with B = Q_B R_B and Aᵀ = Q_A R_A, its singular values are those of the r × r matrix scale · R_B R_Aᵀ, and
+its singular vectors are that one's, turned by Q_B and Q_A. In float64, so they are exact to the factors' own rounding. Energy is the
+squared Frobenius norm, ‖ΔW‖² = Σ σ². Not here: tuned minus base, where there are no factors (`difference.py`).
 
 Shapes: A is [r × d_in], B is [d_out × r].
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from workbench.adapters.opening import Factor, open_adapter
@@ -23,15 +24,15 @@ FLOAT32 = 1.1920929e-07
 def spectrum(source: Any, names: dict[str, str] | None = None, **options: Any) -> "pd.DataFrame":
     """DataFrame(layer, module, index, singular_value) of ΔW = scale · B A: one line a direction, largest first, index from 1.
 
-    `source` is an adapter folder or file, a run or its folder, or an `Adapter`; `names` and options as `open_adapter` takes them. `.attrs`: "shapes" and "names"
-    by (layer, module): (d_out, d_in) and the matrix's full name; "norms" the Frobenius norms; "notes" sentences. Raises as `open_adapter` does.
+    `source` is an adapter folder or file, a run or its folder, or an `Adapter`; `names` and options as `open_adapter` takes them. `.attrs`:
+    "shapes" and "names" by (layer, module): (d_out, d_in) and the matrix's full name; "norms" the Frobenius norms; "notes" sentences.
+    Raises as `open_adapter` does.
     """
-    import pandas as pd
-
     adapter = open_adapter(source, names, **options)
     values = {(factor.layer, factor.module): singular_values(factor).tolist() for factor in adapter.factors}
-    return frame(values, shapes={(f.layer, f.module): f.shape for f in adapter.factors}, names={(f.layer, f.module): f.name for f in adapter.factors},
-                 norms={place: float(pd.Series(found, dtype=float).pow(2).sum() ** 0.5) for place, found in values.items()}, notes=adapter.notes)
+    return frame(values, shapes={(f.layer, f.module): f.shape for f in adapter.factors},
+                 names={(f.layer, f.module): f.name for f in adapter.factors},
+                 norms={place: math.hypot(*found) for place, found in values.items()}, notes=adapter.notes)
 
 
 def frame(values: dict[tuple[int, str], list[float]], **attributes: Any) -> "pd.DataFrame":
@@ -67,7 +68,8 @@ def _core(factor: Factor) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
 
     a, b = factor.a.double(), factor.b.double()
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        raise WorkbenchError(f"The update of {factor.name} is not finite, so it has no singular values.", "Take an earlier checkpoint of the run.")
+        raise WorkbenchError(f"The update of {factor.name} is not finite, so it has no singular values.",
+                             "Take an earlier checkpoint of the run.")
     left, upper_left = torch.linalg.qr(b)
     right, upper_right = torch.linalg.qr(a.mT)
     return left, right, factor.scale * upper_left @ upper_right.mT
@@ -76,8 +78,9 @@ def _core(factor: Factor) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
 def energy_ranks(spectrum: "pd.DataFrame", shares: tuple[float, ...] = (0.9, 0.99)) -> "pd.DataFrame":
     """DataFrame(layer, module, rank, r90, r99, norm): how many directions of each matrix hold 90 % and 99 % of its energy ‖ΔW‖².
 
-    `rank` is the numerical rank: singular values above σ₁ · max(d_out, d_in) · ε of float32 (`numpy.linalg.matrix_rank`'s rule). `norm` is ‖ΔW‖, Frobenius. A share
-    that the singular values listed do not reach (a difference's are only its largest) is <NA>. A matrix that was not changed has ranks 0.
+    `rank` is the numerical rank: singular values above σ₁ · max(d_out, d_in) · ε of float32 (`numpy.linalg.matrix_rank`'s rule). `norm` is
+    ‖ΔW‖, Frobenius. A share that the singular values listed do not reach (a difference's are only its largest) is <NA>. A matrix that was
+    not changed has ranks 0.
     """
     import numpy as np
     import pandas as pd

@@ -1,5 +1,5 @@
-"""An adapter cut to a smaller rank: of every matrix the r leading singular directions of ΔW, which no other matrix of rank r comes closer to
-(Eckart and Young 1936; Mirsky 1960), in the Frobenius and in the spectral norm.
+"""An adapter cut to a smaller rank: of every matrix the r leading singular directions of ΔW, which no other matrix of rank r comes closer
+to (Eckart and Young 1936; Mirsky 1960), in the Frobenius and in the spectral norm.
 
 Not here: scoring what is left on rows (`workbench.evaluation.truncation`).
 
@@ -26,9 +26,10 @@ BESIDE = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*
 def truncate(source: Any, rank: int | dict[str, int], folder: str | Path, names: dict[str, str] | None = None) -> Path:
     """Write the best adapter of rank `rank` into `folder`, as peft loads it; returns the folder.
 
-    `source` and `names` as `open_adapter` takes them. `rank` is one for all, or {"q_proj": 4, "layers.0.mlp.up_proj": 2} by the end of a matrix's name as in
-    peft's `rank_pattern`; matrices not named keep theirs, those of rank 0 lose their update. alpha becomes the rank, so that B·A is ΔW itself. Of DoRA the
-    direction is cut and the magnitude kept. Raises `WorkbenchError` for a rank or a name that cannot be, and for a folder that holds an adapter already.
+    `source` and `names` as `open_adapter` takes them. `rank` is one for all, or {"q_proj": 4, "layers.0.mlp.up_proj": 2} by the end of a
+    matrix's name as in peft's `rank_pattern`; matrices not named keep theirs, those of rank 0 lose their update. alpha becomes the rank, so
+    that B·A is ΔW itself. Of DoRA the direction is cut and the magnitude kept. Raises `WorkbenchError` for a rank or a name that cannot be,
+    and for a folder that holds an adapter already.
     """
     import safetensors.torch
 
@@ -45,7 +46,8 @@ def truncate(source: Any, rank: int | dict[str, int], folder: str | Path, names:
     for factor in kept:
         tensors |= _stored(factor, ranks[factor.name])
     folder.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "adapter_model.safetensors", {"format": "pt"})
+    tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(_config(adapter, kept, ranks), indent=2) + "\n")
     for pattern in BESIDE:
         for found in adapter.path.glob(pattern):
@@ -54,7 +56,8 @@ def truncate(source: Any, rank: int | dict[str, int], folder: str | Path, names:
 
 
 def refuse_moved_base(adapter: Adapter) -> None:
-    """Raises `WorkbenchError` for PiSSA and its like as peft saves them by default: loading puts another part of the base under the update."""
+    """Raises `WorkbenchError` for PiSSA and its like as peft saves them by default: loading puts another part of the base under the
+    update."""
     if changes_base(adapter):
         raise WorkbenchError(f"{adapter.path} began as {adapter.config['init_lora_weights']}, so what it changed cannot be told from its factors.",
                              "Save it with save_pretrained(folder, path_initial_model_for_weight_conversion=...), which makes a plain LoRA of it.")
@@ -70,7 +73,8 @@ def ranks_of(adapter: Adapter, rank: int | dict[str, int]) -> list[int]:
         return [rank] * len(adapter.factors)
     for pattern in rank:
         if not any(pattern_matches(pattern, factor.name) for factor in adapter.factors):
-            raise WorkbenchError(f"The adapter has no update of {pattern!r}.", f"It has {', '.join(sorted({f.module for f in adapter.factors}))}.")
+            raise WorkbenchError(f"The adapter has no update of {pattern!r}.",
+                                 f"It has {', '.join(sorted({factor.module for factor in adapter.factors}))}.")
     return [next((value for pattern, value in rank.items() if pattern_matches(pattern, factor.name)), factor.rank) for factor in adapter.factors]
 
 
@@ -82,7 +86,8 @@ def cut(factor: Factor, rank: int) -> "tuple[torch.Tensor, torch.Tensor]":
 
 
 def projected(factor: Factor, ranks: list[int]) -> "dict[int, torch.Tensor]":
-    """Rank -> a B' [d_out × r] that with A and the scale as they are makes ΔW's leading directions: U_k U_kᵀ B, in B's own format. For a loaded model."""
+    """Rank -> a B' [d_out × r] that with A and the scale as they are makes ΔW's leading directions: U_k U_kᵀ B, in B's own format. For a
+    loaded model."""
     left, _, _ = decompose(factor)
     inner = left.mT @ factor.b.double()
     return {rank: (left[:, :rank] @ inner[:rank]).to(factor.b.dtype) for rank in ranks}
@@ -104,6 +109,8 @@ def _config(adapter: Adapter, kept: list[Factor], ranks: dict[str, int]) -> dict
     """adapter_config.json: the one there was, with the new ranks; r is the largest, and each matrix's alpha is its rank."""
     most = max(ranks.values())
     own = {factor.name: ranks[factor.name] for factor in kept if ranks[factor.name] != most}
-    body = {"peft_type": "LORA", "base_model_name_or_path": adapter.base, "task_type": "CAUSAL_LM"} if "lora_alpha" not in adapter.config else dict(adapter.config)
-    return body | {"r": most, "lora_alpha": most, "rank_pattern": own, "alpha_pattern": dict(own), "use_rslora": False, "init_lora_weights": True,
-                   "target_modules": sorted(factor.name for factor in kept), "exclude_modules": None}
+    body = {"peft_type": "LORA", "base_model_name_or_path": adapter.base, "task_type": "CAUSAL_LM"}
+    if "lora_alpha" in adapter.config:
+        body = adapter.config
+    return body | {"r": most, "lora_alpha": most, "rank_pattern": own, "alpha_pattern": dict(own), "use_rslora": False,
+                   "init_lora_weights": True, "target_modules": sorted(factor.name for factor in kept), "exclude_modules": None}

@@ -1,7 +1,7 @@
 """The loss of an adapter cut to smaller ranks, on held-out rows, at once: one model is loaded, and only the factors in it change.
 
-A cut is the best of its rank for ΔW (`workbench.adapters.truncate`), which is not the best for the loss: a run *trained* at that rank may be better (`wb.sweep`). Of
-DoRA the direction is cut and the magnitude kept. Not here: writing the cut adapter.
+A cut is the best of its rank for ΔW (`workbench.adapters.truncate`), which is not the best for the loss: a run *trained* at that rank may
+be better (`wb.sweep`). Of DoRA the direction is cut and the magnitude kept. Not here: writing the cut adapter.
 
 Shapes: of a matrix, A is [r × d_in] and B is [d_out × r].
 """
@@ -28,11 +28,13 @@ Progress = Callable[[int, int], None]
 
 def truncation_losses(source: Any, ranks: int | Iterable[int] | None = None, rows: Any = None, *, base: str | None = None,
                       progress: Progress | None = None) -> "pd.DataFrame":
-    """DataFrame(rank, loss, parameters): the loss of the adapter cut to each rank, in nats per trained token (of a classifier per row), in the order asked for.
+    """DataFrame(rank, loss, parameters): the loss of the adapter cut to each rank, in nats per trained token (of a classifier per row), in
+    the order asked for.
 
-    `source` is a run, its folder or an adapter's; `ranks` are 1, 2, 4, ... up to the adapter's own unless given; 0 is the base model alone, more than there is the
-    adapter as it is. `rows` are the run's held-out ones unless given (whatever `wb.load_rows` takes), read as the run read its own. `parameters` is how many numbers
-    the cut factors have. Raises `WorkbenchError` where there is no LoRA adapter, or no row to score on, and `RunError` where the run has no result yet.
+    `source` is a run, its folder or an adapter's; `ranks` are 1, 2, 4, ... up to the adapter's own unless given; 0 is the base model alone,
+    more than there is the adapter as it is. `rows` are the run's held-out ones unless given (whatever `wb.load_rows` takes), read as the
+    run read its own. `parameters` is how many numbers the cut factors have. Raises `WorkbenchError` where there is no LoRA adapter, or no
+    row to score on, and `RunError` where the run has no result yet.
     """
     import pandas as pd
     import torch
@@ -83,7 +85,8 @@ def _tables(run: Run | None, rows: Any) -> list[Any]:
         try:
             tables = list(run_rows.read(run.folder).heldout.values())
         except OSError as error:
-            raise RunError(f"The rows of {run.name} cannot be read: {error.strerror or error}.", 'Give some: rows="town:instructions".') from error
+            raise RunError(f"The rows of {run.name} cannot be read: {error.strerror or error}.",
+                           'Give some: rows="town:instructions".') from error
     if not sum(table.num_rows for table in tables):
         raise DataError("There are no rows to score on.", 'Give some: rows="town:instructions".')
     return tables
@@ -116,7 +119,7 @@ def _loss(run: Run | None, model: Any, tokenizer: Any, tables: list[Any], progre
                 raise DataError(str(error), "Give rows with the labels it was trained on.") from error
             progress(len(losses), len(losses))
         return sum(losses) / len(losses)
-    options = dict(max_length=asked.max_length, completions_only=asked.completions_only and asked.objective == "sft") if asked else {}
+    options = {"max_length": asked.max_length, "completions_only": asked.completions_only and asked.objective == "sft"} if asked else {}
     nats = tokens = done = 0
     for table in tables:
         each = row_losses((model, tokenizer), table, progress=_from(progress, done, 0), **options)

@@ -1,8 +1,9 @@
 """Sweeps: one recipe with some fields varied, every point trained with several seeds, as ordinary runs that take turns on the device.
 
-A sweep is a folder beside its runs, with a `sweep.json` that names them. A small process of its own starts one run after another, so a sweep goes on when the notebook is
-closed, and never has more places in the device's queue than can run at once: a run that somebody else starts meanwhile has its turn after the one that goes. What a
-run does is not changed by standing in a sweep. `python -m workbench.runs.sweep FOLDER` is that process. Not here: choosing points by what earlier ones gave.
+A sweep is a folder beside its runs, with a `sweep.json` that names them. A small process of its own starts one run after another, so a
+sweep goes on when the notebook is closed, and never has more places in the device's queue than can run at once: a run that somebody else
+starts meanwhile has its turn after the one that goes. What a run does is not changed by standing in a sweep. `python -m
+workbench.runs.sweep FOLDER` is that process. Not here: choosing points by what earlier ones gave.
 """
 
 import contextlib
@@ -40,12 +41,14 @@ LABEL = 60
 """Characters of a value that is no number or word, in names and tables."""
 
 
-def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequence[int] = 3, runs: str | Path = "runs", name: str | None = None) -> "Sweep":
+def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequence[int] = 3, runs: str | Path = "runs",
+          name: str | None = None) -> "Sweep":
     """Start a run for every combination of `values` and every seed, in new folders under `runs`; returns at once.
 
-    `values` is {"method.rank": [1, 2, 4, 8], "learning_rate": [1e-3, 3e-3]}: any field of the recipe, the method's own with a dot. `seeds` is how many, from the
-    recipe's own up, or which; a seed also draws the held-out rows and the order of rows, the same ones at every point. A LoRA's alpha that is None stays twice the rank.
-    All of one seed run before the next. Raises `RecipeError`, `DataError` or `RunError` where any point cannot work: nothing is started then, and nothing left behind.
+    `values` is {"method.rank": [1, 2, 4, 8], "learning_rate": [1e-3, 3e-3]}: any field of the recipe, the method's own with a dot. `seeds`
+    is how many, from the recipe's own up, or which; a seed also draws the held-out rows and the order of rows, the same ones at every
+    point. A LoRA's alpha that is None stays twice the rank. All of one seed run before the next. Raises `RecipeError`, `DataError` or
+    `RunError` where any point cannot work: nothing is started then, and nothing left behind.
     """
     given = _seeds(recipe, seeds)
     labels, points = _points(recipe, values)
@@ -74,8 +77,8 @@ def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequenc
 class Sweep:
     """A sweep, going or not; `Sweep(folder)` opens one that is there. Raises `RunError` where there is none.
 
-    `fields` are the names varied, `points` their values as the table shows them, `seeds` the seeds, `runs` the runs in the order they train in, `notes` sentences a
-    person should know.
+    `fields` are the names varied, `points` their values as the table shows them, `seeds` the seeds, `runs` the runs in the order they train
+    in, `notes` sentences a person should know.
     """
 
     def __init__(self, folder: str | Path):
@@ -83,7 +86,8 @@ class Sweep:
         try:
             body = json.loads((self.folder / FILE).read_text())
         except FileNotFoundError as error:
-            raise RunError(f"{self.folder} is no sweep: it has no {FILE}.", "workbench.runs.sweep.list_sweeps(folder) shows those of a folder.") from error
+            raise RunError(f"{self.folder} is no sweep: it has no {FILE}.",
+                           "workbench.runs.sweep.list_sweeps(folder) shows those of a folder.") from error
         except ValueError as error:
             raise RunError(f"{self.folder / FILE} is not JSON: {error}.", "Its runs are there still: wb.list_runs(folder).") from error
         self.fields: list[str] = body["fields"]
@@ -109,7 +113,8 @@ class Sweep:
 
     @property
     def status(self) -> Status:
-        """"running", "finished", "stopped" (by a person), "failed" (a run failed or died) or "died" (nobody starts what is left), with a sentence."""
+        """"running", "finished", "stopped" (by a person), "failed" (a run failed or died) or "died" (nobody starts what is left), with a
+        sentence."""
         found = [run.status for run in self.runs]
         count = {word: sum(status == word for status in found) for word in ("finished", "new")}
         sentence = f"{count['finished']} of {len(found)} runs have finished"
@@ -121,7 +126,8 @@ class Sweep:
         remedy = "sweep.resume() goes on with what is left."
         bad = next(((run, status) for run, status in zip(self.runs, found, strict=True) if status in ("failed", "died")), None)
         if bad:
-            return Status("failed", f"{sentence}; {bad[0].name}: {bad[1].sentence}", bad[1].remedy or remedy, bad[1].log_tail)
+            return Status("failed", f"{sentence}; {bad[0].name}: {bad[1].sentence}", f"{bad[1].remedy} {remedy}".strip(),
+                          bad[1].log_tail)
         if (self.folder / STOPPED).exists() or not count["new"]:
             return Status("stopped", f"Stopped: {sentence}.", remedy)
         return Status("died", f"{sentence}, and nobody starts the {count['new']} that are left.", remedy, processes.tail(self.folder / LOG))
@@ -163,8 +169,8 @@ class Sweep:
     def _drive(self, *options: str) -> None:
         try:
             with open(self.folder / LOG, "ab") as log:
-                child = subprocess.Popen([sys.executable, "-m", "workbench.runs.sweep", str(self.folder), *options], stdin=subprocess.DEVNULL, stdout=log,
-                                         stderr=log, start_new_session=True, env=processes.environment(), cwd=self.folder)
+                child = subprocess.Popen([sys.executable, "-m", "workbench.runs.sweep", str(self.folder), *options], stdin=subprocess.DEVNULL,
+                                         stdout=log, stderr=log, start_new_session=True, env=processes.environment(), cwd=self.folder)
         except OSError as error:
             raise RunError(f"The sweep cannot go on: {error.strerror}.", "Give its folder write permission, or free some space.") from error
         processes._children[child.pid] = child
@@ -173,7 +179,8 @@ class Sweep:
     # what came out ------------------------------------------------------------------------------------------------------------------
 
     def results(self) -> "pd.DataFrame":
-        """One line a run: the varied fields, seed, status, step, steps, loss (the last held-out loss), best (the lowest), parameters (trained ones), seconds, folder."""
+        """One line a run: the varied fields, seed, status, step, steps, loss (the last held-out loss), best (the lowest), parameters
+        (trained ones), seconds, folder."""
         import pandas as pd
 
         self.refresh()
@@ -184,8 +191,9 @@ class Sweep:
     def table(self) -> "pd.DataFrame":
         """One line a point: the varied fields, loss, low, high, best, best_low, best_high, parameters, seconds, finished, runs.
 
-        `loss` is the mean final held-out loss of the runs that have finished, nats per trained token, `low` to `high` its 95 % interval over seeds (Student's t; NaN
-        below two seeds); `best` is the mean of each run's lowest. A loss that is not finite makes the mean NaN. `seconds` is a run's mean time.
+        `loss` is the mean final held-out loss of the runs that have finished, nats per trained token, `low` to `high` its 95 % interval
+        over seeds (Student's t; NaN below two seeds); `best` is the mean of each run's lowest. A loss that is not finite makes the mean
+        NaN. `seconds` is a run's mean time.
         """
         import pandas as pd
 
@@ -197,13 +205,17 @@ class Sweep:
             line: dict[str, Any] = dict(point)
             line["loss"], line["low"], line["high"] = interval(done["loss"])
             line["best"], line["best_low"], line["best_high"] = interval(done["best"])
-            lines.append(line | {"parameters": mine["parameters"].max(), "seconds": done["seconds"].mean(), "finished": len(done), "runs": len(mine)})
-        return pd.DataFrame(lines, columns=[*self.fields, "loss", "low", "high", "best", "best_low", "best_high", "parameters", "seconds", "finished", "runs"])
+            lines.append(line | {"parameters": mine["parameters"].max(), "seconds": done["seconds"].mean(), "finished": len(done),
+                                 "runs": len(mine)})
+        return pd.DataFrame(lines, columns=[*self.fields, "loss", "low", "high", "best", "best_low", "best_high", "parameters", "seconds",
+                                            "finished", "runs"])
 
     def compare(self, first: int, second: int, measure: str = "loss") -> tuple[float, float, float]:
-        """(mean, low, high) of how much `points[second]`'s loss (or "best") lies above `points[first]`'s, seed by seed, with its 95 % interval.
+        """(mean, low, high) of how much `points[second]`'s loss (or "best") lies above `points[first]`'s, seed by seed, with its 95 %
+        interval.
 
-        Seed by seed, since both were trained and held out on the same rows: what a seed's rows are worth falls out. NaN where no seed has finished at both points.
+        Seed by seed, since both were trained and held out on the same rows: what a seed's rows are worth falls out. NaN where no seed has
+        finished at both points.
         """
         results = self.results()
         pair = []
@@ -227,7 +239,9 @@ class SweptRun(Run):
             return status
         if (self.folder / LEFT_OUT).exists():
             return Status("stopped", "Taken out of its sweep before its turn.", "sweep.resume() trains it.")
-        return Status("queued", f"Waits for its turn in {self._sweep.name}.") if self._sweep._driven and not (self._sweep.folder / STOPPED).exists() else status
+        if self._sweep._driven and not (self._sweep.folder / STOPPED).exists():
+            return Status("queued", f"Waits for its turn in {self._sweep.name}.")
+        return status
 
     def stop(self) -> None:
         if super().status == "new":
@@ -294,7 +308,8 @@ def _points(recipe: Recipe, values: dict[str, Sequence[Any]]) -> tuple[list[dict
         for number, value in enumerate(values[field]):
             plain = isinstance(value, (bool, int, float, str, Method))
             if plain and any(type(value) is type(other) and value == other for other in values[field][:number]):
-                raise RecipeError(f"{field} has the value {labels[field][number]} twice.", "Give each value once; seeds= trains a point several times.")
+                raise RecipeError(f"{field} has the value {labels[field][number]} twice.",
+                                  "Give each value once; seeds= trains a point several times.")
     return ([dict(zip(values, combined, strict=True)) for combined in itertools.product(*labels.values())],
             [dict(zip(values, combined, strict=True)) for combined in itertools.product(*values.values())])
 
@@ -310,7 +325,8 @@ def _at(label: dict[str, Any]) -> Any:
     try:
         yield
     except WorkbenchError as error:
-        raise type(error)(f"The point {', '.join(f'{field} = {value}' for field, value in label.items())} cannot be trained: {error.what}", error.remedy) from error
+        point = ", ".join(f"{field} = {value}" for field, value in label.items())
+        raise type(error)(f"The point {point} cannot be trained: {error.what}", error.remedy) from error
 
 
 def _label(value: Any) -> Any:
@@ -338,7 +354,8 @@ def _short_text(part: Any) -> str:
 
 def _told_apart(labels: list[Any]) -> list[Any]:
     """The same words for different values get numbers."""
-    return [f"{label} ({labels[:at].count(label) + 1})" if isinstance(label, str) and labels.count(label) > 1 else label for at, label in enumerate(labels)]
+    return [f"{label} ({labels[:at].count(label) + 1})" if isinstance(label, str) and labels.count(label) > 1 else label
+            for at, label in enumerate(labels)]
 
 
 def short(label: dict[str, Any]) -> str:
