@@ -34,8 +34,15 @@ def test_a_missing_column_is_named_with_those_there_are(columns, missing):
     assert f"mail.csv has no column of {missing}" in caught.value.what and repr(columns[0]) in caught.value.what and caught.value.remedy
 
 
-@pytest.mark.parametrize(("values", "names"), [
-    ([2, 10, 1], ["1", "2", "10"]), ([True, False, True], ["False", "True"]), ([1.0, 0.0, 1.0], ["0", "1"]), (["b", "a", "c"], ["a", "b", "c"])])
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([2, 10, 1], ["1", "2", "10"]),
+        ([True, False, True], ["False", "True"]),
+        ([1.0, 0.0, 1.0], ["0", "1"]),
+        (["b", "a", "c"], ["a", "b", "c"]),
+    ],
+)
 def test_labels_are_names_whatever_the_column_holds(values, names):
     examples = labelled.read(table([{"text": f"t{i}", "label": value} for i, value in enumerate(values)]))
     assert labelled.label_names(examples) == names and {example["label"] for example in examples} == set(names)
@@ -89,4 +96,6 @@ def test_the_real_collection_is_read_by_its_path(real_data):
     examples = labelled.read(table(str(real_data / "sms_spam" / "SMSSpamCollection")))
     # pandas reads the same file another way
     frame = pd.read_csv(real_data / "sms_spam" / "SMSSpamCollection", sep="\t", names=["label", "text"], quoting=3, keep_default_na=False)
-    assert pd.DataFrame(examples)["label"].value_counts().to_dict() == frame["label"].value_counts().to_dict() and labelled.label_names(examples) == ["ham", "spam"]
+    assert pd.DataFrame(examples)["label"].value_counts().to_dict() == frame["label"].value_counts().to_dict() and labelled.label_names(
+        examples
+    ) == ["ham", "spam"]

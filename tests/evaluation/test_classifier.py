@@ -24,11 +24,15 @@ def untrained():
 @pytest.mark.parametrize("labels", [2, 5])
 def test_scores_are_scikit_learns(labels):
     chance = np.random.default_rng(labels)
-    logits, truth = chance.normal(size=(200, labels)).astype(np.float32), chance.integers(0, labels - (labels > 2), 200)  # of five, the last is true of no row
+    logits, truth = chance.normal(size=(200, labels)).astype(np.float32), chance.integers(
+        0, labels - (labels > 2), 200
+    )  # of five, the last is true of no row
     told, scores = logits.argmax(1), classifier.score(logits, truth)
     assert scores.accuracy == pytest.approx(sklearn.metrics.accuracy_score(truth, told))
     assert scores.macro_f1 == pytest.approx(sklearn.metrics.f1_score(truth, told, average="macro"))
-    assert scores.loss == pytest.approx(sklearn.metrics.log_loss(truth, scipy.special.softmax(logits.astype(float), axis=1), labels=range(labels)))
+    assert scores.loss == pytest.approx(
+        sklearn.metrics.log_loss(truth, scipy.special.softmax(logits.astype(float), axis=1), labels=range(labels))
+    )
     assert (scores.confusion == sklearn.metrics.confusion_matrix(truth, told, labels=range(labels))).all()
 
 
@@ -58,11 +62,17 @@ def test_a_text_ending_in_the_pad_token_keeps_its_last_real_token(untrained):
 def test_every_answer_is_told_with_its_row(untrained):
     score = score_classifier(untrained, town.rows("letters")[:30])
     answers = score.answers
-    assert list(answers["row"]) == list(range(30)) and answers["right"].mean() == score.accuracy and answers["loss"].mean() == pytest.approx(score.loss)
+    assert (
+        list(answers["row"]) == list(range(30))
+        and answers["right"].mean() == score.accuracy
+        and answers["loss"].mean() == pytest.approx(score.loss)
+    )
     assert int(score.confusion.to_numpy().sum()) == 30 and list(score.confusion) == ["plain", "spam"]
     assert ((answers["label"] == answers["predicted"]) == answers["right"]).all() and answers["probability"].between(0.5, 1).all()
     told = classify(untrained, list(answers["text"]))
-    assert list(told["label"]) == list(answers["predicted"]) and told["probability"].to_numpy() == pytest.approx(answers["probability"].to_numpy())
+    assert list(told["label"]) == list(answers["predicted"]) and told["probability"].to_numpy() == pytest.approx(
+        answers["probability"].to_numpy()
+    )
 
 
 def test_what_cannot_be_scored_is_said(untrained):
@@ -77,4 +87,6 @@ def test_what_cannot_be_scored_is_said(untrained):
 def test_losses_of_rows_are_those_of_their_labels(untrained):
     rows = town.rows("letters")[:12]
     table = row_losses(untrained, rows)
-    assert list(table["loss"]) == pytest.approx(list(score_classifier(untrained, rows).answers["loss"]), abs=1e-6) and set(table["tokens"]) == {1}
+    assert list(table["loss"]) == pytest.approx(list(score_classifier(untrained, rows).answers["loss"]), abs=1e-6) and set(
+        table["tokens"]
+    ) == {1}

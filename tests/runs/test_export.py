@@ -1,4 +1,5 @@
-"""Exports open to equal logits, with a card in which nothing a person wrote becomes markup; GGUF by the converter that is there; the hub over real HTTP on this machine."""
+"""Exports open to equal logits, with a card in which nothing a person wrote becomes markup; GGUF by the converter that is there; the hub
+over real HTTP on this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +30,17 @@ NASTY = "<script>alert(1)</script> | `x` **b** [a](javascript:b)\n# head\n---\n$
 
 
 def language(**fields):
-    given = dict(model="town-small", data="town:instructions", steps=4, learning_rate=1e-2, batch_size=4, heldout=0.02, sample_prompts=0, max_length=64, method=LoRA(rank=2))
+    given = dict(
+        model="town-small",
+        data="town:instructions",
+        steps=4,
+        learning_rate=1e-2,
+        batch_size=4,
+        heldout=0.02,
+        sample_prompts=0,
+        max_length=64,
+        method=LoRA(rank=2),
+    )
     return wb.Recipe(**(given | fields))
 
 
@@ -91,7 +102,9 @@ def test_a_classifier_keeps_its_labels_and_its_answers(sorter, tmp_path):
     expected = classifier.logits(*sorter.load(), texts)
     for form in ("merged", "adapter"):
         model, tokenizer = wb.load(str(export(sorter, tmp_path / form, form=form)))
-        assert classifier.labels_of(model.config) == ["plain", "spam"] and classifier.logits(model, tokenizer, texts) == pytest.approx(expected, abs=1e-4)
+        assert classifier.labels_of(model.config) == ["plain", "spam"] and classifier.logits(model, tokenizer, texts) == pytest.approx(
+            expected, abs=1e-4
+        )
     text = (tmp_path / "merged" / "README.md").read_text()
     assert "It tells these labels: plain, spam." in text and "held\\-out accuracy" in text and "pipeline_tag: text-classification" in text
 
@@ -113,10 +126,14 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(tuned, whole, tmp_pa
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     for arguments, options, words in (
-            ((tuned, tmp_path / "full"), {}, "is there already"), ((tuned, tmp_path / "x"), {"form": "onnx"}, "none of merged, adapter, gguf"),
-            ((whole, tmp_path / "x"), {"form": "adapter"}, "a whole model, so it has no adapter"), ((tuned, tmp_path / "x"), {"dtype": "int8"}, "none of float32"),
-            ((tuned, tmp_path / "x"), {"form": "gguf"}, "convert_hf_to_gguf.py is not on this machine"), ((tmp_path / "none", tmp_path / "x"), {}, "no folder"),
-            ((7, tmp_path / "x"), {}, "no run and no folder")):
+        ((tuned, tmp_path / "full"), {}, "is there already"),
+        ((tuned, tmp_path / "x"), {"form": "onnx"}, "none of merged, adapter, gguf"),
+        ((whole, tmp_path / "x"), {"form": "adapter"}, "a whole model, so it has no adapter"),
+        ((tuned, tmp_path / "x"), {"dtype": "int8"}, "none of float32"),
+        ((tuned, tmp_path / "x"), {"form": "gguf"}, "convert_hf_to_gguf.py is not on this machine"),
+        ((tmp_path / "none", tmp_path / "x"), {}, "no folder"),
+        ((7, tmp_path / "x"), {}, "no run and no folder"),
+    ):
         with pytest.raises(wb.WorkbenchError, match=words) as caught:
             export(*arguments, **options)
         assert caught.value.remedy
@@ -145,9 +162,21 @@ def test_the_card_tells_the_recipe_and_what_was_measured(tuned, tmp_path):
 def test_nothing_a_person_wrote_becomes_markup(tuned, tmp_path):
     text = (export(tuned, tmp_path / "merged") / "README.md").read_text()
     note, = [line for line in text.splitlines() if "alert" in line]
-    assert note.startswith("- ") and not any(mark in note for mark in ("<script", " | ", " `x`", "[a](", "**b**")) and "\n# head" not in text
-    card = Card(title=NASTY, summary=NASTY, form="merged", base="evil: [x]\n- y", labels=[NASTY, "```"], numbers=[(NASTY, NASTY)], changes=[NASTY], notes=[NASTY],
-                recipe={"data": "```\n<b>", NASTY: NASTY}, packages={NASTY: "1"})
+    assert (
+        note.startswith("- ") and not any(mark in note for mark in ("<script", " | ", " `x`", "[a](", "**b**")) and "\n# head" not in text
+    )
+    card = Card(
+        title=NASTY,
+        summary=NASTY,
+        form="merged",
+        base="evil: [x]\n- y",
+        labels=[NASTY, "```"],
+        numbers=[(NASTY, NASTY)],
+        changes=[NASTY],
+        notes=[NASTY],
+        recipe={"data": "```\n<b>", NASTY: NASTY},
+        packages={NASTY: "1"},
+    )
     head, body = card.text().split("---\n", 2)[1:]
     assert yaml.safe_load(head)["base_model"] == "evil: [x]\n- y"
     fences, outside = [], []
@@ -196,7 +225,10 @@ def llama_cpp(tmp_path, monkeypatch):
 def test_the_converter_gets_a_merged_folder_and_makes_the_file(tuned, llama_cpp, tmp_path):
     llama_cpp()
     folder = export(tuned, tmp_path / "small", form="gguf", dtype="float16")
-    assert (folder / "model.gguf").read_bytes() == b"GGUFf16Qwen2ForCausalLM" and sorted(path.name for path in folder.iterdir()) == ["README.md", "model.gguf"]
+    assert (folder / "model.gguf").read_bytes() == b"GGUFf16Qwen2ForCausalLM" and sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "model.gguf",
+    ]
     assert "library_name: gguf" in (folder / "README.md").read_text()
 
 
@@ -226,7 +258,8 @@ def test_a_converter_that_fails_is_quoted_in_a_sentence(tuned, sorter, llama_cpp
 # ---- the hub
 
 class Hub(ThreadingHTTPServer):
-    """As much of the hub as an upload asks for: a repository made, files told apart, one commit. `fails` is what it does at a path that ends so."""
+    """As much of the hub as an upload asks for: a repository made, files told apart, one commit. `fails` is what it does at a path that
+    ends so."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Desk)
@@ -251,7 +284,11 @@ class Desk(BaseHTTPRequestHandler):
         self.answer(404, {"error": "not here"})
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) if self.headers.get("Transfer-Encoding") != "chunked" else self.chunks()
+        body = (
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Transfer-Encoding") != "chunked"
+            else self.chunks()
+        )
         path = self.path.split("?")[0]
         self.server.asked.append((path, self.headers.get("Authorization")))
         where, how = self.server.fails
@@ -266,7 +303,10 @@ class Desk(BaseHTTPRequestHandler):
             self.server.private = json.loads(body).get("private", json.loads(body).get("visibility") == "private")
             self.answer(200, {"url": f"{self.server.endpoint}/who/filter"})
         elif path == "/api/models/who/filter/preupload/main":
-            self.answer(200, {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]})
+            self.answer(
+                200,
+                {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]},
+            )
         elif path == "/api/models/who/filter/commit/main":
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
@@ -313,7 +353,11 @@ def hub(monkeypatch) -> Iterator[Hub]:
 def test_a_run_is_pushed_whole_in_one_commit(tuned, hub, tmp_path):
     address = push(tuned, "who/filter")
     assert address == f"{hub.endpoint}/who/filter/commit/abc" and hub.private is True
-    assert {path for path, _ in hub.asked} >= {"/api/repos/create", "/api/models/who/filter/preupload/main", "/api/models/who/filter/commit/main"}
+    assert {path for path, _ in hub.asked} >= {
+        "/api/repos/create",
+        "/api/models/who/filter/preupload/main",
+        "/api/models/who/filter/commit/main",
+    }
     assert {token for _, token in hub.asked if token} == {"Bearer hf_secret_token"}
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(hub.files)
     for name, content in hub.files.items():

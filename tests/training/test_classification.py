@@ -1,5 +1,5 @@
-"""The objective `classification`: every method trains, saves and loads to equal logits; resumed, forked and replayed runs are the uninterrupted one; embeddings are
-computed once.
+"""The objective `classification`: every method trains, saves and loads to equal logits; resumed, forked and replayed runs are the
+uninterrupted one; embeddings are computed once.
 
 Trains in this process on the town's small model, as `tests/runs/tools.py` has it; the losses compared are the worker's own.
 """
@@ -31,8 +31,20 @@ METHODS = {"full": (methods.Full(), 1e-3), "lora": (methods.LoRA(rank=4, dropout
 
 
 def recipe(**fields):
-    given = dict(model="town-small", data=LETTERS, objective="classification", method=methods.LoRA(rank=4, dropout=0.1), steps=12, batch_size=8, learning_rate=5e-3,
-                 heldout=0.2, evaluate_every=6, checkpoint_every=4, max_length=64, sample_prompts=2)
+    given = dict(
+        model="town-small",
+        data=LETTERS,
+        objective="classification",
+        method=methods.LoRA(rank=4, dropout=0.1),
+        steps=12,
+        batch_size=8,
+        learning_rate=5e-3,
+        heldout=0.2,
+        evaluate_every=6,
+        checkpoint_every=4,
+        max_length=64,
+        sample_prompts=2,
+    )
     return wb.Recipe(**(given | fields))
 
 
@@ -51,7 +63,9 @@ def texts(count=6):
 def test_every_method_learns_saves_and_loads_to_equal_logits(name, tmp_path, monkeypatch):
     method, rate = METHODS[name]
     made = []
-    monkeypatch.setattr(classification, "build_trainer", lambda *a, _build=classification.build_trainer, **kw: made.append(_build(*a, **kw)) or made[0])
+    monkeypatch.setattr(
+        classification, "build_trainer", lambda *a, _build=classification.build_trainer, **kw: made.append(_build(*a, **kw)) or made[0]
+    )
     run = tools.here(recipe(method=method, learning_rate=rate, steps=20), tmp_path, name)
     frame = run.metrics()
     assert frame["loss"].iloc[-5:].mean() < frame["loss"].iloc[:5].mean()
@@ -79,30 +93,49 @@ def test_the_loss_is_cross_entropy_over_the_rows_of_the_accumulated_batch(tmp_pa
     """The first step's loss and gradient by hand: 4 rows at once, or 1 row four times."""
     losses = []
     for batch, parts in ((4, 1), (1, 4), (2, 2)):
-        run = tools.here(recipe(method=methods.Full(), steps=2, batch_size=batch, gradient_accumulation=parts, sample_prompts=0), tmp_path, f"{batch}x{parts}")
+        run = tools.here(
+            recipe(method=methods.Full(), steps=2, batch_size=batch, gradient_accumulation=parts, sample_prompts=0),
+            tmp_path,
+            f"{batch}x{parts}",
+        )
         frame = run.metrics()
-        losses.append((frame["loss"].iloc[0], frame["grad_norm"].iloc[0], run.history.evaluations[0].loss if run.history.evaluations else 0))
+        losses.append(
+            (frame["loss"].iloc[0], frame["grad_norm"].iloc[0], run.history.evaluations[0].loss if run.history.evaluations else 0)
+        )
     assert losses[1] == pytest.approx(losses[0], rel=1e-5) and losses[2] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_an_evaluation_is_what_the_classifier_scores(plain, tmp_path):
     last = plain.history.evaluations[-1]
     score = score_classifier(plain, sources.kept(plain.folder / "data" / "heldout.arrow"))
-    assert last.step == 12 and (last.extra["accuracy"], last.extra["macro_f1"]) == (score.accuracy, score.macro_f1) and last.loss == pytest.approx(score.loss, rel=1e-5)
+    assert (
+        last.step == 12
+        and (last.extra["accuracy"], last.extra["macro_f1"]) == (score.accuracy, score.macro_f1)
+        and last.loss == pytest.approx(score.loss, rel=1e-5)
+    )
 
 
 def test_the_journal_says_what_was_learned_on(plain):
     prepared = plain.history.prepared
-    assert (prepared.rows, prepared.heldout_rows, prepared.trained_tokens) == (96, 24, 96) and "The labels are plain, spam." in prepared.notes
+    assert (prepared.rows, prepared.heldout_rows, prepared.trained_tokens) == (
+        96,
+        24,
+        96,
+    ) and "The labels are plain, spam." in prepared.notes
     assert prepared.trainable_parameters < prepared.parameters
 
 
 def test_samples_are_texts_with_the_label_they_are_given(plain):
     heldout = labelled.read(sources.kept(plain.folder / "data" / "heldout.arrow"))[:2]
     samples = plain.samples()
-    assert list(samples["prompt"][:2]) == [row["text"] for row in heldout] and list(samples["reference"][:2]) == [row["label"] for row in heldout]
+    assert list(samples["prompt"][:2]) == [row["text"] for row in heldout] and list(samples["reference"][:2]) == [
+        row["label"] for row in heldout
+    ]
     assert set(samples["reply"]) <= {"plain", "spam"}
-    assert ((samples["reply"] == samples["reference"]) == (samples["verdict"] == "right")).all() and set(samples["verdict"]) <= {"right", "wrong"}
+    assert ((samples["reply"] == samples["reference"]) == (samples["verdict"] == "right")).all() and set(samples["verdict"]) <= {
+        "right",
+        "wrong",
+    }
     own = tools.here(recipe(sample_prompts=["hello"], steps=4, evaluate_every=4), plain.folder.parent, "own").samples()
     assert list(own["prompt"]) == ["hello"] and list(own["verdict"]) == [""]
 
@@ -113,7 +146,10 @@ def test_a_run_answers_with_labels(plain):
     assert plain.generate(texts(1)[0]) == f"{told['label'][0]} ({told['probability'][0]:.0%})".replace("%", " %")
     score = score_classifier(plain, LETTERS[:5])
     assert plain.losses(LETTERS[:5]) == pytest.approx(list(score.answers["loss"]), abs=1e-5)
-    for ask, words in ((lambda: plain.next_tokens("hello"), "no probe called 'next_tokens'"), (lambda: plain.losses([{"text": "a", "label": "z"}]), "'z' is none of")):
+    for ask, words in (
+        (lambda: plain.next_tokens("hello"), "no probe called 'next_tokens'"),
+        (lambda: plain.losses([{"text": "a", "label": "z"}]), "'z' is none of"),
+    ):
         with pytest.raises(wb.RunError, match=words):
             ask()
 
@@ -128,7 +164,9 @@ def test_resumed_is_uninterrupted(plain, tmp_path):
     shutil.rmtree(folder / "checkpoints" / "step-000007")  # so that three steps are run again
     tools.train_here(folder)
     run = wb.attach(folder)
-    assert tools.losses(run) == tools.losses(plain) and [e.loss for e in run.history.evaluations] == [e.loss for e in plain.history.evaluations]
+    assert tools.losses(run) == tools.losses(plain) and [e.loss for e in run.history.evaluations] == [
+        e.loss for e in plain.history.evaluations
+    ]
     assert (classifier.logits(*run.load(), texts()) == classifier.logits(*plain.load(), texts())).all()
 
 
@@ -151,15 +189,25 @@ def test_a_worker_is_paused_asked_steered_forked_and_replayed(plain, tmp_path):
 
 def test_a_classifier_goes_on_learning_with_its_labels(plain, tmp_path):
     """A run on the result of another: its head is kept, and the order of its labels."""
-    run = tools.here(recipe(model=str(plain.folder / "result"), data=town.rows("messages")[:40], heldout=0, steps=2, learning_rate=1e-6), tmp_path)
+    run = tools.here(
+        recipe(model=str(plain.folder / "result"), data=town.rows("messages")[:40], heldout=0, steps=2, learning_rate=1e-6), tmp_path
+    )
     assert classifier.logits(*run.load(), texts()) == pytest.approx(classifier.logits(*plain.load(), texts()), abs=1e-3)
     with pytest.raises(wb.RecipeError, match="tells plain, spam, and rows have the label 'ham'"):
-        tools.here(recipe(model=str(plain.folder / "result"), data=[{"text": "a", "label": "ham"}, {"text": "b", "label": "spam"}] * 5), tmp_path)
+        tools.here(
+            recipe(model=str(plain.folder / "result"), data=[{"text": "a", "label": "ham"}, {"text": "b", "label": "spam"}] * 5), tmp_path
+        )
 
 
 def test_a_language_adapter_becomes_part_of_the_classifiers_body(tmp_path):
-    spoken = tools.here(wb.Recipe(model="town-small", data="town:instructions", steps=3, method=methods.LoRA(rank=2), learning_rate=1e-2, heldout=0), tmp_path, "spoken")
-    run = tools.here(recipe(model=str(spoken.folder / "result"), method=methods.Full(), steps=1, learning_rate=1e-9, heldout=0), tmp_path, "over")
+    spoken = tools.here(
+        wb.Recipe(model="town-small", data="town:instructions", steps=3, method=methods.LoRA(rank=2), learning_rate=1e-2, heldout=0),
+        tmp_path,
+        "spoken",
+    )
+    run = tools.here(
+        recipe(model=str(spoken.folder / "result"), method=methods.Full(), steps=1, learning_rate=1e-9, heldout=0), tmp_path, "over"
+    )
     body = spoken.load()[0].merge_and_unload().model
     ids = torch.tensor([[5, 9, 300, 7]])
     with torch.no_grad():
@@ -167,7 +215,9 @@ def test_a_language_adapter_becomes_part_of_the_classifiers_body(tmp_path):
 
 
 def test_a_mixture_is_drawn_and_steered(tmp_path):
-    mixture = wb.Mixture({"letters": LETTERS, "messages": town.rows("messages")[:40]}, rule="weights", weights={"letters": 1, "messages": 3})
+    mixture = wb.Mixture(
+        {"letters": LETTERS, "messages": town.rows("messages")[:40]}, rule="weights", weights={"letters": 1, "messages": 3}
+    )
     run = tools.here(recipe(data=mixture, steps=10), tmp_path)
     drawn = run.metrics()
     assert drawn["rows/messages"].sum() + drawn["rows/letters"].sum() == 80 and drawn["rows/messages"].sum() > drawn["rows/letters"].sum()
@@ -179,7 +229,11 @@ def test_a_mixture_is_drawn_and_steered(tmp_path):
 def backbone_calls(monkeypatch):
     """How often the body of the model runs, and over how many rows."""
     calls, forward = [], transformers.Qwen2Model.forward
-    monkeypatch.setattr(transformers.Qwen2Model, "forward", lambda self, input_ids=None, **kw: calls.append(len(input_ids)) or forward(self, input_ids, **kw))
+    monkeypatch.setattr(
+        transformers.Qwen2Model,
+        "forward",
+        lambda self, input_ids=None, **kw: calls.append(len(input_ids)) or forward(self, input_ids, **kw),
+    )
     return calls
 
 
@@ -201,7 +255,9 @@ def test_cached_equals_not_cached(tmp_path):
     for run in runs:
         model = run.load()[0]
         base = classifier.load(str(town.base_folder("small")), ["plain", "spam"])[0]
-        assert all((a == b).all() for a, b in zip(model.model.parameters(), base.model.parameters(), strict=True)), "nothing but the head has changed"
+        assert all(
+            (a == b).all() for a, b in zip(model.model.parameters(), base.model.parameters(), strict=True)
+        ), "nothing but the head has changed"
 
 
 def test_a_resumed_run_reads_its_embeddings(tmp_path, backbone_calls):
@@ -228,9 +284,14 @@ def test_other_weights_or_other_rows_are_other_embeddings(tmp_path):
 
 
 def test_later_epochs_are_quicker_than_the_backbone(tmp_path):
-    """An epoch on embeddings is at least twice as quick, here where the backbone is as small as it gets; measured are whole steps, the trainer's own time included."""
+    """An epoch on embeddings is at least twice as quick, here where the backbone is as small as it gets; measured are whole steps, the
+    trainer's own time included."""
     def seconds(cache):
-        run = tools.here(recipe(method=FrozenBackbone(cache=cache), steps=40, batch_size=32, evaluate_every=40, checkpoint_every=40, sample_prompts=0), tmp_path, str(cache))
+        run = tools.here(
+            recipe(method=FrozenBackbone(cache=cache), steps=40, batch_size=32, evaluate_every=40, checkpoint_every=40, sample_prompts=0),
+            tmp_path,
+            str(cache),
+        )
         times = np.diff(run.metrics()["time"])
         return float(np.median(times))
 
@@ -240,18 +301,29 @@ def test_later_epochs_are_quicker_than_the_backbone(tmp_path):
 
 # ---- what cannot work
 
-@pytest.mark.parametrize(("fields", "words"), [
-    (dict(packing=True), "Packing puts several texts into one row"), (dict(objective="sft", method=FrozenBackbone()), "FrozenBackbone trains the head of a classifier"),
-    (dict(method=dict(name="frozen-backbone", cache=3)), "cache is 3")])
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (dict(packing=True), "Packing puts several texts into one row"),
+        (dict(objective="sft", method=FrozenBackbone()), "FrozenBackbone trains the head of a classifier"),
+        (dict(method=dict(name="frozen-backbone", cache=3)), "cache is 3"),
+    ],
+)
 def test_a_recipe_that_cannot_work_is_refused(fields, words):
     with pytest.raises(wb.RecipeError, match=words) as caught:
         recipe(**fields)
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize(("fields", "words"), [
-    (dict(data=[{"text": str(i), "label": "x"} for i in range(9)]), "nothing to tell apart"), (dict(data="town:instructions"), "no column of labels|no column of text"),
-    (dict(heldout="town:texts"), "no column of labels")])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (dict(data=[{"text": str(i), "label": "x"} for i in range(9)]), "nothing to tell apart"),
+        (dict(data="town:instructions"), "no column of labels|no column of text"),
+        (dict(heldout="town:texts"), "no column of labels"),
+    ],
+)
 def test_rows_that_cannot_work_are_refused_before_anything_starts(fields, words, tmp_path):
     with pytest.raises(wb.DataError, match=words):
         wb.start(recipe(**fields), runs=tmp_path)
@@ -267,8 +339,20 @@ def test_the_real_collection_is_learned_by_its_path(real_data, tmp_path):
     """One label in seven is spam: more are right than by always saying ham."""
     found, _, _ = run_rows.gather(str(real_data / "sms_spam" / "SMSSpamCollection"), 0.1, 0, labelled.RULES)
     ham = np.mean([row["label"] == "ham" for row in labelled.read(found.heldout[""])])
-    run = tools.here(recipe(data=str(real_data / "sms_spam" / "SMSSpamCollection"), heldout=0.1, steps=60, batch_size=16, evaluate_every=60, checkpoint_every=60,
-                            method=methods.Full(), learning_rate=1e-3, sample_prompts=0), tmp_path)
+    run = tools.here(
+        recipe(
+            data=str(real_data / "sms_spam" / "SMSSpamCollection"),
+            heldout=0.1,
+            steps=60,
+            batch_size=16,
+            evaluate_every=60,
+            checkpoint_every=60,
+            method=methods.Full(),
+            learning_rate=1e-3,
+            sample_prompts=0,
+        ),
+        tmp_path,
+    )
     assert run.history.evaluations[-1].extra["accuracy"] > ham + 0.03
 
 

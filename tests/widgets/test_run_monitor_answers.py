@@ -1,4 +1,5 @@
-"""A run that classifies in the run monitor: its accuracy in the sentence and in a cell, its loss per row, and nothing of that in other runs."""
+"""A run that classifies in the run monitor: its accuracy in the sentence and in a cell, its loss per row, and nothing of that in other
+runs."""
 
 from __future__ import annotations
 
@@ -46,7 +47,11 @@ def test_the_cells_do_not_lie_on_each_other(classifying):
 def test_a_run_that_classifies_nothing_has_no_such_cell(tmp_path):
     run = FakeRun(tmp_path / "runs" / "plain", Recipe(steps=40)).write(prepared(steps=40), *steps(1, 20), ev.Evaluated(step=10, loss=0.6))
     monitor = RunMonitor(run, engine=FakeEngine())
-    assert headings(monitor)[0] == "Loss nats per token" and "Answers % of the held-out rows" not in headings(monitor) and "accuracy" not in monitor.summary().text
+    assert (
+        headings(monitor)[0] == "Loss nats per token"
+        and "Answers % of the held-out rows" not in headings(monitor)
+        and "accuracy" not in monitor.summary().text
+    )
     assert not answers_of(run.history)
 
 

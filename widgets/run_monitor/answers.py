@@ -1,4 +1,5 @@
-"""How a run that classifies answers the held-out rows: accuracy and macro F1 at each evaluation, the cell that shows them, the words for them.
+"""How a run that classifies answers the held-out rows: accuracy and macro F1 at each evaluation, the cell that shows them, the words for
+them.
 
 Works on a `History` and arrays; knows no run and makes no widget.
 """
@@ -48,8 +49,20 @@ def draw(sheet: Sheet, plot: Plot, answers: Answers) -> list[dict]:
     for name, words, colour, dash in SHOWN:
         if name in answers.scores:
             steps, values = answers.scores[name]
-            sheet.line(plot.axis, steps, 100 * values, colour, dash, 1.75, uid=f"answers-{name}", name=words, mode="lines+markers", cliponaxis=False, marker=dict(color=ink(colour), size=6),
-                       hovertemplate=f"step %{{x:,d}}<br>{words} %{{y:.1f}} %<extra></extra>")
+            sheet.line(
+                plot.axis,
+                steps,
+                100 * values,
+                colour,
+                dash,
+                1.75,
+                uid=f"answers-{name}",
+                name=words,
+                mode="lines+markers",
+                cliponaxis=False,
+                marker=dict(color=ink(colour), size=6),
+                hovertemplate=f"step %{{x:,d}}<br>{words} %{{y:.1f}} %<extra></extra>",
+            )
             labels.append(dict(x=float(steps[-1]), y=100 * float(values[-1]), text=words, colour=f"{colour}-text", dx=10))
     return labels
 

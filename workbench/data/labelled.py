@@ -1,7 +1,7 @@
 """Rows to classify: a column of text and a column of labels, told by their names, and what must hold before a classifier trains on them.
 
-An example is `{"text": "...", "label": "spam"}`; labels are names, also where the column holds numbers or truth values. The same rows are plain
-text to `layouts.py`, which knows nothing of labels. Not here: tokens (`training/classification.py`), and rows of several labels.
+An example is `{"text": "...", "label": "spam"}`; labels are names, also where the column holds numbers or truth values. The same rows are
+plain text to `layouts.py`, which knows nothing of labels. Not here: tokens (`training/classification.py`), and rows of several labels.
 """
 
 from collections import Counter
@@ -25,7 +25,9 @@ def columns_of(columns: list[str], name: str = "the table") -> tuple[str, str]:
     text, label = (next((known[wanted] for wanted in names if wanted in known), None) for names in (TEXTS, LABELS))
     shown = ", ".join(map(repr, columns[:12]))
     if text is None:
-        raise DataError(f"{name} has no column of text to classify: its columns are {shown}.", f"Name it {TEXTS[0]!r}; known are {', '.join(TEXTS)}.")
+        raise DataError(
+            f"{name} has no column of text to classify: its columns are {shown}.", f"Name it {TEXTS[0]!r}; known are {', '.join(TEXTS)}."
+        )
     if label is None:
         raise DataError(f"{name} has no column of labels: its columns are {shown}.", f"Name it 'label'; known are {', '.join(LABELS)}.")
     return text, label
@@ -47,11 +49,16 @@ def read(table: "pa.Table") -> list[dict[str, str]]:
 
 def _label(value: Any, place: str, column: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise DataError(f"{place} has no label in {column!r}.", "Label it, or leave it out: an unlabelled row neither trains nor measures a classifier.")
+        raise DataError(
+            f"{place} has no label in {column!r}.", "Label it, or leave it out: an unlabelled row neither trains nor measures a classifier."
+        )
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas writes whole numbers so where one is missing
     if not isinstance(value, (str, int)):  # True and False are whole numbers too
-        raise DataError(f"{place} has {value!r} in {column!r}, which is no label.", "A label is a word or a whole number; for several a row, make a row of each.")
+        raise DataError(
+            f"{place} has {value!r} in {column!r}, which is no label.",
+            "A label is a word or a whole number; for several a row, make a row of each.",
+        )
     return str(value)
 
 
@@ -67,19 +74,24 @@ def check_table(table: "pa.Table") -> None:
 
 
 def check_run(rows: RunRows) -> None:
-    """Raises `DataError` where the training rows hold one label only, or as good as one a row, and where a held-out row has a label that none of them has."""
+    """Raises `DataError` where the training rows hold one label only, or as good as one a row, and where a held-out row has a label that
+    none of them has."""
     training = [example for table in rows.train.values() for example in read(table)]
     names = label_names(training)
     if len(names) == 1:
-        raise DataError(f"Every training row has the label {names[0]!r}, so there is nothing to tell apart.", "Give rows of at least two labels.")
+        raise DataError(
+            f"Every training row has the label {names[0]!r}, so there is nothing to tell apart.", "Give rows of at least two labels."
+        )
     if len(names) > max(2, len(training) // 2):
         raise DataError(f"There are {len(names):,} labels for {len(training):,} training rows, so they are no classes to learn.",
                         "Check which column holds the labels: it is taken by its name.")
     unseen = Counter(example["label"] for table in rows.heldout.values() for example in read(table) if example["label"] not in names)
     if unseen:
         label, count = unseen.most_common(1)[0]
-        raise DataError(f"{count} held-out row{' has' if count == 1 else 's have'} the label {label!r}, which no training row has.",
-                        f"Give training rows of it, leave it out, or mend its spelling: the training rows' labels are {', '.join(names[:12])}.")
+        raise DataError(
+            f"{count} held-out row{' has' if count == 1 else 's have'} the label {label!r}, which no training row has.",
+            f"Give training rows of it, leave it out, or mend its spelling: the training rows' labels are {', '.join(names[:12])}.",
+        )
 
 
 RULES = RowRules(check_table, check_run)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierScore:
-    """`answers` has a line a row: row (from 0), text, label, predicted, probability (of what was predicted), loss (nats), right. `confusion` counts rows, true labels
-    down and predicted ones across."""
+    """`answers` has a line a row: row (from 0), text, label, predicted, probability (of what was predicted), loss (nats), right.
+    `confusion` counts rows, true labels down and predicted ones across."""
 
     accuracy: float
     macro_f1: float
@@ -39,8 +39,9 @@ class ClassifierScore:
 def score_classifier(model_or_run: Any, rows: Any, *, batch_size: int = 64, max_length: int | None = None) -> ClassifierScore:
     """How a classifier answers `rows` (whatever `wb.load_rows` takes, with a text and a label).
 
-    `model_or_run` is a run that classifies or its folder (then with its recipe's `max_length`), a folder that `wb.load` opens, or a pair (model, tokenizer).
-    Raises `DataError` where rows are not labelled or have a label that the classifier does not tell, `WorkbenchError` where the model is no classifier.
+    `model_or_run` is a run that classifies or its folder (then with its recipe's `max_length`), a folder that `wb.load` opens, or a pair
+    (model, tokenizer). Raises `DataError` where rows are not labelled or have a label that the classifier does not tell, `WorkbenchError`
+    where the model is no classifier.
     """
     import numpy as np
     import pandas as pd
@@ -51,7 +52,10 @@ def score_classifier(model_or_run: Any, rows: Any, *, batch_size: int = 64, max_
     examples = labelled.read(table)
     unknown = next((example["label"] for example in examples if example["label"] not in names), None)
     if unknown is not None:
-        raise DataError(f"{sources.origin(table)} has the label {unknown!r}, and the classifier tells {', '.join(names)}.", "Rename the rows' labels to its own.")
+        raise DataError(
+            f"{sources.origin(table)} has the label {unknown!r}, and the classifier tells {', '.join(names)}.",
+            "Rename the rows' labels to its own.",
+        )
     values = classifier.logits(model, tokenizer, [example["text"] for example in examples], max_length or usual, batch_size)
     truth = np.array([names.index(example["label"]) for example in examples])
     told, scores = classifier.log_probabilities(values), classifier.score(values, truth)
@@ -70,7 +74,13 @@ def classify(model_or_run: Any, texts: Sequence[str], *, batch_size: int = 64, m
     model, tokenizer, usual = opened(model_or_run)
     texts = [texts] if isinstance(texts, str) else list(texts)
     told = classifier.log_probabilities(classifier.logits(model, tokenizer, texts, max_length or usual, batch_size))
-    return pd.DataFrame({"text": texts, "label": [classifier.labels_of(model.config)[number] for number in told.argmax(1)], "probability": np.exp(told.max(1))})
+    return pd.DataFrame(
+        {
+            "text": texts,
+            "label": [classifier.labels_of(model.config)[number] for number in told.argmax(1)],
+            "probability": np.exp(told.max(1)),
+        }
+    )
 
 
 def opened(source: Any) -> tuple[Any, Any, int]:
@@ -87,7 +97,12 @@ def opened(source: Any) -> tuple[Any, Any, int]:
     elif isinstance(source, (tuple, list)) and len(source) == 2:
         (model, tokenizer), name = source, "This model"
     else:
-        raise WorkbenchError(f"This {type(source).__name__} is no model and no run.", "Give a run, a run folder, a model folder, or a pair (model, tokenizer).")
+        raise WorkbenchError(
+            f"This {type(source).__name__} is no model and no run.",
+            "Give a run, a run folder, a model folder, or a pair (model, tokenizer).",
+        )
     if not loading.classifies(model.config):
-        raise WorkbenchError(f"{name} is a language model: it continues text and tells no labels.", 'Train one with objective="classification".')
+        raise WorkbenchError(
+            f"{name} is a language model: it continues text and tells no labels.", 'Train one with objective="classification".'
+        )
     return model, tokenizer, length

@@ -1,7 +1,7 @@
 """The README.md of an exported model: what it is, how it was trained, what was measured, how to open it.
 
-Everything a person, a file or a model wrote (names, notes, labels) is escaped, so it stays text on whatever page shows the card. Made of plain values: what they are
-taken from is the exporter's business (`runs/export.py`).
+Everything a person, a file or a model wrote (names, notes, labels) is escaped, so it stays text on whatever page shows the card. Made of
+plain values: what they are taken from is the exporter's business (`runs/export.py`).
 """
 
 import json
@@ -43,15 +43,34 @@ class Card:
 
     def text(self) -> str:
         """The whole file."""
-        head: dict[str, Any] = {"library_name": {"adapter": "peft", "gguf": "gguf"}.get(self.form, "transformers"), "pipeline_tag": self.task}
+        head: dict[str, Any] = {
+            "library_name": {"adapter": "peft", "gguf": "gguf"}.get(self.form, "transformers"),
+            "pipeline_tag": self.task,
+        }
         if self.base:
             head |= {"base_model": self.base, "base_model_relation": "adapter" if self.form == "adapter" else "finetune"}
-        parts = ["---", yaml.safe_dump(head, sort_keys=True, allow_unicode=True).strip(), "---", "", f"# {escaped(self.title)}", "", escaped(self.summary), ""]
+        parts = [
+            "---",
+            yaml.safe_dump(head, sort_keys=True, allow_unicode=True).strip(),
+            "---",
+            "",
+            f"# {escaped(self.title)}",
+            "",
+            escaped(self.summary),
+            "",
+        ]
         if self.labels:
             parts += ["It tells these labels: " + ", ".join(map(escaped, self.labels)) + ".", ""]
         parts += ["## Opening it", "", "```python", self._opening(), "```", ""]
         if self.numbers:
-            parts += ["## Measured", "", "| | |", "|---|---|", *(f"| {escaped(name)} | {escaped(value)} |" for name, value in self.numbers), ""]
+            parts += [
+                "## Measured",
+                "",
+                "| | |",
+                "|---|---|",
+                *(f"| {escaped(name)} | {escaped(value)} |" for name, value in self.numbers),
+                "",
+            ]
         if self.changes:
             parts += ["## Changed while it trained", "", *(f"- {escaped(change)}" for change in self.changes), ""]
         if self.notes:
@@ -60,7 +79,10 @@ class Card:
             # no line of JSON begins with a fence, since a line break inside a string is written \n
             parts += ["## Recipe", "", "```json", json.dumps(self.recipe, indent=1, ensure_ascii=True, default=str), "```", ""]
         if self.packages:
-            parts += ["Trained with " + ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in self.packages.items()) + ".", ""]
+            parts += [
+                "Trained with " + ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in self.packages.items()) + ".",
+                "",
+            ]
         return "\n".join(parts)
 
     def _opening(self) -> str:
@@ -68,6 +90,18 @@ class Card:
             return '# llama.cpp:  llama-cli -m model.gguf -p "..."'
         kind = "ForSequenceClassification" if self.task == "text-classification" else "ForCausalLM"
         if self.form == "adapter":
-            return "\n".join(["import workbench as wb", "", 'model, tokenizer = wb.load("folder of this card")   # peft: PeftModel.from_pretrained(base, folder)'])
-        return "\n".join([f"from transformers import AutoModel{kind}, AutoTokenizer", "", f'model = AutoModel{kind}.from_pretrained("folder of this card")',
-                          'tokenizer = AutoTokenizer.from_pretrained("folder of this card")'])
+            return "\n".join(
+                [
+                    "import workbench as wb",
+                    "",
+                    'model, tokenizer = wb.load("folder of this card")   # peft: PeftModel.from_pretrained(base, folder)',
+                ]
+            )
+        return "\n".join(
+            [
+                f"from transformers import AutoModel{kind}, AutoTokenizer",
+                "",
+                f'model = AutoModel{kind}.from_pretrained("folder of this card")',
+                'tokenizer = AutoTokenizer.from_pretrained("folder of this card")',
+            ]
+        )

@@ -1,7 +1,9 @@
-"""A language model as a classifier: a linear head on the hidden state of each text's last token, its probabilities, and how good its answers are.
+"""A language model as a classifier: a linear head on the hidden state of each text's last token, its probabilities, and how good its
+answers are.
 
-The head is transformers' own (`AutoModelForSequenceClassification`), so a classifier made here opens anywhere. Rows of tokens are padded on the right
-and never end in the pad token themselves, which is what makes the last token that is no pad token the last token of the text. Not here: training.
+The head is transformers' own (`AutoModelForSequenceClassification`), so a classifier made here opens anywhere. Rows of tokens are padded on
+the right and never end in the pad token themselves, which is what makes the last token that is no pad token the last token of the text. Not
+here: training.
 
 Shapes: N texts, T tokens, D hidden, L labels.
 """
@@ -29,13 +31,16 @@ def labels_of(config: Any) -> list[str]:
 
 
 def labelled(config: Any, labels: Sequence[str]) -> Any:
-    """A copy of `config` that is a classifier's of these labels. Raises `RecipeError` where transformers has no classifier of this architecture."""
+    """A copy of `config` that is a classifier's of these labels. Raises `RecipeError` where transformers has no classifier of this
+    architecture."""
     import transformers
 
     config = copy.deepcopy(config)
     kind = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     if kind is None:
-        raise RecipeError(f"transformers has no classifier of the architecture {config.model_type!r}.", 'Use another base, such as model="town".')
+        raise RecipeError(
+            f"transformers has no classifier of the architecture {config.model_type!r}.", 'Use another base, such as model="town".'
+        )
     config.num_labels = len(labels)
     config.id2label, config.label2id = dict(enumerate(labels)), {label: number for number, label in enumerate(labels)}
     config.problem_type = "single_label_classification"
@@ -44,7 +49,8 @@ def labelled(config: Any, labels: Sequence[str]) -> Any:
 
 
 def load(source: str, labels: Sequence[str], method: Method | None = None) -> tuple[Any, Any]:
-    """`(model, tokenizer)` for `method`: the classifier in `source`, or the language model there with a new head for `labels` (drawn from torch's random state).
+    """`(model, tokenizer)` for `method`: the classifier in `source`, or the language model there with a new head for `labels` (drawn from
+    torch's random state).
 
     A classifier keeps its labels and their order: `RecipeError` where it lacks one of `labels`. An adapter becomes part of the weights.
     """
@@ -54,7 +60,10 @@ def load(source: str, labels: Sequence[str], method: Method | None = None) -> tu
         model, tokenizer = loading.load_base(source)
         config = model.config
         if method is not None and method.load_kwargs():
-            raise RecipeError(f"{source} holds an adapter, and {method.name} rounds weights as they are read from a whole model.", "Merge it into a folder first.")
+            raise RecipeError(
+                f"{source} holds an adapter, and {method.name} rounds weights as they are read from a whole model.",
+                "Merge it into a folder first.",
+            )
     if loading.classifies(config):
         missing = [label for label in labels if label not in labels_of(config)]
         if missing:
@@ -71,8 +80,10 @@ def load(source: str, labels: Sequence[str], method: Method | None = None) -> tu
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise WorkbenchError("The tokenizer has neither a pad token nor an end token, so texts of different lengths cannot be put together.",
-                             "Set tokenizer.pad_token and save it into the model folder.")
+        raise WorkbenchError(
+            "The tokenizer has neither a pad token nor an end token, so texts of different lengths cannot be put together.",
+            "Set tokenizer.pad_token and save it into the model folder.",
+        )
     model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
 
@@ -89,7 +100,9 @@ def _moved(model: Any, config: Any) -> Any:
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
     """Token ids of each text, its first `max_length`; never ending in the pad token. A text without tokens is one end token."""
     out = []
-    for ids in tokenizer(list(texts), padding=False, truncation=False, return_attention_mask=False, verbose=False)["input_ids"] if texts else []:
+    for ids in (
+        tokenizer(list(texts), padding=False, truncation=False, return_attention_mask=False, verbose=False)["input_ids"] if texts else []
+    ):
         ids = ids[:max_length]
         while ids and ids[-1] == tokenizer.pad_token_id:
             ids.pop()
@@ -160,8 +173,8 @@ class Scores:
 
     @property
     def macro_f1(self) -> float:
-        """The mean over labels of 2 right / (told + true), 0 of a label never answered rightly; labels that are neither true nor told of any row are left out
-        (scikit-learn's `f1_score(average="macro")`)."""
+        """The mean over labels of 2 right / (told + true), 0 of a label never answered rightly; labels that are neither true nor told of
+        any row are left out (scikit-learn's `f1_score(average="macro")`)."""
         both = self.confusion.sum(0) + self.confusion.sum(1)
         return float((2 * self.confusion.diagonal()[both > 0] / both[both > 0]).mean())
 

@@ -1,7 +1,8 @@
 """`FrozenBackbone`: feature-based transfer. A new head learns on what the frozen model says of each text, which is computed once.
 
-The features of a text are the last hidden state of its last token (Devlin et al. 2019, "BERT", section 5.3, compares the like with fine-tuning).
-Since nothing under the head changes, every epoch after the first reads them from a file instead of running the model. Not here: training.
+The features of a text are the last hidden state of its last token (Devlin et al. 2019, "BERT", section 5.3, compares the like with
+fine-tuning). Since nothing under the head changes, every epoch after the first reads them from a file instead of running the model. Not
+here: training.
 
 Shapes: N texts, D hidden.
 """
@@ -38,15 +39,18 @@ class FrozenBackbone(Method):
 
     def apply(self, model: Any) -> Any:
         if not hasattr(model, "score"):
-            raise RecipeError(f"FrozenBackbone cannot be applied to {type(model).__name__}: it trains a head on the embedding of a text's last token.",
-                              'Use objective="classification" with a decoder such as "town", or Freeze.')
+            raise RecipeError(
+                f"FrozenBackbone cannot be applied to {type(model).__name__}: it trains a head on the embedding of a text's last token.",
+                'Use objective="classification" with a decoder such as "town", or Freeze.',
+            )
         model.requires_grad_(False)
         model.score.requires_grad_(True)
         return model
 
 
 def pooled(model: Any, input_ids: "torch.Tensor", attention_mask: "torch.Tensor") -> "torch.Tensor":
-    """The last hidden state at the last token of each row (padding on the right), N x D, without gradients or dropout. Leaves the head's mode alone."""
+    """The last hidden state at the last token of each row (padding on the right), N x D, without gradients or dropout. Leaves the head's
+    mode alone."""
     import torch
 
     body = model.base_model.eval()

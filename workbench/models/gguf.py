@@ -1,6 +1,8 @@
-"""A transformers folder as a GGUF file, by llama.cpp's own converter where it is on this machine. Not here: quantizing it further, which llama.cpp does.
+"""A transformers folder as a GGUF file, by llama.cpp's own converter where it is on this machine. Not here: quantizing it further, which
+llama.cpp does.
 
-The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout: named by the environment variable LLAMA_CPP (the checkout, or the script), or found on PATH.
+The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout: named by the environment variable LLAMA_CPP (the checkout, or the script),
+or found on PATH.
 """
 
 import os
@@ -27,19 +29,24 @@ def converter() -> Path:
         return path
     found = shutil.which(SCRIPT) or shutil.which("convert-hf-to-gguf")
     if found is None:
-        raise WorkbenchError(f"llama.cpp's converter {SCRIPT} is not on this machine.",
-                             "Clone llama.cpp, install its requirements/requirements-convert_hf_to_gguf.txt, and set LLAMA_CPP to its folder.")
+        raise WorkbenchError(
+            f"llama.cpp's converter {SCRIPT} is not on this machine.",
+            "Clone llama.cpp, install its requirements/requirements-convert_hf_to_gguf.txt, and set LLAMA_CPP to its folder.",
+        )
     return Path(found)
 
 
 def convert(model: Path, file: Path, precision: str = "f16") -> Path:
-    """Write the whole model in the folder `model` to `file`; returns it. Raises `WorkbenchError` with the converter's last words where it fails."""
+    """Write the whole model in the folder `model` to `file`; returns it. Raises `WorkbenchError` with the converter's last words where it
+    fails."""
     if precision not in PRECISIONS:
         raise WorkbenchError(f"precision is {precision!r}, which is none of {', '.join(PRECISIONS)}.", 'Use precision="f16".')
     script = converter()
     # as a program of its own where it is one (a packaged converter); the checkout's script runs with this Python
     command = [sys.executable, str(script)] if script.suffix == ".py" else [str(script)]
-    done = subprocess.run([*command, str(model), "--outfile", str(file), "--outtype", precision], capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [*command, str(model), "--outfile", str(file), "--outtype", precision], capture_output=True, text=True, errors="replace"
+    )
     if done.returncode:
         words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise WorkbenchError(f"llama.cpp's converter failed: {(words[-1] if words else 'it said nothing')[:300].rstrip('.')}.",

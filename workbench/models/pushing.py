@@ -1,6 +1,7 @@
 """A folder to a repository on the hub, by huggingface_hub's own client.
 
-The token comes from the environment (HF_TOKEN) and is neither kept nor shown; HF_ENDPOINT names another hub. Not here: what is in the folder (`runs/export.py`).
+The token comes from the environment (HF_TOKEN) and is neither kept nor shown; HF_ENDPOINT names another hub. Not here: what is in the
+folder (`runs/export.py`).
 """
 
 import os
@@ -13,7 +14,8 @@ from workbench.models import folders, hub
 def push_folder(folder: str | Path, repository: str, *, private: bool = True, message: str = "Upload model") -> str:
     """Make `repository` ("who/name") if it is not there, upload every file in one commit, and return the commit's address.
 
-    Raises `WorkbenchError` where there is no token, the hub refuses, or the connection breaks: nothing is half there, since it is one commit.
+    Raises `WorkbenchError` where there is no token, the hub refuses, or the connection breaks: nothing is half there, since it is one
+    commit.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
@@ -22,7 +24,10 @@ def push_folder(folder: str | Path, repository: str, *, private: bool = True, me
     folders.check_source(str(folder)) if not any(folder.glob("*.gguf")) else None
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
-        raise WorkbenchError("There is no token for the hub in HF_TOKEN.", "Make one with write permission on the hub's settings page, and set HF_TOKEN before Python starts.")
+        raise WorkbenchError(
+            "There is no token for the hub in HF_TOKEN.",
+            "Make one with write permission on the hub's settings page, and set HF_TOKEN before Python starts.",
+        )
     api = HfApi(endpoint=hub.endpoint(), token=token)
     try:
         made = api.create_repo(repository, private=private, exist_ok=True)
@@ -43,7 +48,10 @@ def _refused(status: int, repository: str) -> tuple[str, str]:
     if status == 401:
         return "The hub does not know this token (401).", "Set HF_TOKEN to a token that is valid and may write."
     if status == 403:
-        return f"The token may not write to {repository} (403).", "Use a token with write permission, and a name of your own or of your organisation."
+        return (
+            f"The token may not write to {repository} (403).",
+            "Use a token with write permission, and a name of your own or of your organisation.",
+        )
     if status == 404:
         return f"There is no {repository} that this token can see (404).", "Check the name and the token."
     if status == 429:

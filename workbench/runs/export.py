@@ -3,8 +3,8 @@
     wb.export(run, "filter")            a folder that transformers opens
     wb.push(run, "who/filter")          the same as a repository
 
-The card tells the recipe and what the journal says was measured. Paths of this machine are left out of it: a file is called by its name. Not here: how weights are
-merged (`models/merging.py`), and a script that trains the run again (`script.py`).
+The card tells the recipe and what the journal says was measured. Paths of this machine are left out of it: a file is called by its name.
+Not here: how weights are merged (`models/merging.py`), and a script that trains the run again (`script.py`).
 """
 
 import json
@@ -28,10 +28,12 @@ PLACES = ("_name_or_path", "name_or_path")
 
 
 def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *, dtype: str = "float32", base: str = "") -> Path:
-    """Write the model of `source` (a run, its folder, or a model or adapter folder) into the new folder `folder`, with a README.md; returns it.
+    """Write the model of `source` (a run, its folder, or a model or adapter folder) into the new folder `folder`, with a README.md; returns
+    it.
 
-    `form` is "merged" (a whole model in `dtype`: float32, bfloat16 or float16), "adapter" (what was added, as small as it is; `base` is the hub id it shall name as its
-    base model) or "gguf" (for llama.cpp, by its own converter). Raises `WorkbenchError` where that cannot be; nothing is left behind then.
+    `form` is "merged" (a whole model in `dtype`: float32, bfloat16 or float16), "adapter" (what was added, as small as it is; `base` is the
+    hub id it shall name as its base model) or "gguf" (for llama.cpp, by its own converter). Raises `WorkbenchError` where that cannot be;
+    nothing is left behind then.
     """
     if form not in FORMS:
         raise WorkbenchError(f"form is {form!r}, which is none of {', '.join(FORMS)}.", 'Use form="merged".')
@@ -64,12 +66,17 @@ def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *
                 target.rmdir()
             made.rename(target)
     except OSError as error:
-        raise RunError(f"The export cannot be written to {target}: {error.strerror or error}.", "Free some space, or choose another folder.") from error
+        raise RunError(
+            f"The export cannot be written to {target}: {error.strerror or error}.", "Free some space, or choose another folder."
+        ) from error
     return target
 
 
-def push(source: Run | str | Path, repository: str, form: str = "merged", *, private: bool = True, message: str = "Upload model", **options: Any) -> str:
-    """Export `source` and upload it as `repository` ("who/name") of the hub; returns the commit's address. A folder that `export` wrote is uploaded as it is.
+def push(
+    source: Run | str | Path, repository: str, form: str = "merged", *, private: bool = True, message: str = "Upload model", **options: Any
+) -> str:
+    """Export `source` and upload it as `repository` ("who/name") of the hub; returns the commit's address. A folder that `export` wrote is
+    uploaded as it is.
 
     The token is taken from HF_TOKEN. Raises `WorkbenchError` as `export` does, and where the hub refuses.
     """
@@ -126,7 +133,10 @@ def _forget_places(made: Path) -> None:
     for path in made.glob("*.json"):
         body = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(body, dict) and any(Path(str(body.get(key) or "")).is_absolute() for key in PLACES):
-            path.write_text(json.dumps({key: value for key, value in body.items() if key not in PLACES}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(
+                json.dumps({key: value for key, value in body.items() if key not in PLACES}, indent=2, ensure_ascii=False) + "\n",
+                encoding="utf-8",
+            )
 
 
 def _others_have_its_base(folder: Path) -> None:
@@ -143,16 +153,32 @@ def card(run: Run | None, result: Path, form: str, labels: list[str], base: str 
     task = "text-classification" if labels else "text-generation"
     if run is None:
         name = base or _public(folders.base_of(result)) if folders.is_adapter(result) else ""
-        return Card(title=result.name, summary=f"A model exported from the folder {result.name}.", form=form, base=base or _hub_id(name), task=task, labels=labels)
+        return Card(
+            title=result.name,
+            summary=f"A model exported from the folder {result.name}.",
+            form=form,
+            base=base or _hub_id(name),
+            task=task,
+            labels=labels,
+        )
     recipe, history = run.recipe, run.history
     history.refresh()
     method = type(recipe.method).__name__ + (f" of rank {recipe.method.rank}" if hasattr(recipe.method, "rank") else "")
     body = _without_paths(recipe.to_json())
     summary = f"{_public(recipe.model)}, tuned by {method} ({recipe.objective}) in the run {run.name}."
-    return Card(title=f"{_public(recipe.model)}-{recipe.method.name}", summary=summary, form=form, base=base or _hub_id(recipe.model), task=task, labels=labels,
-                numbers=_numbers(run), changes=[f"{c.field} {c.old} to {c.new} after step {c.step}" for c in history.changes],
-                notes=[*(history.prepared.notes if history.prepared else []), *([run.note] if run.note else [])], recipe=body,
-                packages=history.started.packages if history.started else {})
+    return Card(
+        title=f"{_public(recipe.model)}-{recipe.method.name}",
+        summary=summary,
+        form=form,
+        base=base or _hub_id(recipe.model),
+        task=task,
+        labels=labels,
+        numbers=_numbers(run),
+        changes=[f"{c.field} {c.old} to {c.new} after step {c.step}" for c in history.changes],
+        notes=[*(history.prepared.notes if history.prepared else []), *([run.note] if run.note else [])],
+        recipe=body,
+        packages=history.started.packages if history.started else {},
+    )
 
 
 def _numbers(run: Run) -> list[tuple[str, str]]:
@@ -194,4 +220,8 @@ def _public(text: str) -> str:
 
 def _hub_id(model: str) -> str:
     """The model's name on the hub; "" for a folder and for the models that ship with the workbench."""
-    return "" if model in TOWN_MODELS or Path(model).expanduser().exists() or model.count("/") != 1 or model.startswith((".", "/", "~")) else model
+    return (
+        ""
+        if model in TOWN_MODELS or Path(model).expanduser().exists() or model.count("/") != 1 or model.startswith((".", "/", "~"))
+        else model
+    )

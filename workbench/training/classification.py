@@ -1,7 +1,8 @@
 """The objective `classification`: a label for each text, cross-entropy (nats per row) of a linear head on its last token.
 
-The head and the labels are transformers' own (`models/classifier.py`), so the result opens with `AutoModelForSequenceClassification`. Evaluations add accuracy
-and macro F1. Whatever the method, the head is trained; with `FrozenBackbone` it is all that is, on embeddings computed once.
+The head and the labels are transformers' own (`models/classifier.py`), so the result opens with `AutoModelForSequenceClassification`.
+Evaluations add accuracy and macro F1. Whatever the method, the head is trained; with `FrozenBackbone` it is all that is, on embeddings
+computed once.
 """
 
 import dataclasses
@@ -44,7 +45,11 @@ class LabelCollator:
 
     def __call__(self, rows: list[Row]) -> dict[str, Any]:
         embedded = "features" in rows[0]
-        batch = {"features": torch.stack([row["features"] for row in rows])} if embedded else classifier.padded([row["input_ids"] for row in rows], self.pad_token_id)
+        batch = (
+            {"features": torch.stack([row["features"] for row in rows])}
+            if embedded
+            else classifier.padded([row["input_ids"] for row in rows], self.pad_token_id)
+        )
         batch["labels"] = torch.tensor([row["labels"] for row in rows])
         if self.count:
             batch["real_tokens"] = sum(len(row["input_ids"]) for row in rows)
@@ -55,7 +60,9 @@ class LabelCollator:
 
 def cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
     """Mean over the rows of the whole accumulated batch; transformers' own classifiers average each part of it alone."""
-    return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="sum") / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+    return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="sum") / (
+        len(labels) if num_items_in_batch is None else num_items_in_batch
+    )
 
 
 class ClassifierTrainer(CountingTrainer):
@@ -111,8 +118,9 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
 
     def rows_of(part: list[dict[str, str]]) -> tuple[list[Row], int]:
         encoded = classifier.encode(tokenizer, [example["text"] for example in part], max_length + 1)
-        return [{"input_ids": ids[:max_length], "labels": numbers[example["label"]]} for ids, example in zip(encoded, part, strict=True)], sum(
-            len(ids) > max_length for ids in encoded)
+        return [
+            {"input_ids": ids[:max_length], "labels": numbers[example["label"]]} for ids, example in zip(encoded, part, strict=True)
+        ], sum(len(ids) > max_length for ids in encoded)
 
     tables, cut = {}, 0
     for name, part in examples.items():
@@ -123,29 +131,62 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
     prepared = _prepared(train, cut)
     if found.segments:
         rows_a_step = recipe.batch_size * recipe.gradient_accumulation
-        prepared.rows = MixedRows(found, supervised.total_steps(recipe, found.rows) * rows_a_step, rows_a_step, recipe.seed, lambda name, row: tables[name][row])
+        prepared.rows = MixedRows(
+            found, supervised.total_steps(recipe, found.rows) * rows_a_step, rows_a_step, recipe.seed, lambda name, row: tables[name][row]
+        )
         prepared.examples = len(prepared.rows)
     model.config.use_cache = False
     model = recipe.method.apply(model)
-    if not any(parameter.requires_grad for name, parameter in model.named_parameters() if model.base_model_prefix + "." not in name or "modules_to_save" in name):
-        raise RecipeError(f"The method {recipe.method.name} does not train the classifier's head.", "Use LoRA, BitFit, FrozenBackbone or Full.")
-    return ClassifierJob(model=model, tokenizer=tokenizer, train=prepared, heldout=_prepared(heldout, heldout_cut), heldout_examples=heldout_examples,
-                         max_length=max_length, notes=notes, tables=[*tables.values(), heldout])
+    if not any(
+        parameter.requires_grad
+        for name, parameter in model.named_parameters()
+        if model.base_model_prefix + "." not in name or "modules_to_save" in name
+    ):
+        raise RecipeError(
+            f"The method {recipe.method.name} does not train the classifier's head.", "Use LoRA, BitFit, FrozenBackbone or Full."
+        )
+    return ClassifierJob(
+        model=model,
+        tokenizer=tokenizer,
+        train=prepared,
+        heldout=_prepared(heldout, heldout_cut),
+        heldout_examples=heldout_examples,
+        max_length=max_length,
+        notes=notes,
+        tables=[*tables.values(), heldout],
+    )
 
 
 def _prepared(rows: list[Row], truncated: int) -> Prepared:
-    return Prepared(rows=rows, examples=len(rows), epoch_rows=len(rows), truncated=truncated, tokens=sum(len(row["input_ids"]) for row in rows),
-                    trained_tokens=len(rows))
+    return Prepared(
+        rows=rows,
+        examples=len(rows),
+        epoch_rows=len(rows),
+        truncated=truncated,
+        tokens=sum(len(row["input_ids"]) for row in rows),
+        trained_tokens=len(rows),
+    )
 
 
 def build_trainer(recipe: Recipe, job: ClassifierJob, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> ClassifierTrainer:
-    """The trainer, ready to train; see `supervised.build_trainer`. Embeddings of a frozen model are computed here, or read from `features/` beside `output_dir`."""
-    trainer = supervised.build_trainer(recipe, job, output_dir, callbacks, fruitless, kind=ClassifierTrainer, collator=LabelCollator(job.tokenizer.pad_token_id, count=True),
-                                       compute_loss_func=cross_entropy)
+    """The trainer, ready to train; see `supervised.build_trainer`. Embeddings of a frozen model are computed here, or read from `features/`
+    beside `output_dir`."""
+    trainer = supervised.build_trainer(
+        recipe,
+        job,
+        output_dir,
+        callbacks,
+        fruitless,
+        kind=ClassifierTrainer,
+        collator=LabelCollator(job.tokenizer.pad_token_id, count=True),
+        compute_loss_func=cross_entropy,
+    )
     if isinstance(recipe.method, frozen.FrozenBackbone):
         trainer.frozen = True
         for table in job.tables if recipe.method.cache else ():
-            for row, features in zip(table, frozen.kept(Path(output_dir).parent / "features", job.model, [row["input_ids"] for row in table]), strict=True):
+            for row, features in zip(
+                table, frozen.kept(Path(output_dir).parent / "features", job.model, [row["input_ids"] for row in table]), strict=True
+            ):
                 row["features"] = features
     return trainer
 

@@ -2,15 +2,19 @@
 
 A module of an objective has
     load_job(recipe, rows) -> Job                                   the model adapted, the rows as tokens
-    build_trainer(recipe, job, folder, callbacks, fruitless) -> trainer   with `take_count()` and `take_drawn()` (see `supervised.CountingTrainer`)
-    sampler(recipe, job, probes) -> (model, step) -> [Sampled]      what an evaluation shows
+    build_trainer(recipe, job, folder, callbacks, fruitless) -> trainer   with `take_count()` and `take_drawn()` (see
+    `supervised.CountingTrainer`) sampler(recipe, job, probes) -> (model, step) -> [Sampled]      what an evaluation shows
 What its rows must be is in `recipes.OBJECTIVES`, and what its model answers in `workbench.probes.of`.
 """
 
 import importlib
 from typing import Any
 
-MODULES = {"sft": "workbench.training.supervised", "pretraining": "workbench.training.supervised", "classification": "workbench.training.classification"}
+MODULES = {
+    "sft": "workbench.training.supervised",
+    "pretraining": "workbench.training.supervised",
+    "classification": "workbench.training.classification",
+}
 
 
 def named(objective: str) -> Any:
