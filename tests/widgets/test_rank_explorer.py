@@ -261,6 +261,7 @@ def test_names_stay_text(tmp_path: Path) -> None:
     assert read.tags.isdisjoint({"script", "img"}) and not read.handlers
     layout = panel.figure()["layout"]
     shown = " ".join([*layout["yaxis"]["ticktext"], *(note["text"] for note in layout["annotations"])])
+    shown += " ".join(word for row in trace(panel.figure(), "map")["customdata"] for word in row)
     assert "<img" not in shown and "$x$" not in shown and "&lt;img" in shown
     panel.widget
     assert panel.actions.wait()
@@ -414,6 +415,32 @@ def test_a_cut_adapter_is_scored_at_once(tmp_path: Path) -> None:
     names: dict = {"rows": rows}
     exec(panel.code(), names)
     assert {str(rank): loss for rank, loss in zip(names["cut"]["rank"], names["cut"]["loss"], strict=True)} == pytest.approx(panel.state.cuts)
+
+
+def test_rows_for_an_adapter_from_elsewhere_are_named(shown: RankExplorer) -> None:
+    assert shown.made.rows.layout.display == "" and shown.made.truncate.disabled
+    shown.made.rows.value = "no/such-file.jsonl"
+    assert not shown.made.truncate.disabled and "held-out rows, so" not in shown.widget.children[-1].sentence
+    shown.made.truncate.click()
+    assert shown.actions.wait() and "no/such-file.jsonl" in alerts(shown)[0] and shown.state.cuts == {}
+
+
+def test_what_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    panel = RankExplorer(tmp_path / "later")
+    panel.widget
+    assert panel.actions.wait() and "There is no" in alerts(panel)[0]
+    adapter(tmp_path / "later")
+    box = next(w for w in descendants(panel.widget) if "wb-error-box" in getattr(w, "_dom_classes", ()))
+    box.children[1].click()
+    assert panel.actions.wait() and not alerts(panel) and panel.opened.spectra.rank == 4
+
+
+def test_a_sweep_that_is_gone_is_said_once(tmp_path: Path) -> None:
+    panel = RankExplorer(adapter(tmp_path / "adapter"), state=State(sweep=str(tmp_path / "gone")))
+    panel.widget
+    assert panel.actions.wait()
+    panel._watch()
+    assert "is no sweep" in alerts(panel)[0] and panel.state.sweep == ""
 
 
 def test_scoring_can_be_cancelled_and_begun_again(tmp_path: Path) -> None:

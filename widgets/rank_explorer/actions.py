@@ -61,6 +61,8 @@ class Actions:
         if getattr(state, name) == value:
             return
         setattr(state, name, value)
+        if name == "rows":
+            explorer.rows, state.cuts = value or None, {}
         explorer.refresh()
         explorer.settle_soon()
 
@@ -82,7 +84,7 @@ class Actions:
             if not parts or not all(part.isdecimal() and 1 <= int(part) <= MOST_RANK for part in parts):
                 raise ValueError(f"Ranks are whole numbers from 1 to {MOST_RANK} with spaces between them, such as 1 2 4 8.")
             return tuple(sorted({int(part) for part in parts}))
-        return value
+        return value.strip().strip('"') if name == "rows" else value
 
     def _name(self, name: str, value: str) -> None:
         explorer, state = self.explorer, self.explorer.state
@@ -118,17 +120,21 @@ class Actions:
         try:
             explorer.read(self._progress())
         except Cancelled:
-            explorer._read_for = None
-            explorer.show_error(explorer.made.source, "Reading was cancelled.", ("Read it", lambda: self.work.add(self._read, "read")))
+            explorer.faults = {"source": "Reading was cancelled."}
         except (WorkbenchError, OSError):
             pass  # it is in `faults`
         finally:
             explorer.busy(None)
         for name, fault in explorer.faults.items():
-            explorer.show_error(getattr(explorer.made, name), fault)
+            explorer.show_error(getattr(explorer.made, name), fault, ("Read it again", self.read_again) if name == "source" else None)
         explorer.refresh()
         if explorer.live is not None and not explorer.live.open_views:  # nobody else would bring the notebook up to date
             explorer.freeze()
+
+    def read_again(self) -> None:
+        """What could not be read may be there now: a run may have ended."""
+        self.explorer.forget()
+        self.work.add(self._read, "read")
 
     def _propose(self) -> None:
         explorer = self.explorer

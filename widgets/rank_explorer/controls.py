@@ -38,6 +38,8 @@ class View:
     memory_words: str = ""
     pattern: list[tuple[str, str]] = field(default_factory=list)
     pattern_words: str = ""
+    needs_rows: bool = False
+    """Whether the source has no held-out rows of its own."""
     scoring: str = ""
     """Which rows a cut is scored on; empty where there are none."""
     can_truncate: bool = False
@@ -70,6 +72,7 @@ class Controls(Hearing):
         self.source = controls.combobox("Run, adapter or tuned model", view.proposals, state.source, "runs/… or a folder")
         self.base = controls.combobox("Base", ["town", "town-small", "town-large"], state.base, "as the adapter remembers")
         self.other = controls.combobox("Compare with", view.proposals, state.other, "another adapter")
+        self.rows = controls.combobox("Held-out rows", ["town:instructions", "town:facts", "town:conversations"], state.rows, "a file, or town:facts")
         self.map = controls.toggles("Map shows", [(words, name) for name, words in MAPS.items()], state.map)
         self.matrix = controls.dropdown("Matrix", view.matrices or [("–", "")])
         self.variant = controls.toggles("Variant", [(words, name) for name, words in VARIANTS.items()], state.variant)
@@ -87,7 +90,7 @@ class Controls(Hearing):
         self.sweep = controls.button("Sweep", kind="primary", tooltip="train every rank with every seed, one run after the other",
                                      on_click=do.sweep)
         self.column = [
-            controls.group("", self.source, self.base, self.other),
+            controls.group("", self.source, self.base, self.rows, self.other),
             controls.group("Next training", self.variant, self.rank, self.alpha, self.attention, self.others, self.spread, self.readouts,
                            self.pattern),
             controls.group("", controls.row(self.ranks, self.seeds)),
@@ -95,7 +98,7 @@ class Controls(Hearing):
         ]
         self.above = controls.row(self.map, self.matrix)
         for widget, name, back in (
-            (self.source, "source", str), (self.base, "base", str), (self.other, "other", str), (self.map, "map", str), (self.matrix, "picked", str),
+            (self.source, "source", str), (self.base, "base", str), (self.other, "other", str), (self.rows, "rows", str), (self.map, "map", str), (self.matrix, "picked", str),
             (self.variant, "variant", str), (self.rank, "rank", round), (self.alpha, "alpha", float), (self.spread, "spread", str),
             (self.ranks, "ranks", str), (self.seeds, "seeds", int),
         ):
@@ -117,6 +120,9 @@ class Controls(Hearing):
                 widget.options = proposals
             if widget.value != value:
                 widget.value = value
+        if self.rows.value != state.rows:
+            self.rows.value = state.rows
+        self.rows.layout.display = "" if view.needs_rows else "none"
         self.base.placeholder = view.base or "as the adapter remembers"
         self.map.value, self.variant.value, self.spread.value = state.map, state.variant, state.spread
         options = tuple(view.matrices) or (("–", ""),)

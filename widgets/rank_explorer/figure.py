@@ -135,8 +135,8 @@ def _map(sheet: Sheet, form: Form, look: Look, bottom: int) -> None:
     top = {"kept": 100.0, "norm": max(known)}.get(look.map, max(*known, .4 * spectra.rank)) or 1.0
     sheet.add(axis, type="heatmap", z=values, text=words, zmin=0, zmax=top, showscale=False, xgap=2, ygap=2, colorscale=RAMP, uid="map",
               texttemplate="%{text}" if cell_px >= 9 + 6 * max(len(word) for row in words for word in row) else "",
-              textfont=dict(size=10 if cell_px < 60 else 11), customdata=[[_layer(layer) for layer in spectra.layers]] * len(spectra.modules),
-              hovertemplate="%{customdata}, %{y}: %{text}<extra></extra>")
+              textfont=dict(size=10 if cell_px < 60 else 11), customdata=_labels(spectra),
+              hovertemplate="%{customdata}: %{text}<extra></extra>")
     if look.picked is not None:
         x, y = spectra.layers.index(look.picked.layer), spectra.modules.index(look.picked.module)
         sheet.shapes.append(dict(type="rect", xref="x" + axis, yref="y" + axis, x0=x - .5, x1=x + .5, y0=y - .5, y1=y + .5,
@@ -153,6 +153,11 @@ def _layer_map(sheet: Sheet, box: tuple[int, int, int, int], name: str, unit: st
                       x=dict(STILL, range=[-.5, count - .5], tickvals=places, ticktext=[_layer(spectra.layers[k]) for k in places], showline=False),
                       y=dict(STILL, range=[rows - .5, -.5], tickvals=list(range(rows)), showgrid=False, tickfont=dict(size=12, color=ink("ink")),
                              ticktext=[plain(_module(module)) for module in spectra.modules]))
+
+
+def _labels(spectra: Spectra) -> list[list[str]]:
+    """What a cell is, for the hover."""
+    return [[f"layer {_layer(layer)} {plain(_module(module))}" for layer in spectra.layers] for module in spectra.modules]
 
 
 def _spectrum(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -> None:
@@ -285,7 +290,7 @@ def _phi(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -
                       y=dict(STILL, range=[rows - .5, -.5], showgrid=False, **_index_ticks(rows)))
     roomy = (box[2] - box[0] - 34) / columns >= 30
     sheet.add(axis, type="heatmap", z=phi.tolist(), text=words, zmin=0, zmax=1, showscale=False, xgap=1, ygap=1, colorscale=RAMP, uid="phi",
-              texttemplate="%{text}" if roomy else "", textfont=dict(size=10), hovertemplate="i = %{y}, j = %{x}: %{text}<extra></extra>")
+              texttemplate="%{text}" if roomy else "", textfont=dict(size=10), hovertemplate="%{text}<extra></extra>")
 
 
 def _phi_map(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -> None:
@@ -295,7 +300,8 @@ def _phi_map(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: For
     words = [["" if value is None else f"{value:.2f}" for value in row] for row in look.phi_map]
     roomy = (box[2] - box[0] - gutter) / len(look.spectra.layers) >= 30
     sheet.add(axis, type="heatmap", z=look.phi_map, text=words, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2, colorscale=RAMP,
-              uid="phi-map", texttemplate="%{text}" if roomy else "", textfont=dict(size=10), hovertemplate="layer %{x}, %{y}: %{text}<extra></extra>")
+              uid="phi-map", texttemplate="%{text}" if roomy else "", textfont=dict(size=10), customdata=_labels(look.spectra),
+              hovertemplate="%{customdata}: %{text}<extra></extra>")
 
 
 def _ranks_axis(end: int, box: tuple[int, int, int, int]) -> dict[str, Any]:

@@ -91,6 +91,8 @@ class RankExplorer(Panel):
 
     def look(self) -> "RankExplorer":
         """Reads everything here and now; raises `WorkbenchError` where the source cannot be read."""
+        if "source" in self.faults:
+            self.forget()
         self.read()
         self.refresh()
         return self
@@ -107,6 +109,7 @@ class RankExplorer(Panel):
         self.faults = {}
         self._read_for = wanted
         if not same_source:
+            self.other, self.phis = None, {}
             try:
                 self.opened = reading.read(state.source, state.base, progress)
             except (WorkbenchError, OSError) as error:
@@ -129,6 +132,10 @@ class RankExplorer(Panel):
             except (WorkbenchError, OSError) as error:
                 self.other, self.faults["other"] = None, str(error)
         self.planning.plan(self.opened, state)
+
+    def forget(self) -> None:
+        """The next `read` reads everything anew."""
+        self._read_for = None
 
     def _ready(self) -> None:
         """A panel on its own reads before it answers; one in a page shows what its thread has read so far."""
@@ -285,7 +292,14 @@ class RankExplorer(Panel):
     def _watch(self) -> None:
         """Called by the pump: what the sweep's runs have done since."""
         before = self.sweeping.going
-        if self.sweeping.look(self.state):
+        try:
+            moved = self.sweeping.look(self.state)
+        except WorkbenchError as error:  # the folder of a sweep is gone
+            self.state.sweep = ""
+            self.sweeping.forget()
+            self.show_error(self.made.sweep, str(error))
+            moved = True
+        if moved:
             self.refresh()
             if before and not self.sweeping.going:
                 self.freeze()
@@ -343,6 +357,7 @@ class RankExplorer(Panel):
             total=f"{100 * count / plan.total:.2g} % of {words.amount(plan.total)}" if plan.total else "",
             memory=words.memory(size) if size else ("–", ""), memory_words=plan.memory_words,
             pattern=words.pattern_rows(plan.last_pattern, opened.spectra), pattern_words=plan.pattern_words(state),
+            needs_rows=opened.adapter is not None and (opened.run is None or not reading.rows_words(opened, None)),
             scoring=f"Scored on {scoring}." if scoring else "No held-out rows to score on.", can_truncate=bool(scoring) and opened.adapter is not None,
             cuts=state.rank < opened.spectra.rank,
             can_sweep=self.recipe is not None or (opened.run is not None and not opened.run.read_only), sweeping=going,
