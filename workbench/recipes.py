@@ -213,6 +213,8 @@ def check(recipe: Recipe) -> None:
          "Use packing=False.")
     need(not recipe.packing or recipe.method.packs, f"The method {recipe.method.name} puts tokens of its own before each row, and packing puts several rows into one.",
          "Use packing=False.")
+    need(recipe.objective != "classification" or recipe.method.classifies,
+         f"The method {recipe.method.name} puts embeddings before each text, and a classifier given embeddings cannot tell where a padded text ends.", "Use wb.LoRA(rank=8).")
     need(not (recipe.packing and recipe.objective == "classification"), "Packing puts several texts into one row, and each text has a label of its own.",
          "Use packing=False.")
     need(recipe.objective == "classification" or not isinstance(recipe.method, frozen.FrozenBackbone),
@@ -286,17 +288,6 @@ def resolve_model(model: str) -> str:
 def load(model: str = "town", **options: Any) -> tuple[Any, Any]:
     """`(model, tokenizer)` of "town", a folder or a hub id, in this process."""
     return loading.load(resolve_model(model), **options)
-
-
-def count_parameters(model_or_config: Any, method: methods.Method | None = None) -> tuple[int, int]:
-    """`(trainable, total)` parameters of "town", a folder, a hub id, a transformers config or a model, adapted by `method` (None: every one is trained).
-
-    No weights are read. Raises `RecipeError` where the method cannot be applied, `WorkbenchError` where there is no such model.
-    """
-    from workbench.models import counting
-
-    named = isinstance(model_or_config, (str, Path))
-    return counting.count_parameters(resolve_model(str(model_or_config)) if named else model_or_config, method)
 
 
 def load_tokenizer(model: str = "town") -> Any:

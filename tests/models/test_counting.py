@@ -5,7 +5,7 @@ import transformers
 
 import workbench as wb
 from tests.models import tools
-from workbench import recipes, town
+from workbench import town
 from workbench.models import loading
 from workbench.models.counting import count_parameters
 from workbench.models.methods import Adapters, BitFit, Freeze, Full, LoRA, Peft, PromptTuning, QLoRA
@@ -73,7 +73,7 @@ def test_ranks_by_matrix_are_counted_as_they_are():
 def test_counted_without_weights_as_peft_counts_with_them(method):
     base = str(town.base_folder("small"))
     adapted = method.apply(loading.load_base(base, method)[0])
-    counted = recipes.count_parameters("town-small", method)
+    counted = wb.count_parameters("town-small", method)
     assert counted == count_parameters(adapted)
     if hasattr(adapted, "get_nb_trainable_parameters"):
         assert counted == adapted.get_nb_trainable_parameters()
@@ -82,7 +82,7 @@ def test_counted_without_weights_as_peft_counts_with_them(method):
 def test_a_model_in_memory_is_counted_and_left_alone():
     model, _ = wb.load("town-small")
     before = {name: (id(parameter), parameter.requires_grad) for name, parameter in model.named_parameters()}
-    assert count_parameters(model, LoRA(rank=2)) == recipes.count_parameters("town-small", LoRA(rank=2))
+    assert count_parameters(model, LoRA(rank=2)) == wb.count_parameters("town-small", LoRA(rank=2))
     assert {name: (id(parameter), parameter.requires_grad) for name, parameter in model.named_parameters()} == before
     assert count_parameters(model) == (model.num_parameters(), model.num_parameters())
     with pytest.raises(wb.RecipeError, match="has an adapter already"):

@@ -145,6 +145,14 @@ def test_a_method_with_tokens_of_its_own_is_not_packed():
     assert wb.Recipe(method=Peft(config={"peft_type": "IA3"}), packing=True).packing
 
 
+def test_a_prompt_of_embeddings_trains_no_classifier():
+    """transformers' classifiers then answer from the last position, which may be padding."""
+    for method in (PromptTuning(), Peft(config={"peft_type": "P_TUNING", "num_virtual_tokens": 3})):
+        with pytest.raises(wb.RecipeError, match="cannot tell where a padded text ends"):
+            wb.Recipe(method=method, objective="classification")
+    assert wb.Recipe(method=Peft(config={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}), objective="classification").objective == "classification"
+
+
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: LoRA(variant="qlora"), "variant"), (lambda: LoRA(rank_pattern={"q_proj": -1}), "rank_pattern gives 'q_proj' -1"), (lambda: LoRA(alpha_pattern={"q_proj": 0}), "alpha_pattern"),
     (lambda: LoRA(rank_pattern=[4]), "not a dict"), (lambda: QLoRA(bits=3), "neither 4 nor 8"), (lambda: QLoRA(quant_type="int4"), "quant_type"), (lambda: QLoRA(double=1), "double"),
@@ -213,6 +221,24 @@ def test_adding_a_method_is_one_class():
             checking.check_method(LastLayer(layers=0), BASE)
     finally:
         del methods.METHODS["last-layer"]
+
+
+@pytest.mark.parametrize("name", [name for name, method in EVERY.items() if method.script()])
+def test_the_lines_of_a_plain_script_do_what_the_method_does(name):
+    import peft
+
+    made = {}
+    for how in ("script", "method"):
+        transformers.set_seed(3)
+        model = wb.load("town-small")[0]
+        if how == "script":
+            names = {"model": model, "peft": peft, "transformers": transformers}
+            exec(EVERY[name].script(), names)
+            made[how] = names["model"]
+        else:
+            made[how] = EVERY[name].apply(model)
+    ours, theirs = ({n: p for n, p in model.named_parameters() if p.requires_grad} for model in (made["method"], made["script"]))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
 
 
 def test_checking_a_method_by_names_imports_nothing_heavy():

@@ -5,6 +5,7 @@ import torch
 
 import workbench as wb
 from tests.models import tools
+from tests.runs import tools as runs
 from workbench.models.methods import Adapters, LoRA, Peft
 from workbench.models.several import Several
 
@@ -43,6 +44,12 @@ def test_switching_changes_the_model_and_rows_of_others_leave_it(trained):
         several.logits(IDS, [None, "one", "two", "one"])
         torch.testing.assert_close(tools.logits(several.model, IDS), alone(trained, name), atol=2e-5, rtol=0)
         assert not any(p.requires_grad for p in several.model.parameters())
+
+
+def test_a_run_brings_its_result(trained, tmp_path):
+    run = runs.here(wb.Recipe(model="town-small", data=runs.rows(12), heldout=0, method=LoRA(rank=2), steps=1, batch_size=2, sample_prompts=0), tmp_path)
+    several = Several({"run": run, "one": trained / "one"})
+    torch.testing.assert_close(several.logits(IDS, ["run"] * 4), tools.logits(run.load()[0], IDS), atol=2e-5, rtol=0)
 
 
 def test_each_prompt_is_answered_by_its_adapter(trained):

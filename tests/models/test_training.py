@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 import workbench as wb
 from tests.models.test_methods import EVERY
 from tests.runs import tools
-from workbench import recipes
 from workbench.data import run_rows
 from workbench.evaluation.row_losses import row_losses
 from workbench.journal import commands as cmd
+from workbench.models import classifier
 from workbench.models.methods import Adapters, LoRA, PromptTuning, QLoRA
 from workbench.runs.start import prepare
 
@@ -31,7 +32,7 @@ def recipe(method, **fields):
 def test_a_result_opens_to_the_loss_the_worker_measured(name, tmp_path):
     method = EVERY[name]
     run = wb.train(recipe(method), runs=tmp_path)
-    assert run.history.prepared.trainable_parameters == recipes.count_parameters("town-small", method)[0]
+    assert run.history.prepared.trainable_parameters == wb.count_parameters("town-small", method)[0]
     model, tokenizer = run.load()
     if name == "qat":  # the result is the unrounded weights
         model = method.apply(model)
@@ -40,6 +41,17 @@ def test_a_result_opens_to_the_loss_the_worker_measured(name, tmp_path):
     measured = (table["loss"] * table["tokens"]).sum() / table["tokens"].sum()
     assert run.history.evaluations[-1].step == 4 and measured == pytest.approx(run.history.evaluations[-1].loss, rel=1e-5 if name != "8 bits" else 2e-2)
     assert run.history.evaluations[-1].loss < run.history.evaluations[0].loss, "it learns"
+
+
+@pytest.mark.parametrize("name", ["bitfit", "pissa", "nf4", "adapters", "prefix"])
+def test_a_classifier_opens_to_the_loss_that_was_measured(name, tmp_path):
+    rows = [{"text": f"win prize {number} now" if number % 2 else f"dear friend, I walk at {number}", "label": ("ham", "spam")[number % 2]} for number in range(32)]
+    run = tools.here(recipe(EVERY[name], objective="classification", data=rows), tmp_path)
+    model, tokenizer = run.load()
+    held = [row for table in run_rows.read(run.folder).heldout.values() for row in table.to_pylist()]
+    labels = classifier.labels_of(model.config)
+    scores = classifier.score(classifier.logits(model, tokenizer, [row["text"] for row in held], 96), np.array([labels.index(row["label"]) for row in held]))
+    assert labels == ["ham", "spam"] and scores.loss == pytest.approx(run.history.evaluations[-1].loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", [Adapters(size=4), PromptTuning(tokens=3), QLoRA(rank=2, dropout=0.1), LoRA(rank=2, variant="pissa")], ids=lambda m: m.name)

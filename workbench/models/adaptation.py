@@ -57,6 +57,11 @@ class Method:
         """Whether it can train on packed rows. One that puts tokens of its own before each row cannot: those after the first in a row would not see them."""
         return True
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it can train a classifier. One that is given embeddings in place of tokens cannot tell where a padded text ends, and answers from the padding."""
+        return True
+
     def load_kwargs(self) -> dict[str, Any]:
         """What `from_pretrained` is told beyond the usual when the base model is loaded for this method: a `quantization_config`, say."""
         return {}

@@ -12,6 +12,9 @@ from workbench.models.folders import PROMPTS
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import give, restore_trained, save_trained, saved_by_peft
 
+EMBEDDED = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING")
+"""peft's types that put embeddings before those of the input; the others of `PROMPTS` leave the tokens as they are."""
+
 
 @named_fields
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,15 @@ class Peft(Method):
         kind = self.config.get("peft_type") if isinstance(self.config, dict) else None
         if not isinstance(kind, str) or not kind:
             raise RecipeError(f"Peft's config is {self.config!r}, which names no peft_type.", 'Use wb.Peft(config={"peft_type": "IA3"}), or another of peft\'s types.')
+        object.__setattr__(self, "config", self.config | {"peft_type": kind.upper()})
 
     @property
     def packs(self) -> bool:
-        return self.config["peft_type"].upper() not in PROMPTS
+        return self.config["peft_type"] not in PROMPTS
+
+    @property
+    def classifies(self) -> bool:
+        return self.config["peft_type"] not in EMBEDDED
 
     def apply(self, model: Any) -> Any:
         return peft_applied(model, self.config)
@@ -95,6 +103,10 @@ class PromptTuning(Method):
         return False
 
     @property
+    def classifies(self) -> bool:
+        return False
+
+    @property
     def by_shapes(self) -> bool:
         return True  # there is no model it could not be put before
 
@@ -112,7 +124,7 @@ class PromptTuning(Method):
 
 def peft_applied(model: Any, config: dict[str, Any]) -> Any:
     """`model` with the adapter that peft makes of `config`. Raises `RecipeError` for a config that peft or the model does not take."""
-    body = {"task_type": task_of(model)} | config | {"peft_type": config["peft_type"].upper()}
+    body = {"task_type": task_of(model)} | config
     with quiet_peft() as peft:
         if body["peft_type"] not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
             raise RecipeError(f"peft has no type {config['peft_type']!r}.", f"Its types are {', '.join(sorted(kind.value for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING))}.")

@@ -4,6 +4,7 @@ A model that a method gave its own way of saving carries two functions: `save_pr
 what was saved back into a model adapted the same way. All others are saved and restored by transformers and peft. Not here: whole models (`merging.py`).
 """
 
+import copy
 import json
 import types
 from collections.abc import Callable
@@ -52,12 +53,20 @@ def saved_by_peft(model: Any, method: Method | None = None, mutated: bool = Fals
         if start:
             _to_plain_lora(Path(folder), start)
         if classifies:
-            model.get_base_model().config.save_pretrained(folder)
+            save_labels(model.get_base_model(), folder)
         if method is not None:
             note_method(folder, method, model.get_base_model().name_or_path)
 
     give(model, save, (lambda model, folder: _restore_mutated(model, folder, start)) if start else None)
     return model
+
+
+def save_labels(model: Any, folder: str | Path) -> None:
+    """The config of a classifier, which names its labels, beside what was added to it."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # it would say that the files hold rounded weights; the method says how the base is read
+    config.save_pretrained(folder)
 
 
 def save_trained(model: Any, folder: str | Path, method: Method) -> None:
@@ -70,7 +79,7 @@ def save_trained(model: Any, folder: str | Path, method: Method) -> None:
     safetensors.torch.save_file(tensors, folder / ADDED_WEIGHTS, metadata={"format": "pt"})
     note_method(folder, method, model.name_or_path)
     if type(model).__name__.endswith("ForSequenceClassification"):
-        model.config.save_pretrained(folder)
+        save_labels(model, folder)
 
 
 def restore_trained(model: Any, folder: str | Path) -> None:

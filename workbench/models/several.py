@@ -23,15 +23,15 @@ BASE = "__base__"
 
 
 class Several:
-    """`Several({"polite": folder, "short": other})`: adapter folders, or those of runs, by names of your choice.
+    """`Several({"polite": folder, "short": run})`: adapter folders, or runs or their folders, by names of your choice.
 
     Raises `WorkbenchError` where they do not stand on one base, loaded one way.
     """
 
-    def __init__(self, adapters: Mapping[str, str | Path], *, dtype: Any = None, device: str = "cpu"):
+    def __init__(self, adapters: Mapping[str, Any], *, dtype: Any = None, device: str = "cpu"):
         if not adapters:
             raise WorkbenchError("No adapters were given.", "Give them by name: Several({'polite': folder}).")
-        self.folders = {name: result_of(source) for name, source in adapters.items()}
+        self.folders = {name: result_of(getattr(source, "folder", source)) for name, source in adapters.items()}
         first, *others = self.folders
         for name, folder in self.folders.items():
             folders.check_source(str(folder))
