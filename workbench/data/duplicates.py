@@ -5,11 +5,13 @@ Candidates come from locality-sensitive hashing (Broder 1997; Leskovec, Rajarama
 agree in a whole band of their signatures. Each candidate pair is then *measured* on its n-grams, so no estimate decides and precision does
 not hang on the signature. Signatures are rensa's. Not here: duplicates across two tables (`overlap.py`), rewordings that share no words.
 
-A pair at Jaccard s is missed with probability (1 - s**BAND)**(permutations / BAND): 3e-5 at 0.8, 0.4 % at 0.7, 6 % at 0.6 with the
-defaults.
+A pair at Jaccard s is missed with probability (1 - s**values)**bands. How many values a band holds, and how many bands there are, follow
+from the threshold (`banding`), so that of the pairs just at it at most `MISSED` are expected to be missed, and fewer of those above: at a
+threshold of 0.7 it is 0.4 % at 0.7 and 3e-5 at 0.8.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +23,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BAND = 4
-"""Signature values a band holds: fewer find more pairs and measure more for nothing."""
+"""Signature values a band holds, from a threshold of 0.6 on: fewer find more pairs and measure more for nothing."""
+
+MISSED, LEAST_BANDS = 0.02, 20
+"""Share of the pairs at the threshold that may be missed, and how many bands there are at least."""
 
 NEIGHBOURS = 20
 """How far a row looks ahead in a bucket: a boilerplate shared by ten thousand rows costs no fifty million pairs. In larger buckets not
 every pair is listed; the group is joined through the chain of neighbours."""
 
-PAIRS_AT_ONCE = 20_000
+PAIRS_AT_ONCE, SIGNED_AT_ONCE = 20_000, 5_000
 
 
 def exact(rows: Any, columns: str | Sequence[str] | None = None, normalise: bool = False) -> "pd.DataFrame":
@@ -46,7 +51,7 @@ def exact(rows: Any, columns: str | Sequence[str] | None = None, normalise: bool
 
 
 def near(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words",
-         permutations: int = 80, seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
+         permutations: int | None = None, seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
     """Groups of rows joined by pairs of Jaccard similarity ≥ `threshold` on their n-grams (single linkage: A and C may meet through B).
 
     A DataFrame with a line for each row that is in a group: `row` (index from 0), `group` (from 0, by first row), `size`, `similarity` (to
@@ -68,9 +73,10 @@ def groups(pairs: "pd.DataFrame", count: int, threshold: float = 0.0) -> "pd.Dat
 
 
 def near_pairs(rows: Any, columns: str | Sequence[str] | None = None, *, threshold: float = 0.7, n: int = 3, unit: str = "words",
-               permutations: int = 80, seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
+               permutations: int | None = None, seed: int = 1, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
     """The pairs themselves: `first` < `second` (row indices) and `similarity`, sorted by row. Rows with the very same n-grams are paired
-    with the first of them only. Raises `DataError` for a threshold outside 0.2 to 1, or for permutations that are no multiple of `BAND`.
+    with the first of them only. `permutations` are those that `banding` gives for the threshold; another number of them fills bands of
+    `BAND`. Raises `DataError` for a threshold outside 0.2 to 1, or for permutations that are no multiple of `BAND`.
     """
     import numpy as np
     import pandas as pd
@@ -78,18 +84,27 @@ def near_pairs(rows: Any, columns: str | Sequence[str] | None = None, *, thresho
     if not 0.2 <= threshold <= 1:
         raise DataError(f"A threshold of {threshold:g} is not a similarity this search can find.",
                         "Use one from 0.2 to 1; 0.7 to 0.8 is usual.")
-    if permutations < BAND or permutations % BAND:
+    if permutations is not None and (permutations < BAND or permutations % BAND):
         raise DataError(f"{permutations} permutations do not fill bands of {BAND}.", f"Use a multiple of {BAND}, such as 80.")
+    band, bands = banding(threshold) if permutations is None else (BAND, permutations // BAND)
     found = ngrams.grams(texts.texts_of(rows, columns), n, unit, progress)
     original, copy = _same_sets(found)
     single = np.setdiff1d(np.flatnonzero(found.counts), copy, assume_unique=True)
-    first, second = _candidates(_signatures(found, single, permutations, seed))
+    first, second = _candidates(_signatures(found, single, band * bands, seed), band)
     first, second = single[first], single[second]
     similarity = jaccard(found, first, second)
     close = similarity >= threshold
     table = pd.DataFrame({"first": np.concatenate([original, first[close]]), "second": np.concatenate([copy, second[close]]),
                           "similarity": np.concatenate([np.ones(len(copy)), similarity[close]])})
     return table.sort_values(["first", "second"], ignore_index=True)
+
+
+def banding(threshold: float) -> tuple[int, int]:
+    """`(values a band holds, bands)`: as many bands as find a pair at the threshold with probability 1 - `MISSED`. Below 0.6 bands hold
+    fewer values, else there would be thousands of them."""
+    band = BAND if threshold >= 0.6 else 3 if threshold >= 0.3 else 2
+    found_by_one = min(threshold ** band, 1 - 1e-12)
+    return band, max(LEAST_BANDS, math.ceil(math.log(MISSED) / math.log1p(-found_by_one)))
 
 
 def likeness(pairs: "pd.DataFrame", count: int) -> "np.ndarray":
@@ -148,22 +163,26 @@ def _signatures(found: ngrams.Grams, rows: "np.ndarray", permutations: int, seed
 
     if len(rows) == 0:
         return np.empty((0, permutations), np.uint64)
-    counts = found.counts[rows]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    at = np.arange(starts[-1]) - np.repeat(starts[:-1], counts) + np.repeat(found.starts[rows], counts)
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(found.hashes[at], starts.astype(np.uint64), permutations, seed)
-    return np.array(matrix.to_rows(), np.uint64)
+    parts = []
+    for begin in range(0, len(rows), SIGNED_AT_ONCE):  # rensa hands over Python's numbers, which take five times the room of these
+        those = rows[begin:begin + SIGNED_AT_ONCE]
+        counts = found.counts[those]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        at = np.arange(starts[-1]) - np.repeat(starts[:-1], counts) + np.repeat(found.starts[those], counts)
+        matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(found.hashes[at], starts.astype(np.uint64), permutations, seed)
+        parts.append(np.array(matrix.to_rows(), np.uint64))
+    return np.concatenate(parts)
 
 
-def _candidates(signatures: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-    """Pairs of rows (first < second, each once) that agree in a whole band and are within `NEIGHBOURS` of each other in its bucket."""
+def _candidates(signatures: "np.ndarray", band: int) -> tuple["np.ndarray", "np.ndarray"]:
+    """Pairs of rows (first < second, each once) that agree in a whole band of so many values and are within `NEIGHBOURS` of each other in its bucket."""
     import numpy as np
 
     count, permutations = signatures.shape
     values = np.ascontiguousarray(signatures.T)
     keys = [np.empty(0, np.int64)]
-    for band in range(0, permutations, BAND):
-        key = ngrams.fold(values, np.array([band]), BAND)[0]
+    for begin in range(0, permutations, band):
+        key = ngrams.fold(values, np.array([begin]), band)[0]
         order = np.argsort(key, kind="stable")
         key = key[order]
         for distance in range(1, min(NEIGHBOURS, count - 1) + 1):
