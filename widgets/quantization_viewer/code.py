@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from widgets.quantization_viewer.knowledge import is_run, whole_result
 from widgets.quantization_viewer.state import State
 from workbench.recipes import TOWN_MODELS
+
+MERGED = ["merged = lambda model: model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model"]
 
 
 def code(state: State, tensor: str, layer: str, given: str, texts: bool) -> str:
@@ -28,18 +31,16 @@ def _settings(state: State) -> str:
 def _weights(state: State, given: str) -> tuple[str, list[str]]:
     """What `open_weights` is called with, and the lines before it."""
     if given:
-        return "model[0]" if given == "pair" else "model", [f"# model: the {given} that this panel was given"]
+        model = {"pair": "dict(model[0].named_parameters())", "model": "dict(model.named_parameters())"}.get(given, "model")
+        return model, [f"# model: the {given} that this panel was given"]
     if state.model in TOWN_MODELS:
         return f"resolve_model({state.model!r})", ["from workbench.recipes import resolve_model"]
-    if _is_run(state.model):
-        return f"wb.attach({state.model!r}).load()[0]", ["import workbench as wb"]
-    return repr(state.model), []
-
-
-def _is_run(name: str) -> bool:
-    from widgets.quantization_viewer.knowledge import is_run
-
-    return is_run(Path(name).expanduser())
+    path = Path(state.model).expanduser()
+    if not is_run(path):
+        return repr(state.model), []
+    if whole_result(path):
+        return repr(whole_result(path)), []
+    return f"dict(merged(wb.attach({state.model!r}).load()[0]).named_parameters())", ["import workbench as wb", *MERGED]
 
 
 def _loaded(state: State, given: str, texts: bool) -> list[str]:
@@ -47,7 +48,9 @@ def _loaded(state: State, given: str, texts: bool) -> list[str]:
     if given:
         lines = ["# model: the pair (model, tokenizer) that this panel was given", "model, tokenizer = model"]
     else:
-        lines = [f"model, tokenizer = wb.attach({state.model!r}).load()" if _is_run(state.model) else f"model, tokenizer = wb.load({state.model!r})"]
+        run = is_run(Path(state.model).expanduser())
+        lines = [f"model, tokenizer = wb.{'attach' if run else 'load'}({state.model!r}){'.load()' if run else ''}"]
+        lines += ["model = model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model"] if run else []
     if texts:
         return lines + ["# texts: those that this panel was given, as a list"]
     return lines + ["texts = [text for sort in ('biography', 'letter', 'message', 'minutes') for text in documents.of_sort(sort, 12, seed=22)]"]

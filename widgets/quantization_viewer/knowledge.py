@@ -55,7 +55,7 @@ class Known:
             source = source[0]
         elif hasattr(source, "folder"):
             source = weights_of(str(source.folder))
-        weights = open_weights(source)
+        weights = open_weights(dict(source.named_parameters()) if hasattr(source, "named_parameters") else source)  # tied ones once
         if not weights.quantizable:
             raise DataError(f"{weights.title} holds no floating-point tensors.", "Give the weights as they were before they were quantized.")
         self.weights = weights
@@ -216,9 +216,7 @@ def weights_of(name: str) -> Any:
     if is_run(path):
         from workbench.runs.attach import attach
 
-        run = attach(path)
-        result = run.folder / "result"
-        return str(result) if (result / "config.json").exists() and not (result / "adapter_config.json").exists() else merged(run.load()[0])
+        return whole_result(path) or merged(attach(path).load()[0])
     if (path / "adapter_config.json").exists():
         import workbench
 
@@ -247,6 +245,12 @@ def model_of(source: Any) -> tuple[Any, Any]:
         model, tokenizer = source.load()
         return merged(model), tokenizer
     raise WorkbenchError("Only tensors were given, so there is no model to run.", "Give a model's name or folder, or a pair (model, tokenizer).")
+
+
+def whole_result(run: Path) -> str:
+    """The folder of a run's result where that is a whole model; "" where it is an adapter or not there yet."""
+    result = run / "result"
+    return str(result) if (result / "model.safetensors").exists() or (result / "model.safetensors.index.json").exists() else ""
 
 
 def is_run(path: Path) -> bool:

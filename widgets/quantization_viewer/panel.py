@@ -73,6 +73,8 @@ class QuantizationViewer(Panel):
         self._groups: dict[str, str] = {}
         self._live_look, self._asked = False, 0
         self._failures: dict[tuple, FailureLook] = {}
+        self._cancelled: Any = None
+        """The scheme whose overview a person cancelled: it does not begin again by itself."""
 
     def _knowing(self, source: Any) -> ModelKnown:
         return ModelKnown(Known(source), self._texts)
@@ -184,7 +186,8 @@ class QuantizationViewer(Panel):
             return self._taken[1]
         if self.state.view != "tensor" or self.state.failure or not self.known.weights.opened:
             return []
-        return self.known.with_measures(self.known.weights.lines(self.tensor, self.state.choice), *self._inputs)
+        name = self._good.name if self.fault and self._good is not None else self.tensor  # the last good picture stays
+        return self.known.with_measures(self.known.weights.lines(name, self.state.choice), *self._inputs)
 
     def _empty(self) -> tuple[str, str]:
         state = self.state
@@ -205,7 +208,8 @@ class QuantizationViewer(Panel):
 
     def code(self) -> str:
         tensor = self.tensor if self._ready() else ""
-        given = "" if not self.given else "pair" if isinstance(self.known.weights.source, tuple) else "tensors"
+        source = self.known.weights.source
+        given = "" if not self.given else "pair" if isinstance(source, tuple) else "model" if hasattr(source, "named_parameters") else "tensors"
         return code.code(self.state, tensor, module_of(tensor), given, self._texts is not None)
 
     def extra_html(self) -> str:
@@ -344,7 +348,7 @@ class QuantizationViewer(Panel):
             self.fault = str(error)
             self.refresh()
         self._say()
-        if weights.missing(choice) and self.work.going in ("", "overview", "open"):
+        if weights.missing(choice) and self.work.going in ("", "overview", "open") and self._cancelled != choice.key:
             self.start_overview()
 
     def _say(self) -> None:
@@ -409,6 +413,8 @@ class QuantizationViewer(Panel):
             self.clear_error(self.made.model)
             self._opened()
             return
+        if ended == "cancelled" and name == "overview":
+            self._cancelled = self.state.choice.key
         self.refresh()
         if ended == "done" and name != "overview" and self.known.weights.opened and self.known.weights.missing(self.state.choice):
             self.start_overview()
