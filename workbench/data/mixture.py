@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.data import layouts, sources
+from workbench.data import column_types, layouts, sources
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -263,7 +263,9 @@ class Mixture:
         """`n` rows as a `datasets.Dataset` that points into the sources' own Arrow tables, 8 bytes a row; an `IterableDataset` where a
         source is a stream. `start` is how many rows of this mixture were drawn before, or the `Position` where this or another one stood.
 
-        Columns that a source lacks are null. Raises `DataError` where two sources hold one column in different types.
+        Columns that a source lacks are null; a stream's are those of its features, or else of its first row, and one that comes later
+        stands in the rows from there on. Whole numbers become numbers with a fraction where another source has such. Raises `DataError`
+        naming two sources and the column that they hold in types of which there is no common one.
         """
         return rows_of_orders(self, [self.order(n, seed, start)], {name for name, weight in self.whole_weights().items() if weight})
 
@@ -334,11 +336,7 @@ def rows_of_orders(mixture: Mixture, orders: "list[Order]", among: set[str]) -> 
     tables = [mixture.table(name) for name in sized]
     first = dict(zip(sized, np.cumsum([0, *(table.num_rows for table in tables)]).tolist(), strict=False))
     if tables:
-        try:
-            joined = datasets.concatenate_datasets(tables)
-        except ValueError as error:
-            raise DataError(f"The sources' columns do not fit together: {str(error).splitlines()[0].rstrip('.')}.",
-                            "Give columns of one name one type in every source.") from error
+        joined = datasets.concatenate_datasets(column_types.one_type(dict(zip(sized, tables, strict=True))))
     offset = np.array([first.get(name, 0) for name in names], np.int64)
     place = offset[source] + row
     if len(sized) == len(among):
@@ -348,14 +346,20 @@ def rows_of_orders(mixture: Mixture, orders: "list[Order]", among: set[str]) -> 
     item = np.concatenate([each.item for each in orders])
     streams = {i: name for i, name in enumerate(names) if name in among and name not in sized}
 
+
     def generate() -> Iterator[dict[str, Any]]:
+        every = dict.fromkeys(column for name in sized for column in mixture.table(name).column_names)
+        for name in streams.values():
+            every |= dict.fromkeys(mixture.sources[name].column_names or next(iter(mixture.sources[name]), {}))
         flows = {i: _endless(mixture.sources[name], name, item[source == i]) for i, name in streams.items()}
         for begun in range(0, len(source), AT_ONCE):
             block = source[begun:begun + AT_ONCE]
             known = [int(where) for where, i in zip(place[begun:begun + AT_ONCE], block, strict=True) if i not in flows]
             rows = iter(joined.select(known)) if known else iter(())
             for i in block:
-                yield next(flows[i]) if i in flows else next(rows)
+                row = next(flows[i]) if i in flows else next(rows)
+                every |= dict.fromkeys(row)
+                yield every | row
 
     return datasets.IterableDataset.from_generator(generate)
 

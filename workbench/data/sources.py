@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from workbench import town
-from workbench.data import layouts, readers, tables
+from workbench.data import column_types, layouts, readers, tables
 from workbench.data.readers import SUFFIXES
 from workbench.errors import DataError
 from workbench.models import hub
@@ -82,12 +82,13 @@ def _file_in(folder: Path) -> str:
 
 
 def finished(table: "pa.Table", name: str) -> "pa.Table":
-    """The table with its source's name and nothing else in its metadata. Raises `DataError` where it has no rows or is empty where text
-    belongs."""
+    """The table in plain types, with its source's name and nothing else in its metadata. Raises `DataError` where it has no rows or is
+    empty where text belongs."""
     if table.num_rows == 0:
         raise DataError(f"{name} holds no rows.", "Give a source with at least one row.")
     tables.no_name_twice(table.column_names, name)
     tables.times_can_be_read(table, name)
+    table = column_types.plain(table)
     empty = {column for column, values in zip(table.column_names, table.columns, strict=True) if values.null_count == table.num_rows}
     needed = [column for column in _needed(table) if column in empty] if empty else []
     if needed or len(empty) == table.num_columns:
