@@ -16,6 +16,8 @@ from scipy import stats
 import workbench as wb
 from tests.runs import tools
 from workbench import device_queue, living
+from workbench.journal import events as ev
+from workbench.journal.log import Log
 from workbench.runs.sweep import Sweep, interval, list_sweeps, sweep
 
 
@@ -76,6 +78,9 @@ def test_the_table_is_what_the_journals_say(done):
     losses = [run.history.evaluations[-1].loss for run in done.runs]
     mean, low, high = done.compare(0, 1)
     assert mean == pytest.approx((losses[1] - losses[0] + losses[3] - losses[2]) / 2) and low < mean < high
+    lowest = int(table["loss"].idxmin())
+    behind = table[["behind", "behind_low", "behind_high"]].to_numpy()
+    assert behind[lowest].tolist() == [0, 0, 0] and behind[1 - lowest].tolist() == pytest.approx(done.compare(lowest, 1 - lowest))
 
 
 def test_a_sweep_is_opened_again_by_its_folder_and_says_the_same(done):
@@ -86,6 +91,19 @@ def test_a_sweep_is_opened_again_by_its_folder_and_says_the_same(done):
         again.resume()
     with pytest.raises(wb.RunError, match="is no sweep"):
         Sweep(done.runs[0].folder)
+
+
+def test_what_else_was_measured_has_its_mean_and_interval_too(done):
+    """As a classifier's evaluations say it: appended to the journals here."""
+    accuracies = [0.5, 0.75, 0.7, 0.85]
+    for run, accuracy in zip(done.runs, accuracies, strict=True):
+        log = Log(run.folder / "journal.jsonl")
+        log.write(ev.encode(ev.Evaluated(step=4, loss=run.history.evaluations[-1].loss, extra={"accuracy": accuracy})))
+        log.close()
+    again = Sweep(done.folder)
+    assert again.results()["accuracy"].tolist() == accuracies
+    expected = stats.ttest_1samp([0.5, 0.7], 0).confidence_interval(0.95)
+    assert again.table().loc[0, ["accuracy", "accuracy_low", "accuracy_high"]].tolist() == pytest.approx([0.6, expected.low, expected.high])
 
 
 @pytest.mark.usefixtures("warm")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FILE, STOPPED, LOG, LEFT_OUT = "sweep.json", "stop", "sweep.log", "left-out"
 POLL_S = 0.1
 CONFIDENCE = 0.95
+RESULTS = ("status", "step", "steps", "loss", "best", "parameters", "seconds", "folder")
+"""Columns that every sweep's runs have, behind the varied fields and the seed."""
 LABEL = 60
 """Characters of a value that is no number or word, in names and tables."""
 
@@ -180,20 +182,23 @@ class Sweep:
 
     def results(self) -> "pd.DataFrame":
         """One line a run: the varied fields, seed, status, step, steps, loss (the last held-out loss), best (the lowest), parameters
-        (trained ones), seconds, folder."""
+        (trained ones), seconds, folder, and what else the last evaluation measured, such as a classifier's accuracy."""
         import pandas as pd
 
         self.refresh()
         lines = [told["point"] | {"seed": told["seed"]} | _measures(run) for run, told in zip(self.runs, self._told, strict=True)]
-        columns = [*self.fields, "seed", "status", "step", "steps", "loss", "best", "parameters", "seconds", "folder"]
-        return pd.DataFrame(lines, columns=columns).astype({"loss": float, "best": float, "parameters": float, "seconds": float})
+        measured = dict.fromkeys(name for run in self.runs for name in _extra(run))
+        columns = [*self.fields, "seed", *RESULTS, *measured]
+        return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(["loss", "best", "parameters", "seconds", *measured], float))
 
     def table(self) -> "pd.DataFrame":
-        """One line a point: the varied fields, loss, low, high, best, best_low, best_high, parameters, seconds, finished, runs.
+        """One line a point: the varied fields, loss, low, high, best, best_low, best_high, behind, behind_low, behind_high, parameters,
+        seconds, finished, runs.
 
         `loss` is the mean final held-out loss of the runs that have finished, nats per trained token, `low` to `high` its 95 % interval
         over seeds (Student's t; NaN below two seeds); `best` is the mean of each run's lowest. A loss that is not finite makes the mean
-        NaN. `seconds` is a run's mean time.
+        NaN. `seconds` is a run's mean time. What else was measured follows in the same way: accuracy, accuracy_low, accuracy_high.
+        `behind` is `compare` with the point of the lowest mean: seeds differ in their held-out rows, which widens `low` to `high`, not it.
         """
         import pandas as pd
 
@@ -205,10 +210,16 @@ class Sweep:
             line: dict[str, Any] = dict(point)
             line["loss"], line["low"], line["high"] = interval(done["loss"])
             line["best"], line["best_low"], line["best_high"] = interval(done["best"])
-            lines.append(line | {"parameters": mine["parameters"].max(), "seconds": done["seconds"].mean(), "finished": len(done),
-                                 "runs": len(mine)})
-        return pd.DataFrame(lines, columns=[*self.fields, "loss", "low", "high", "best", "best_low", "best_high", "parameters", "seconds",
-                                            "finished", "runs"])
+            line |= dict.fromkeys(("behind", "behind_low", "behind_high"), math.nan)
+            line |= {"parameters": mine["parameters"].max(), "seconds": done["seconds"].mean(), "finished": len(done), "runs": len(mine)}
+            for name in results.columns[len(self.fields) + 1 + len(RESULTS):]:
+                line[name], line[f"{name}_low"], line[f"{name}_high"] = interval(done[name])
+            lines.append(line)
+        known = [number for number, line in enumerate(lines) if math.isfinite(line["loss"])]
+        first = min(known, key=lambda number: (-lines[number]["finished"], lines[number]["loss"]), default=None)
+        for number in known:
+            lines[number] |= dict(zip(("behind", "behind_low", "behind_high"), self._apart(results, first, number, "loss"), strict=True))
+        return pd.DataFrame(lines)
 
     def compare(self, first: int, second: int, measure: str = "loss") -> tuple[float, float, float]:
         """(mean, low, high) of how much `points[second]`'s loss (or "best") lies above `points[first]`'s, seed by seed, with its 95 %
@@ -217,7 +228,9 @@ class Sweep:
         Seed by seed, since both were trained and held out on the same rows: what a seed's rows are worth falls out. NaN where no seed has
         finished at both points.
         """
-        results = self.results()
+        return self._apart(self.results(), first, second, measure)
+
+    def _apart(self, results: "pd.DataFrame", first: int, second: int, measure: str) -> tuple[float, float, float]:
         pair = []
         for point in (first, second):
             mine = results[[told["point"] == self.points[point] for told in self._told]]
@@ -276,7 +289,13 @@ def _measures(run: Run) -> dict[str, Any]:
     seconds = history.last_time - history.began if history.began else math.nan
     return {"status": str(status), "step": history.step, "steps": history.steps or run.recipe.steps, "loss": losses[-1] if losses else math.nan,
             "best": min(losses) if losses else math.nan, "seconds": seconds, "folder": str(run.folder),
-            "parameters": history.prepared.trainable_parameters if history.prepared else math.nan}
+            "parameters": history.prepared.trainable_parameters if history.prepared else math.nan} | _extra(run)
+
+
+def _extra(run: Run) -> dict[str, float]:
+    """What the last evaluation measured beside the loss."""
+    last = run.history.evaluations[-1:]
+    return {name: math.nan if value is None else value for event in last for name, value in event.extra.items()}
 
 
 # the plan -------------------------------------------------------------------------------------------------------------------------
@@ -359,9 +378,9 @@ def _told_apart(labels: list[Any]) -> list[Any]:
 
 
 def short(label: dict[str, Any]) -> str:
-    """A point in a run's name: "rank8-learning_rate0.003"."""
-    return "-".join(f"{field.rsplit('.', 1)[-1]}{value:g}" if isinstance(value, float) else f"{field.rsplit('.', 1)[-1]}{str(value)[:24]}"
-                    for field, value in label.items())
+    """A point in a run's name: "rank8-learning_rate0.003"; words stand for themselves."""
+    return "-".join(value[:24] if isinstance(value, str) else f"{field.rsplit('.', 1)[-1]}{value:g}" if isinstance(value, float)
+                    else f"{field.rsplit('.', 1)[-1]}{value}" for field, value in label.items())
 
 
 def _notes(recipe: Recipe, values: dict[str, Sequence[Any]]) -> list[str]:
