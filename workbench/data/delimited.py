@@ -14,12 +14,19 @@ from workbench.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.csv as pc
 
 BLOCK_BYTES = 64 * 2**20
 """pyarrow's default of 1 MiB refuses longer values and guesses a column's type from the first MiB alone."""
 
 HEADER_BYTES = 2**20
 """The header ends before this."""
+
+EXACT_TO = 2.0 ** 53
+"""Beyond it a number with a fraction does not keep every whole one."""
+
+TRUE, FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
+"""Not 1 and 0, which are numbers: beside these words a column that has them is text."""
 
 FEW_LABELS = 50
 """A first column of a bare table with at most so many different values is one of labels."""
@@ -45,20 +52,41 @@ def read(content: bytes, name: str, delimiter: str, longest: int) -> "pa.Table":
         if fault:
             raise fault
     _header_fits(beginning.decode(errors="ignore"), name, delimiter, quote)
-    options = pc.ParseOptions(delimiter=delimiter, quote_char=quote or False, newlines_in_values=bool(quote))
+    parse_options = pc.ParseOptions(delimiter=delimiter, quote_char=quote or False, newlines_in_values=bool(quote))
     # what a layout reads as text stays as it is written: "007", "1.0" and "True" are answers, not numbers
-    convert = pc.ConvertOptions(column_types={column: pa.string() for column in layouts.TEXT_COLUMNS})
+    convert = pc.ConvertOptions(column_types={column: pa.string() for column in layouts.TEXT_COLUMNS}, true_values=TRUE, false_values=FALSE)
     try:
-        table = pc.read_csv(pa.BufferReader(content), parse_options=options, convert_options=convert,
+        table = pc.read_csv(pa.BufferReader(content), parse_options=parse_options, convert_options=convert,
                             read_options=pc.ReadOptions(block_size=BLOCK_BYTES))
     except pa.ArrowException as error:
         fault = _fault(content, name, delimiter, quote, longest)
         raise fault or DataError(f"{name} cannot be read: {str(error).splitlines()[0]}.",
                                  "Check that the file is whole and its ending right.") from error
+    for column in table.column_names:
+        if pa.types.is_floating(table.schema.field(column).type):
+            table = _unrounded(table, column, content, parse_options)
     try:
         return tables.checked(table, name)
     except DataError as error:  # pyarrow has forgotten the lines
         raise _fault(content, name, delimiter, quote, longest) or error from error
+
+
+def _unrounded(table: "pa.Table", column: str, content: bytes, parse_options: "pc.ParseOptions") -> "pa.Table":
+    """The table; a column of numbers with a fraction in which a whole number lost digits is text as it is written (ids, more often than
+    not)."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+    import pyarrow.csv as pc
+
+    if not any(tables.reaches(values, EXACT_TO) for values in table.column(column).chunks):
+        return table
+    convert = pc.ConvertOptions(include_columns=[column], column_types={column: pa.string()}, null_values=[""], strings_can_be_null=True)
+    written = pc.read_csv(pa.BufferReader(content), parse_options=parse_options, convert_options=convert,
+                          read_options=pc.ReadOptions(block_size=BLOCK_BYTES)).column(0)
+    whole = written.filter(compute.match_substring_regex(written, r"^\s*[+-]?\d{16,300}\s*$")).to_pylist()
+    if all(int(number) == int(float(number)) for number in whole):
+        return table
+    return table.set_column(table.column_names.index(column), column, written)
 
 
 def _header_fits(beginning: str, name: str, delimiter: str, quote: str) -> None:

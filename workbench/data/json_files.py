@@ -1,6 +1,7 @@
 """JSON and JSON lines as a table. Faults are told by file and line: what is no JSON, what is torn, a key given twice, a line too long.
 
-orjson reads; Python's json, which knows where it is and hands over each object's pairs, finds keys given twice and the line of an element.
+orjson reads; Python's json, which knows where it is and hands over each object's pairs, finds keys given twice and the line of an element,
+and reads again where orjson may have rounded a whole number beyond 64 bits.
 """
 
 import itertools
@@ -21,6 +22,9 @@ DUPLICATES_LOOKED_FOR = 1000
 """Lines of a JSON-lines file, from the first, that are searched for a key given twice; a file that has them has them from the start."""
 
 _MODEL_PARTS = {"added_tokens", "architectures", "model_type", "transformers_version", "tokenizer_class"}
+
+ROUNDED_FROM = 2.0 ** 63
+"""What orjson gives as a number with a fraction from here on may have been a whole number with other digits."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -43,7 +47,19 @@ def read_lines(content: bytes, name: str) -> "pa.Table":
         if len(rows) <= DUPLICATES_LOOKED_FOR and line.count(b'"') > 3:
             _no_key_twice(line, f"{name}, line {number}")
         numbers.append(number)
-    return tables.from_dicts(rows, name, numbers.__getitem__)
+    return _exact(tables.from_dicts(rows, name, numbers.__getitem__),
+                  lambda: [_unrounded(line) for line in content.split(b"\n") if line.strip()], name, numbers.__getitem__)
+
+
+def _exact(table: "pa.Table", again: Callable[[], list[Any]], name: str, line_of: Callable[[int], int] | None = None) -> "pa.Table":
+    """The table; `again` gives its rows with whole numbers as they are written, where one may have been rounded. Raises `DataError` where
+    one was."""
+    rounded = any(tables.reaches(values, ROUNDED_FROM) for column in table.columns for values in column.chunks)
+    return tables.from_dicts(again(), name, line_of) if rounded else table
+
+
+def _unrounded(text: bytes | str) -> Any:
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 40 else 2 ** 99)  # Python makes none of 5000 digits
 
 
 def _bad_json(name: str, line: int, error: orjson.JSONDecodeError, *, torn: bool, opens: bool = False) -> DataError:
@@ -69,8 +85,7 @@ def read_whole(content: bytes, name: str) -> "pa.Table":
             raise DataError(f"{name} belongs to a model (its settings or its tokenizer); it holds no rows.",
                             "Give its folder as the model, and a file of rows as the data.")
         _no_key_twice(content, name)
-        lists = [value for value in body.values() if isinstance(value, list)]
-        return tables.from_dicts(lists[0] if len(lists) == 1 else [body], name)
+        return _exact(tables.from_dicts(_rows_in(body), name), lambda: _rows_in(_unrounded(content)), name)
     if not isinstance(body, list):
         raise DataError(f"{name} holds {type(body).__name__}, not a list of rows.", "Give a list of objects.")
     text = content.decode()
@@ -83,7 +98,17 @@ def read_whole(content: bytes, name: str) -> "pa.Table":
             raise _key_twice(f"{name}, line {_line(text, at)}", error) from error
         except RecursionError as error:
             raise tables.too_deep(f"{name}, line {_line(text, at)}") from error
-    return tables.from_dicts(body, name, lambda index: _line(text, next(itertools.islice(_elements(text), index, None))))
+
+    def line_of(index: int) -> int:
+        return _line(text, next(itertools.islice(_elements(text), index, None)))
+
+    return _exact(tables.from_dicts(body, name, line_of), lambda: _unrounded(content), name, line_of)
+
+
+def _rows_in(body: dict[str, Any]) -> list[Any]:
+    """The one list in an object, else the object as one row."""
+    lists = [value for value in body.values() if isinstance(value, list)]
+    return lists[0] if len(lists) == 1 else [body]
 
 
 def _line(text: str, at: int) -> int:

@@ -34,6 +34,7 @@ _FIRST_BYTES = (
     (b"\x28\xb5\x2f\xfd", "is packed with zstd", "Unpack it with unzstd, or pack it with gzip."),
     (b"%PDF", "is a PDF, not rows", "Save its text as a .txt file."),
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "Fetch the file with `git lfs pull`."))
+_POINTER = _FIRST_BYTES[-1]
 
 
 def kind_of(path: Path) -> str:
@@ -58,6 +59,14 @@ def is_gzip(path: Path) -> bool:
     """By its first bytes, whatever it is called."""
     with open(path, "rb") as file:
         return file.read(2) == GZIP
+
+
+def no_pointer(path: Path) -> None:
+    """Raises `DataError` where the file only stands for one that Git LFS has not fetched."""
+    start, what, remedy = _POINTER
+    with open(path, "rb") as file:
+        if file.read(len(start)) == start:
+            raise DataError(f"{path.name}, line 1: this {what}.", remedy)
 
 
 def inflated(path: Path) -> bytes:

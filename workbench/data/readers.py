@@ -182,6 +182,7 @@ def _binary(read: Any, path: Path) -> "pa.Table":
 
     if path.stat().st_size == 0:
         raise DataError(f"{path.name}, line 1: the file is empty, so it holds no rows.", "Give a file with at least one row.")
+    raw.no_pointer(path)
     try:
         return read()
     except (pa.ArrowException, OSError) as error:

@@ -121,11 +121,18 @@ def _from_frame(frame: Any) -> "pa.Table":
         names = [str(name) for name in frame.columns]
         tables.no_name_twice(names, "the DataFrame")
         try:
-            return pa.Table.from_pandas(frame, preserve_index=False)
+            table = pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowException, OverflowError) as error:
             told = ": ".join(str(part).rstrip(".") for part in reversed(error.args))
             raise DataError(f"The DataFrame mixes types: {told.splitlines()[0]}.",
                             "Make each column one type, such as frame[name].astype(str).") from error
+        for index, name in enumerate(names):
+            values = frame.iloc[:, index]
+            row = tables.first_truth_among_numbers(values, table.schema.field(index).type) if values.dtype == object else None
+            if row is not None:
+                raise DataError(f"The DataFrame mixes types: row {row + 1} of the column {name!r} has a truth value among numbers.",
+                                "Make each column one type, such as frame[name].astype(str).")
+        return table
     return pa.table(frame)
 
 

@@ -4,7 +4,7 @@ too long or deep.
 Not here: reading (`readers.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError
@@ -44,14 +44,20 @@ def from_dicts(rows: list[Any], name: str, line_of: Callable[[int], int] | None 
             arrays.append(pa.array(values))
         except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             index = _first_that_does_not_fit(values)
-            if isinstance(error, OverflowError):
-                raise DataError(f"{place(index)}: the column {column!r} holds a whole number of more than 64 bits.",
+            if isinstance(error, OverflowError) or (type(values[index]) is int and not -2 ** 63 <= values[index] < 2 ** 64):
+                raise DataError(f"{place(index)}: the column {column!r} holds a whole number beyond 64 bits.",
                                 "Write it as text.") from error
             if isinstance(error, UnicodeEncodeError):
                 raise DataError(f"{place(index)}: the column {column!r} holds half a character (a lone surrogate).",
                                 "Remove it from the text.") from error
             raise DataError(f"{place(index)}: the column {column!r} mixes types: {_what_differs(values, index, error)}.",
                             "Make it one type in every row.") from error
+        index = first_truth_among_numbers(values, arrays[-1].type)
+        if index is not None:
+            raise DataError(f"{place(index)}: the column {column!r} mixes types: {_what_differs(values, index, None)}.",
+                            "Make it one type in every row.")
+        if levels([arrays[-1].type]) > DEEPEST:
+            raise too_deep(place(next(index for index, value in enumerate(values) if levels([pa.array([value]).type]) > DEEPEST)))
     return pa.table(arrays, names=columns)
 
 
@@ -70,7 +76,44 @@ def _first_that_does_not_fit(values: list[Any]) -> int:
     return low
 
 
-def _what_differs(values: list[Any], index: int, error: Exception) -> str:
+def first_truth_among_numbers(values: Iterable[Any], kind: "pa.DataType") -> int | None:
+    """The index of the first value that has true or false where the column's type has numbers with a fraction: Arrow reads them as 1 and
+    0 there. None where there is none."""
+    import pyarrow as pa
+
+    of = pa.types
+
+    def has_fractions(kind: "pa.DataType") -> bool:
+        return of.is_floating(kind) or any(has_fractions(kind.field(index).type) for index in range(kind.num_fields))
+
+    def is_wrong(value: Any, kind: "pa.DataType") -> bool:
+        if of.is_floating(kind):
+            return isinstance(value, bool)
+        if of.is_struct(kind):
+            return isinstance(value, dict) and any(is_wrong(value.get(field.name), field.type) for field in kind)
+        return isinstance(value, (list, tuple)) and has_fractions(kind) and any(is_wrong(inner, kind.field(0).type) for inner in value)
+
+    if kind.num_fields > DEEPEST or levels([kind]) > DEEPEST or not has_fractions(kind):
+        return None
+    return next((index for index, value in enumerate(values) if is_wrong(value, kind)), None)
+
+
+def reaches(values: Any, least: float) -> bool:
+    """Whether an Arrow column of numbers with a fraction, or of lists and objects of such, holds one of at least this size."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    of, kind = pa.types, values.type
+    if of.is_floating(kind):
+        return (pc.max(pc.abs(values)).as_py() or 0) >= least
+    if of.is_list(kind) and len(values):
+        return reaches(pc.list_flatten(values), least)
+    return of.is_struct(kind) and any(reaches(pc.struct_field(values, [index]), least) for index in range(kind.num_fields))
+
+
+def _what_differs(values: list[Any], index: int, error: Exception | None) -> str:
+    if error is None:
+        return "bool here, float in other rows" if not isinstance(values[index], (list, dict)) else "bool where other rows have float"
     before = next((value for value in values[:index] if value is not None), None)
     if before is not None and type(before) is not type(values[index]):
         return f"{type(values[index]).__name__} here, {type(before).__name__} before it"
@@ -103,7 +146,7 @@ def checked(table: "pa.Table", name: str) -> "pa.Table":
     import pyarrow.compute as pc
 
     not_too_wide(table.num_columns, name)
-    if _depth(table.schema) > DEEPEST:
+    if levels(field.type for field in table.schema) > DEEPEST:
         raise too_deep(name)
     for column, values in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
@@ -115,9 +158,9 @@ def checked(table: "pa.Table", name: str) -> "pa.Table":
     return table
 
 
-def _depth(schema: "pa.Schema") -> int:
+def levels(kinds: "Iterable[pa.DataType]") -> int:
     """Levels of lists and structs within each other, at most."""
-    level, depth = [field.type for field in schema], 0
+    level, depth = list(kinds), 0
     while level:
         level = [kind.field(index).type for kind in level for index in range(kind.num_fields)]
         depth += 1
