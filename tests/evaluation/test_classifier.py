@@ -55,8 +55,10 @@ def test_the_head_reads_the_last_token_whatever_stands_beside_it(untrained):
 
 def test_a_text_ending_in_the_pad_token_keeps_its_last_real_token(untrained):
     model, tokenizer = untrained
-    assert classifier.encode(tokenizer, ["hello" + tokenizer.pad_token * 2], 64) == [tokenizer("hello").input_ids]
-    assert all(classifier.encode(tokenizer, ["", tokenizer.pad_token], 64)), "a text without tokens is one token"
+    hello = tokenizer("hello").input_ids
+    assert classifier.encode(tokenizer, ["hello" + tokenizer.pad_token * 2], 64) == ([hello], 0)
+    assert classifier.encode(tokenizer, ["hello" + tokenizer.pad_token * 2], len(hello) + 1) == ([hello], 1), "nor where a text is cut"
+    assert [len(ids) for ids in classifier.encode(tokenizer, ["", tokenizer.pad_token], 64)[0]] == [1, 1], "a text without tokens is one token"
 
 
 def test_every_answer_is_told_with_its_row(untrained):

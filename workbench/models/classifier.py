@@ -97,17 +97,18 @@ def _moved(model: Any, config: Any) -> Any:
     return out.eval()
 
 
-def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Token ids of each text, its first `max_length`; never ending in the pad token. A text without tokens is one end token."""
-    out = []
-    for ids in (
-        tokenizer(list(texts), padding=False, truncation=False, return_attention_mask=False, verbose=False)["input_ids"] if texts else []
-    ):
-        ids = ids[:max_length]
+def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
+    """Token ids of each text, its first `max_length`, never ending in the pad token; and how many texts were cut. A text without tokens is
+    one token: the end token, or the first there is."""
+    told = tokenizer(list(texts), padding=False, truncation=False, return_attention_mask=False, verbose=False)["input_ids"] if texts else []
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id not in (None, tokenizer.pad_token_id) else 0
+    rows = []
+    for ids in told:
+        ids = list(ids[:max_length])
         while ids and ids[-1] == tokenizer.pad_token_id:
             ids.pop()
-        out.append(ids or [tokenizer.eos_token_id if tokenizer.eos_token_id not in (None, tokenizer.pad_token_id) else 0])
-    return out
+        rows.append(ids or [end])
+    return rows, sum(len(ids) > max_length for ids in told)
 
 
 def padded(rows: Sequence[Sequence[int]], pad_token_id: int) -> "dict[str, torch.Tensor]":
@@ -138,7 +139,7 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], max_length: int = 5
     import numpy as np
     import torch
 
-    rows = encode(tokenizer, texts, min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length))
+    rows, _ = encode(tokenizer, texts, min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length))
     out = np.zeros((len(rows), model.config.num_labels), np.float32)
     model.eval()
     with torch.no_grad():

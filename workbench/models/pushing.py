@@ -21,7 +21,8 @@ def push_folder(folder: str | Path, repository: str, *, private: bool = True, me
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 
     folder = Path(folder).expanduser()
-    folders.check_source(str(folder)) if not any(folder.glob("*.gguf")) else None
+    if not any(folder.glob("*.gguf")):
+        folders.check_source(str(folder))
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
         raise WorkbenchError(

@@ -117,10 +117,8 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
     numbers = {name: number for number, name in enumerate(names)}
 
     def rows_of(part: list[dict[str, str]]) -> tuple[list[Row], int]:
-        encoded = classifier.encode(tokenizer, [example["text"] for example in part], max_length + 1)
-        return [
-            {"input_ids": ids[:max_length], "labels": numbers[example["label"]]} for ids, example in zip(encoded, part, strict=True)
-        ], sum(len(ids) > max_length for ids in encoded)
+        encoded, truncated = classifier.encode(tokenizer, [example["text"] for example in part], max_length)
+        return [{"input_ids": ids, "labels": numbers[example["label"]]} for ids, example in zip(encoded, part, strict=True)], truncated
 
     tables, cut = {}, 0
     for name, part in examples.items():
