@@ -95,6 +95,8 @@ def test_what_is_drawn_is_the_svd_of_the_whole_update(tmp_path: Path) -> None:
     assert trace(panel.figure(), "map")["z"][0] == pytest.approx([85 ** .5, np.sqrt((full ** 2).sum())], rel=1e-5)
     panel.state.map = "r99"
     assert trace(panel.figure(), "map")["z"][0][0] == 4
+    picture = panel.static_html()
+    assert picture.count("<rect") > 2 and ">4</text>" in picture and panel.summary().text in picture, "the map is there without a kernel"
 
 
 @pytest.mark.parametrize("settings", [dict(), dict(targets=("q_proj", "down_proj"), rank=3), dict(variant="dora", rank=2), dict(variant="pissa"),
