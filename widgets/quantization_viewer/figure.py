@@ -196,7 +196,8 @@ def marks(sheet: Sheet, axis: str, values: list[float | None], place: list[int],
         here = [k for k in there if colours[k] == colour]
         if here or colour == "grey":
             look = dict(size=9, symbol=symbol, color=ink(colour), opacity=1) | (dict(line=dict(width=2)) if colour == "grey" else {})
-            sheet.add(axis, x=[values[k] for k in here], y=[place[k] for k in here], mode="markers", uid=name, hoverinfo="skip", cliponaxis=False, marker=look)
+            sheet.add(axis, x=[values[k] for k in here], y=[place[k] for k in here], mode="markers", uid=name, cliponaxis=False, marker=look,
+                      hovertemplate="%{x:.4~g}<extra></extra>")  # what cannot be hovered over cannot be clicked
     sheet.add(axis, x=[values[k] for k in there], y=[place[k] for k in there], mode="text", uid=uid + "-words", hoverinfo="skip", cliponaxis=False,
               text=["\u00a0\u00a0" + words[k] for k in there], textposition="middle right",
               textfont=dict(size=12, color=[ink("ink-2" if colours[k] == "grey" else f"{colours[k]}-text") for k in there]))
@@ -225,7 +226,7 @@ def unit_of(size: float) -> tuple[float, str]:
 
 
 def _short(choice: Choice) -> str:
-    return plain(choice.label.replace(" quant.", ""))
+    return plain(choice.label)
 
 
 def _bold(words: str, on: bool) -> str:

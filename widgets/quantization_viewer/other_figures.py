@@ -208,7 +208,7 @@ def _sensitivity(sheet: Sheet, box: tuple, layers: list[tuple[str, float]], look
                              ticktext=[plain(short_layer(name)) for name, _ in layers]))
     shown = [min(value, most) if np.isfinite(value) else most for value in worse]
     worst = max(worse, default=0.0)
-    sheet.add(axis, type="bar", orientation="h", x=shown, y=place, width=.56, uid="sensitivity", hoverinfo="skip",
+    sheet.add(axis, type="bar", orientation="h", x=shown, y=place, width=.56, uid="sensitivity", hovertemplate="%{x:.3f} %<extra></extra>",
               marker=dict(color=[ink("blue" if value == worst else "grey") for value in worse], line=dict(width=0)))
     sheet.add(axis, x=[max(value, 0) for value in shown], y=place, mode="text", text=["\u00a0" + number(value, 2 if most < 10 else 1 if most < 100 else 0) for value in worse],
               textposition="middle right", uid="sensitivity-words", hoverinfo="skip", cliponaxis=False, textfont=dict(size=11, color=ink("ink-2")))

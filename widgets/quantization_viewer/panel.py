@@ -73,6 +73,8 @@ class QuantizationViewer(Panel):
         self._groups: dict[str, str] = {}
         self._live_look, self._asked = False, 0
         self._failures: dict[tuple, FailureLook] = {}
+        self._seen = False
+        """Whether a page has had it open."""
         self._cancelled: Any = None
         """The scheme whose overview a person cancelled: it does not begin again by itself."""
 
@@ -283,6 +285,7 @@ class QuantizationViewer(Panel):
         with self._lock:
             if self._root is None:
                 return
+            self._seen = self._seen or self._live.open_views > 0
             self._taken = self.look(), self._lines()
             try:
                 super().refresh()
@@ -418,7 +421,7 @@ class QuantizationViewer(Panel):
         self.refresh()
         if ended == "done" and name != "overview" and self.known.weights.opened and self.known.weights.missing(self.state.choice):
             self.start_overview()
-        elif not self._live.open_views:  # a page brings its notebook up to date when it is left or saved; nobody else would
+        elif not self._seen:  # a page brings its notebook up to date when it is left or saved; nobody else would
             self.freeze()
 
     # ---- what is picked

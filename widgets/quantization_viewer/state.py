@@ -74,11 +74,11 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """`int8 block 64`, `NF4 double quant.`, `LLM.int8()`"""
+        """`int8 block 64`, `NF4 double 64`, `LLM.int8()`"""
         if self.scheme in ("fp16", "bf16", "LLM.int8()"):
             return self.scheme
         if self.scheme.endswith(" double"):
-            return f"{self.scheme[:3]} double quant."
+            return f"{self.scheme[:3]} double {self.block}"
         if self.scheme in ("NF4", "FP4"):
             return f"{self.scheme} block {self.block}"
         return f"int{self.bits} block {self.block}" if self.scheme == "block-wise" else f"int{self.bits} {self.scheme}"

@@ -13,7 +13,11 @@ function render({model, el}) {
   const table = made("table", "wb-table");
   table.setAttribute("role", "treegrid");
   table.setAttribute("aria-label", "Tensors");
-  el.append(table);
+  const head = made("div", "wb-tree-head"), scroll = made("div", "wb-tree-scroll"); // apart, so that no row scrolls under the heads
+  for (const [text, kind] of [["tensor", ""], ["error", "bar"], ["dB", "num"]]) head.append(made("span", kind, text));
+  head.setAttribute("aria-hidden", "true");
+  scroll.append(table);
+  el.append(head, scroll);
   let focused = null, again = false, lines = new Map();
   const send = message => model.send(message);
 
@@ -47,13 +51,13 @@ function render({model, el}) {
   const draw = () => {
     const picked = model.get("picked"), rows = listed();
     const had = table.contains(document.activeElement) ? document.activeElement.closest("tr")?.dataset.id : null;
-    const head = made("thead"), top = made("tr"), body = made("tbody");
-    for (const [text, kind] of [["tensor", ""], ["error", ""], ["dB", "num"]]) {
-      const th = made("th", kind, text);
+    const columns = made("thead", "wb-unseen"), top = made("tr"), body = made("tbody");
+    for (const text of ["tensor", "error", "dB"]) {
+      const th = made("th", "", text);
       th.scope = "col";
       top.append(th);
     }
-    head.append(top);
+    columns.append(top);
     lines = new Map();
     const reachable = rows.some(row => row.id === focused) ? focused : rows.some(row => row.id === picked) ? picked : rows[0]?.id;
     for (const row of rows) {
@@ -85,7 +89,7 @@ function render({model, el}) {
       line.append(only);
       body.append(line);
     }
-    table.replaceChildren(head, body);
+    table.replaceChildren(columns, body);
     fill();
     if (had) [...body.children].find(child => child.dataset.id === had)?.focus({preventScroll: true});
     body.querySelector("tr.on")?.scrollIntoView({block: "nearest", inline: "nearest"});
