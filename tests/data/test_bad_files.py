@@ -149,7 +149,7 @@ CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
     "rows keyed by id": ("a.json", lambda: json.dumps({str(n): {"text": "x"} for n in range(5000)}).encode(), ["5,000 columns", "ids"]),
     "a header of ids": ("a.csv", lambda: b",".join(b"%d" % n for n in range(5000)) + b"\n" + b"x," * 4999 + b"x\n",
                         ["5,000 columns", "ids"]),
-    "a tar": ("a.tar.gz", tarred, ["archive", "Unpack"]),
+    "a tar of rows": ("a.tar.gz", tarred, ["archive", "'rows.jsonl'", "Unpack"]),
     "a zip": ("a.zip", zipped, ["archive", "Unpack"]),
     "a zip called JSON lines": ("a.jsonl", zipped, ["line 1", "zip archive", "Unpack"]),
     "Parquet called JSON": ("a.json", lambda: parquet(["text"], ["a"]), ["Parquet", "Call it .parquet"]),
@@ -166,7 +166,6 @@ CORPUS: dict[str, tuple[str, bytes | Callable[[], bytes], list[str]]] = {
                                           ["line 1", "Git LFS", "git lfs pull"]),
     "a workbook": ("a.xlsx", zipped, ["workbook", "CSV"]),
     "weights": ("a.safetensors", b"x", ["weights"]),
-    "relevance judgements": ("a.txt", b"1 0 D-1 1\n1 0 D-2 0\n", ["line 1", "relevance"]),
     "a document not closed": ("a.txt", b"<DOC>\n<DOCNO>1</DOCNO>\nx\n</DOC>\n<DOC>\ny\n", ["line 5", "not closed"]),
     "nothing known": ("a.dat", b"x", [".dat", ".jsonl"]),
 }

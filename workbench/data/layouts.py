@@ -121,6 +121,7 @@ PREFERENCES = (
 _MEASURE = {"kind": "evaluation",
             "remedy": "Make prompt and completion columns of them to train on them (and never measure on the same rows)."}
 _NESTED = {"kind": "nested", "remedy": "Make a table of them with data.unfold.unfold(rows), and train on that."}
+_SEARCHED = "Give the texts themselves as rows."
 _NODES = "messages of conversation trees, one message a row"
 
 OTHERS = (
@@ -133,6 +134,10 @@ OTHERS = (
            **_MEASURE),
     Layout("answers in turns", ("question_id", "model_id", "choices"), dict, use="a model's answers to the questions of a benchmark",
            **_MEASURE),
+    Layout("relevance judgements", ("query_id", "document_id", "relevance"), dict, kind="evaluation",
+           use="judgements of which documents answer a query, which a search is measured on", remedy=_SEARCHED),
+    Layout("ranking of documents", ("query_id", "document_id", "rank", "score"), dict, kind="evaluation",
+           use="documents that a search found, best first, which judgements measure", remedy=_SEARCHED),
     Layout("judge prompts", ("system_prompt", "prompt_template"), dict, kind="evaluation", use="prompts for a model that judges replies",
            remedy="Give rows that hold text to learn."),
     Layout("instruction with instances", ("instruction", "instances"), dict, use="instructions with a list of cases each", **_NESTED),

@@ -21,7 +21,7 @@ PIECE_BYTES = 2**20
 
 GZIP = b"\x1f\x8b"
 
-_ARCHIVES = (".tar", ".tgz", ".zip", ".7z", ".rar", ".bz2", ".xz", ".zst")
+_ARCHIVES = (".zip", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".pkl", ".pickle", ".npy", ".npz")
 _SHEETS = (".xlsx", ".xls", ".ods")
 

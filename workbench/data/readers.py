@@ -1,16 +1,16 @@
-"""One file of rows, as an Arrow table: JSON lines, JSON, CSV, TSV, Parquet, Arrow and plain text, also gzipped, and files without an ending
-that are one of the first four.
+"""One file of rows, as an Arrow table: JSON lines, JSON, CSV, TSV, Parquet, Arrow and plain text, also gzipped, tar files of documents, and
+files without an ending that are one of the first four.
 
 Every fault is one `DataError` that names the file, the line (or row) and what to do. A file is read whole. Not here: sources that are no
-files (`sources.py`), what the bytes of a file are before they are rows (`raw.py`), JSON (`json_files.py`), CSV (`delimited.py`), what
-columns mean.
+files (`sources.py`), what the bytes of a file are before they are rows (`raw.py`), JSON (`json_files.py`), CSV (`delimited.py`), tar
+(`archives.py`), what columns mean.
 """
 
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.data import delimited, json_files, raw, tables
+from workbench.data import archives, delimited, json_files, raw, tables
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def read_file(path: Path) -> "pa.Table":
         table = _parquet(path)
     elif kind == ".arrow":
         table = _arrow(path)
+    elif kind in archives.KINDS:
+        table = archives.read(path)
     elif kind in ("", *SUFFIXES):
         table = _text_file(path, kind)
     else:
@@ -40,7 +42,7 @@ def read_file(path: Path) -> "pa.Table":
 
 def _unknown(path: Path, kind: str) -> DataError:
     return DataError(f"{path.name} has the ending {kind or '(none)'}, which is not known.",
-                     f"Known are {', '.join(SUFFIXES)}, also with .gz; plain text is .txt.")
+                     f"Known are {', '.join(SUFFIXES)}, also with .gz, and .tar of texts; plain text is .txt.")
 
 
 def _text_file(path: Path, kind: str) -> "pa.Table":
@@ -75,15 +77,14 @@ def _guessed(content: bytes) -> str:
 
 
 def _plain(content: bytes, name: str) -> tuple[list[Any], list[int]]:
-    """Paragraphs, parted by empty lines, and the line each begins on; the documents of a TREC file with their numbers."""
+    """Paragraphs, parted by empty lines, and the line each begins on; the documents of a TREC file with their numbers; the
+    lines of TREC's judgements and rankings, told from their shape."""
     content = content.replace(b"\r\n", b"\n")
     if content.lstrip().startswith(b"<DOC>"):
         return _trec_documents(content, name)
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    if len(lines) > 1 and all(_RELEVANCE.fullmatch(line) for line in lines):
-        what = "relevance judgements" if len(lines[0].split()) == 4 else "a ranking of documents"
-        raise DataError(f"{name}, line 1: {what} in TREC's format, not rows of text.",
-                        "It is for scoring a search; give the texts themselves as rows.")
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+    if len(lines) > 1 and all(_RELEVANCE.fullmatch(line) for _, line in lines) and len({len(line.split()) for _, line in lines}) == 1:
+        return [_trec_row(line.decode().split()) for _, line in lines], [number for number, _ in lines]
     rows: list[Any] = []
     numbers: list[int] = []
     line = 1
@@ -94,6 +95,14 @@ def _plain(content: bytes, name: str) -> tuple[list[Any], list[int]]:
             tables.not_too_long(len(part), f"{name}, line {numbers[-1]}", "Break it up with empty lines; each part becomes a row.")
         line += part.count(b"\n")
     return rows, numbers
+
+
+def _trec_row(values: list[str]) -> dict[str, Any]:
+    """A line of TREC's judgements (query, iteration, document, relevance) or of a run (query, Q0, document, rank, score, name of the run)."""
+    row: dict[str, Any] = {"query_id": values[0], "document_id": values[2]}
+    if len(values) == 4:
+        return row | {"relevance": int(values[3])}
+    return row | {"rank": int(values[3]), "score": float(values[4]), "run": values[5]}
 
 
 def _trec_documents(content: bytes, name: str) -> tuple[list[Any], list[int]]:
