@@ -5,13 +5,14 @@ The progress bar and plain lines go to standard error; the run folder is the las
 """
 
 import argparse
+import dataclasses
 import math
 import sys
 from typing import Any, NoReturn
 
 from workbench.errors import WorkbenchError
 from workbench.evaluation import town_command
-from workbench.models.methods import METHODS, LoRA
+from workbench.models.methods import METHODS
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--data", default="town:instructions", help='"town:NAME", a file of rows or a hub id (default: %(default)s)')
     train.add_argument("--objective", default="sft", help="what is learned: sft, pretraining or classification (default: %(default)s)")
     train.add_argument("--method", default="lora", choices=sorted(METHODS), help="which weights are trained (default: %(default)s)")
-    train.add_argument("--rank", type=int, help="of LoRA (default: 8)")
-    train.add_argument("--alpha", type=float, help="of LoRA (default: twice the rank)")
+    train.add_argument("--rank", type=int, help="of lora and qlora (default: 8)")
+    train.add_argument("--alpha", type=float, help="of lora and qlora (default: twice the rank)")
     for name, kind, words in (
         ("steps", int, "optimizer steps in all (default: 200, unless --epochs is given)"),
         ("epochs", float, "passes over the rows, in place of --steps (default: none)"),
@@ -73,7 +74,7 @@ def train(given: argparse.Namespace) -> int:
     method: dict[str, Any] = {"name": given.method}
     for name in ("rank", "alpha"):
         if getattr(given, name) is not None:
-            if given.method != LoRA.name:
+            if name not in (field.name for field in dataclasses.fields(METHODS[given.method])):
                 raise WorkbenchError(f"--{name} belongs to --method lora, not {given.method}.", "Leave it out.")
             method[name] = getattr(given, name)
     names = ("model", "data", "objective", "steps", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "max_length", "packing",

@@ -1,4 +1,5 @@
-"""Every method in this process: to JSON and back, saved and opened to the same logits, merged where weights can hold it, and refused in a sentence where it cannot be."""
+"""Every method in this process: to JSON and back, saved and opened to the same logits, merged where weights can hold it, and refused in a
+sentence where it cannot be."""
 
 from __future__ import annotations
 
@@ -176,7 +177,8 @@ def test_ranks_by_matrix_keep_the_scale_and_0_leaves_a_matrix_out():
 
 
 def test_an_evaluation_leaves_a_rounded_base_as_it_is():
-    """bitsandbytes would lay the weights out anew for some processors, with scales of fewer bits, the first time they are used in eval mode."""
+    """bitsandbytes would lay the weights out anew for some processors, with scales of fewer bits, the first time they are used in eval
+    mode."""
     model, _ = wb.load("town-small", method=QLoRA())
     layer = model.model.layers[0].mlp.gate_proj
     before, kept = layer.weight.clone(), tools.logits(model, IDS)

@@ -1,4 +1,5 @@
-"""Every method through the real worker: it trains, and its result opens to the very losses the worker measured; and stopped and resumed it is the same run."""
+"""Every method through the real worker: it trains, and its result opens to the very losses the worker measured; and stopped and resumed it
+is the same run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """What an adaptation method is: a plain value that says which weights are trained, kept in recipes and applied in the worker.
 
-Adding a method is one class: a frozen dataclass with a `name` and `apply(model)`. All else has a default: what cannot work is found by applying it to the
-model without weights, and a result is saved as transformers or peft save it. Imports torch or peft only where a method is applied, so a notebook can write
-recipes without either. Not here: the methods themselves (`methods.py` and its neighbours), and how a base model gets onto the device (`loading.py`).
+Adding a method is one class: a frozen dataclass with a `name` and `apply(model)`. All else has a default: what cannot work is found by
+applying it to the model without weights, and a result is saved as transformers or peft save it. Imports torch or peft only where a method
+is applied, so a notebook can write recipes without either. Not here: the methods themselves (`methods.py` and its neighbours), and how a
+base model gets onto the device (`loading.py`).
 """
 
 import dataclasses
@@ -29,7 +30,8 @@ def named_fields(kind: type) -> type:
         for name in fields:
             if name not in names:
                 close = difflib.get_close_matches(name, names, n=1)
-                raise RecipeError(f"{kind.__name__} has no field {name!r}.", f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
+                raise RecipeError(f"{kind.__name__} has no field {name!r}.",
+                                  f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
         made(self, *args, **fields)
 
     kind.__init__ = __init__
@@ -54,12 +56,14 @@ class Method:
 
     @property
     def packs(self) -> bool:
-        """Whether it can train on packed rows. One that puts tokens of its own before each row cannot: those after the first in a row would not see them."""
+        """Whether it can train on packed rows. One that puts tokens of its own before each row cannot: those after the first in a row would
+        not see them."""
         return True
 
     @property
     def classifies(self) -> bool:
-        """Whether it can train a classifier. One that is given embeddings in place of tokens cannot tell where a padded text ends, and answers from the padding."""
+        """Whether it can train a classifier. One that is given embeddings in place of tokens cannot tell where a padded text ends, and
+        answers from the padding."""
         return True
 
     def load_kwargs(self) -> dict[str, Any]:
@@ -67,7 +71,8 @@ class Method:
         return {}
 
     def check(self, config: Any) -> None:
-        """Raises `RecipeError` where a model of this transformers config cannot be adapted so. Reads no weights: the model is built without any."""
+        """Raises `RecipeError` where a model of this transformers config cannot be adapted so. Reads no weights: the model is built without
+        any."""
         from workbench.models.counting import outline
 
         outline(config, self)
@@ -81,7 +86,8 @@ class Method:
         """Raises `RecipeError` where a model of these tensors cannot be adapted so."""
 
     def script(self) -> str | None:
-        """Lines of a plain script that do to `model` what `apply` does, with `peft` and `transformers` imported; None where they need more than these."""
+        """Lines of a plain script that do to `model` what `apply` does, with `peft` and `transformers` imported; None where they need more
+        than these."""
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -130,4 +136,6 @@ def head_of(model: Any) -> list[str]:
 def task_of(model: Any) -> str | None:
     """What peft calls the task of this model; None for a model without a head."""
     kind = type(model).__name__
-    return "SEQ_CLS" if kind.endswith("ForSequenceClassification") else "CAUSAL_LM" if hasattr(model, "lm_head") or "LMHead" in kind or "CausalLM" in kind else None
+    if kind.endswith("ForSequenceClassification"):
+        return "SEQ_CLS"
+    return "CAUSAL_LM" if hasattr(model, "lm_head") or "LMHead" in kind or "CausalLM" in kind else None

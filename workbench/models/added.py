@@ -56,7 +56,8 @@ class Adapters(Method):
 @named_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peft(Method):
-    """Any of peft's methods by its own config: `wb.Peft(config={"peft_type": "IA3"})`, with the fields of `peft.IA3Config`; the task is filled in."""
+    """Any of peft's methods by its own config: `wb.Peft(config={"peft_type": "IA3"})`, with the fields of `peft.IA3Config`; the task is
+    filled in."""
 
     name: ClassVar[str] = "peft"
     config: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +65,8 @@ class Peft(Method):
     def __post_init__(self):
         kind = self.config.get("peft_type") if isinstance(self.config, dict) else None
         if not isinstance(kind, str) or not kind:
-            raise RecipeError(f"Peft's config is {self.config!r}, which names no peft_type.", 'Use wb.Peft(config={"peft_type": "IA3"}), or another of peft\'s types.')
+            raise RecipeError(f"Peft's config is {self.config!r}, which names no peft_type.",
+                              'Use wb.Peft(config={"peft_type": "IA3"}), or another of peft\'s types.')
         object.__setattr__(self, "config", self.config | {"peft_type": kind.upper()})
 
     @property
@@ -127,17 +129,19 @@ def peft_applied(model: Any, config: dict[str, Any]) -> Any:
     body = {"task_type": task_of(model)} | config
     with quiet_peft() as peft:
         if body["peft_type"] not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
-            raise RecipeError(f"peft has no type {config['peft_type']!r}.", f"Its types are {', '.join(sorted(kind.value for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING))}.")
+            raise RecipeError(f"peft has no type {config['peft_type']!r}.",
+                              f"Its types are {', '.join(sorted(kind.value for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING))}.")
         try:
             adapted = peft.get_peft_model(model, peft.get_peft_config(body))
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:  # each type says what it lacks in its own way
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:  # each type has its own way to say so
             raise RecipeError(f"peft cannot apply {body['peft_type']} to this model: {str(error).strip().splitlines()[0].rstrip('.')}.",
                               "Mend the config; its fields are those of peft's class for the type.") from error
     return saved_by_peft(without_prompt(adapted))
 
 
 def without_prompt(model: Any) -> Any:
-    """A peft model whose logits are those of the tokens given: of a tuned prompt's own positions, which come first, nobody asks anything."""
+    """A peft model whose logits are those of the tokens given: of a tuned prompt's own positions, which come first, nobody asks
+    anything."""
     if getattr(model.active_peft_config, "is_prompt_learning", False):
         model.register_forward_hook(_cut, with_kwargs=True)
     return model
@@ -145,6 +149,7 @@ def without_prompt(model: Any) -> Any:
 
 def _cut(model: Any, arguments: tuple, named: dict[str, Any], output: Any) -> Any:
     given = named.get("input_ids", arguments[0] if arguments else named.get("inputs_embeds"))
-    if given is not None and getattr(output, "logits", None) is not None and output.logits.dim() == 3 and output.logits.shape[1] > given.shape[1]:
-        output.logits = output.logits[:, -given.shape[1]:]
+    logits = getattr(output, "logits", None)
+    if given is not None and logits is not None and logits.dim() == 3 and logits.shape[1] > given.shape[1]:
+        output.logits = logits[:, -given.shape[1]:]
     return output

@@ -15,10 +15,11 @@ SCHEMES = ("absmax", "zero-point", "vector-wise", "block-wise")
 @named_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QAT(Method):
-    """Every parameter is trained, under linear layers (but the output head) that see their weights as `bits` would hold them (Jacob et al. 2018, section 3).
+    """Every parameter is trained, under linear layers (but the output head) that see their weights as `bits` would hold them (Jacob et al.
+    2018, section 3).
 
-    Saved are the weights themselves, unrounded: quantized after training by the same scheme and bits they give the logits that training saw. A model opened
-    again is the unrounded one; `wb.QAT(...).apply(model)` rounds it as in training.
+    Saved are the weights themselves, unrounded: quantized after training by the same scheme and bits they give the logits that training
+    saw. A model opened again is the unrounded one; `wb.QAT(...).apply(model)` rounds it as in training.
     """
 
     name: ClassVar[str] = "qat"
@@ -27,7 +28,8 @@ class QAT(Method):
     """What shares a scale: "absmax" and "zero-point" the tensor, "vector-wise" an output row, "block-wise" `block` neighbours."""
     block: int = 64
     activations: bool = False
-    """Whether the layers' inputs are rounded too, each time anew: one scale a token (absmax and zero-point: one for all). The block-wise scheme has none."""
+    """Whether the layers' inputs are rounded too, each time anew: one scale a token (absmax and zero-point: one for all). The block-wise
+    scheme has none."""
 
     def __post_init__(self):
         if not isinstance(self.bits, int) or isinstance(self.bits, bool) or not 2 <= self.bits <= 8:
@@ -39,7 +41,8 @@ class QAT(Method):
         if not isinstance(self.activations, bool):
             raise RecipeError(f"QAT's activations is {self.activations!r}; it is True or False.", "Use activations=False.")
         if self.activations and self.scheme == "block-wise":
-            raise RecipeError("QAT's block-wise scheme leaves the inputs of a layer as they are.", 'Use activations=False, or scheme="vector-wise".')
+            raise RecipeError("QAT's block-wise scheme leaves the inputs of a layer as they are.",
+                              'Use activations=False, or scheme="vector-wise".')
 
     def apply(self, model: Any) -> Any:
         from workbench.models import rounding

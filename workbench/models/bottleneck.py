@@ -1,8 +1,8 @@
 """Bottleneck adapters in a model: where they go, and the layers themselves (Houlsby et al. 2019, section 2.1).
 
-A block has two, each after the projection back to the hidden size that ends its attention or its feed-forward part, before the sum with the residual stream:
-h ← h + W_up gelu(W_down h), W_down m × d, W_up d × m, both with biases. W_up starts at zero, so that the adapted model starts as the base.
-Places are found by shape, not by the names of one architecture.
+A block has two, each after the projection back to the hidden size that ends its attention or its feed-forward part, before the sum with the
+residual stream: h ← h + W_up gelu(W_down h), W_down m × d, W_up d × m, both with biases. W_up starts at zero, so that the adapted model
+starts as the base. Places are found by shape, not by the names of one architecture.
 """
 
 from typing import Any
@@ -48,9 +48,11 @@ def insert(model: Any, size: int) -> list[torch.nn.Module]:
 
 def blocks_of(model: Any) -> list[torch.nn.Module]:
     """The transformer's layers: the longest list of modules in it that hold an attention. Raises `RecipeError` where there is none."""
-    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) and all(_attention(block) is not None for block in module)]
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
+    lists = [module for module in lists if all(_attention(block) is not None for block in module)]
     if not lists:
-        raise RecipeError("Adapters go after the attention and the feed-forward part of each block, and no blocks with an attention were found in this model.", "Use wb.LoRA.")
+        raise RecipeError("Adapters go after the attention of each block and its feed-forward part, and no blocks with an attention were found.",
+                          "Use wb.LoRA.")
     return list(max(lists, key=len))
 
 
@@ -59,16 +61,20 @@ def _attention(block: torch.nn.Module) -> torch.nn.Module | None:
 
 
 def projections(block: torch.nn.Module, width: int) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """The last linear layers of a block's attention, and of what follows it, that give `width` numbers. Raises `RecipeError` where one is missing."""
+    """The last linear layers of a block's attention, and of what follows it, that give `width` numbers. Raises `RecipeError` where one is
+    missing."""
     attention = _attention(block)
     inside = set(attention.modules())
-    if any(parameter.dim() > 2 for parameter in block.parameters()) or any(type(module) is torch.nn.ModuleList for module in block.modules()):
-        raise RecipeError("Adapters go after one feed-forward part of each block, and this model's blocks have several (a mixture of experts).", "Use wb.LoRA.")
+    experts = any(isinstance(module, torch.nn.ModuleList) for module in block.modules()) or any(p.dim() > 2 for p in block.parameters())
+    if experts:
+        raise RecipeError("Adapters go after the feed-forward part of each block, and this model's have several (a mixture of experts).",
+                          "Use wb.LoRA.")
     ends = [module for module in block.modules() if _width(module) == width]
     first, second = [m for m in ends if m in inside], [m for m in ends if m not in inside]
     if not first or not second:
         part = "attention" if not first else "feed-forward part"
-        raise RecipeError(f"Adapters go after the projection that ends each block's {part}, and none that gives {width} numbers was found.", "Use wb.LoRA.")
+        raise RecipeError(f"Adapters go after the projection that ends each block's {part}, and none that gives {width} numbers was found.",
+                          "Use wb.LoRA.")
     return first[-1], second[-1]
 
 

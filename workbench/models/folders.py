@@ -1,7 +1,8 @@
-"""What a model folder says of itself before a weight is read: which model it holds or stands on, its config, the names and shapes of its tensors.
+"""What a model folder says of itself before a weight is read: which model it holds or stands on, its config, the names and shapes of its
+tensors.
 
-A folder is of one of three kinds: a whole model (`config.json`), a peft adapter (`adapter_config.json`) or what a method of ours added (`adapter_method.json`). The last
-two name their base. Not here: loading (`loading.py`), and whether the hub answers (`hub.py`).
+A folder is of one of three kinds: a whole model (`config.json`), a peft adapter (`adapter_config.json`) or what a method of ours added
+(`adapter_method.json`). The last two name their base. Not here: loading (`loading.py`), and whether the hub answers (`hub.py`).
 """
 
 import json
@@ -13,7 +14,8 @@ from workbench.errors import WorkbenchError
 from workbench.models import hub
 
 PEFT_FILE, METHOD_FILE = "adapter_config.json", "adapter_method.json"
-"""METHOD_FILE holds the method's JSON and its base; beside PEFT_FILE where the base must be loaded in a way of its own, such as quantized."""
+"""METHOD_FILE holds the method's JSON and its base; beside PEFT_FILE where the base must be loaded in a way of its own, such as
+quantized."""
 ADDED_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -22,7 +24,8 @@ PROMPTS = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNIN
 
 
 def check_source(source: str) -> None:
-    """Raises `WorkbenchError` where `source` names a folder that holds no model, or a hub id that is neither here nor to be had. Reads no weights."""
+    """Raises `WorkbenchError` where `source` names a folder that holds no model, or a hub id that is neither here nor to be had. Reads no
+    weights."""
     path = Path(source).expanduser()
     if path.is_dir():
         if not any((path / name).exists() for name in ("config.json", PEFT_FILE, METHOD_FILE)):
@@ -31,9 +34,10 @@ def check_source(source: str) -> None:
         # weights are read from safetensors alone, which can hold no code
         wanted = (ADDED_WEIGHTS,) if is_adapter(path) else (WEIGHTS, INDEX)
         if not any((path / name).exists() for name in wanted):
-            pickled = next((f", only {found.name}, which could run code when it is opened" for found in sorted(path.glob("*model*.bin"))), "")
+            pickles = sorted(path.glob("*model*.bin"))
+            pickled = f", only {pickles[0].name}, which could run code when it is opened" if pickles else ""
             raise WorkbenchError(f"The folder {path} has no {wanted[0]}{pickled}.",
-                                 "Open it where you trust it and write it again with model.save_pretrained(folder), which makes safetensors.")
+                                 "Open it where you trust it and write it again with model.save_pretrained(folder), as safetensors.")
     elif path.exists():
         raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
@@ -73,11 +77,13 @@ def check_mergeable(source: str | Path) -> None:
     """Raises `WorkbenchError` for a folder whose adapter cannot become part of its base's weights."""
     why = unmergeable(source)
     if why:
-        raise WorkbenchError(f"What was trained in {source} cannot be merged into its base: {why}.", "Open it as it is with wb.load(folder).")
+        raise WorkbenchError(f"What was trained in {source} cannot be merged into its base: {why}.",
+                             "Open it as it is with wb.load(folder).")
 
 
 def unmergeable(source: str | Path) -> str:
-    """Why what this folder adds cannot become part of its base's weights, as the end of a sentence; "" where it can, or where it is a whole model."""
+    """Why what this folder adds cannot become part of its base's weights, as the end of a sentence; "" where it can, or where it is a whole
+    model."""
     kind = said_by(source, PEFT_FILE).get("peft_type")
     if kind in PROMPTS:
         return "it works on the input, and no weight of the model can hold that"
@@ -87,7 +93,8 @@ def unmergeable(source: str | Path) -> str:
 
 
 def config_of(source: str | Path) -> Any:
-    """The transformers config of a folder (of an adapter: its base's, unless it brings one) or hub id. Raises `WorkbenchError` where there is none."""
+    """The transformers config of a folder (of an adapter: its base's, unless it brings one) or hub id. Raises `WorkbenchError` where there
+    is none."""
     import transformers
 
     source = str(source)
@@ -97,11 +104,13 @@ def config_of(source: str | Path) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local)
     except (OSError, ValueError) as error:
-        raise WorkbenchError(f"The model {place!r} cannot be loaded: {first_line(error)}", 'Check the name and the network, or use "town" or a local folder.') from error
+        raise WorkbenchError(f"The model {place!r} cannot be loaded: {first_line(error)}",
+                             'Check the name and the network, or use "town" or a local folder.') from error
 
 
 def shapes_of(source: str | Path) -> dict[str, tuple[int, ...]] | None:
-    """Shape of every tensor by its name, from the headers of the safetensors files; None for what is not on this disk. Imports nothing heavy."""
+    """Shape of every tensor by its name, from the headers of the safetensors files; None for what is not on this disk. Imports nothing
+    heavy."""
     folder = Path(base_of(source)).expanduser()
     if not folder.is_dir():
         return None
@@ -111,7 +120,8 @@ def shapes_of(source: str | Path) -> dict[str, tuple[int, ...]] | None:
         try:
             shapes |= {name: tuple(tensor["shape"]) for name, tensor in _header(folder / shard).items() if name != "__metadata__"}
         except (OSError, ValueError, KeyError, struct.error) as error:
-            raise WorkbenchError(f"{folder / shard} cannot be read as safetensors: {first_line(error)}", "Copy or download the file again.") from error
+            raise WorkbenchError(f"{folder / shard} cannot be read as safetensors: {first_line(error)}",
+                                 "Copy or download the file again.") from error
     return shapes
 
 

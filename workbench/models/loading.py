@@ -1,6 +1,8 @@
-"""A causal language model or a classifier, and its tokenizer, from a folder or a hub id, what any method added on top if there is something, and a greedy reply.
+"""A causal language model or a classifier, and its tokenizer, from a folder or a hub id, what any method added on top if there is
+something, and a greedy reply.
 
-Not here: what a folder says before it is loaded (`folders.py`), which name means which folder (`recipes.resolve_model`), a new head for labels (`classifier.py`), and training.
+Not here: what a folder says before it is loaded (`folders.py`), which name means which folder (`recipes.resolve_model`), a new head for
+labels (`classifier.py`), and training.
 """
 
 import tempfile
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 
 def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None,
          method: Method | None = None, adapter_name: str = "default") -> tuple[Any, Any]:
-    """`(model, tokenizer)`. `source` is a transformers folder, a folder with what any method added (its base is loaded under it, quantized if it was) or a hub id.
+    """`(model, tokenizer)`. `source` is a transformers folder, a folder with what any method added (its base is loaded under it, quantized
+    if it was) or a hub id.
 
-    `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the folder's own; a
-    classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. With `method` it is the base for that to be applied to (`load_base`).
-    `adapter_name` is what peft calls the adapter in the model.
-    Code that a repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
+    `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the
+    folder's own; a classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. With
+    `method` it is the base for that to be applied to (`load_base`). `adapter_name` is what peft calls the adapter in the model. Code that a
+    repository brings is never run. Raises `WorkbenchError` where nothing can be loaded.
     """
     source = str(source)
     check_source(source)
@@ -42,8 +45,10 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
     return _with_added(model, source, adapter_name).eval(), tokenizer
 
 
-def load_base(source: str | Path, method: Method | None = None, *, dtype: Any = None, device: str = "cpu", config: Any = None) -> tuple[Any, Any]:
-    """`(model, tokenizer)` for `method` to be applied to: what an adapter folder added becomes part of the weights, and they are rounded where the method wants it.
+def load_base(source: str | Path, method: Method | None = None, *, dtype: Any = None, device: str = "cpu",
+              config: Any = None) -> tuple[Any, Any]:
+    """`(model, tokenizer)` for `method` to be applied to: what an adapter folder added becomes part of the weights, and they are rounded
+    where the method wants it.
 
     Raises `WorkbenchError` where the folder's adapter cannot become part of the weights.
     """
@@ -56,7 +61,8 @@ def load_base(source: str | Path, method: Method | None = None, *, dtype: Any = 
         with tempfile.TemporaryDirectory() as folder:  # transformers rounds as it reads files
             model.save_pretrained(folder)
             model = _model(folder, dtype, device, config, **wanted).eval()
-    model.config._name_or_path = model.name_or_path = str(Path(source).expanduser().resolve())  # what is trained on it is saved as standing on it
+    # so that what is trained on it is saved as standing on it
+    model.config._name_or_path = model.name_or_path = str(Path(source).expanduser().resolve())
     return model, tokenizer
 
 
@@ -146,18 +152,20 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
     try:
         if given:  # for a head that these files do not have: a new one, or one that an adapter brings
             transformers.utils.logging.set_verbosity_error()
-        model = kind.from_pretrained(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source, config=config, dtype=dtype or torch.float32,
-                                     trust_remote_code=False, use_safetensors=True, local_files_only=local, **wanted)
+        place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
+        model = kind.from_pretrained(place, config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True,
+                                     local_files_only=local, **wanted)
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
-        raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}", 'Check the name and the network, or use "town" or a local folder.') from error
+        raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}",
+                             'Check the name and the network, or use "town" or a local folder.') from error
     finally:
         transformers.utils.logging.set_verbosity(level)
     if not wanted:
         return model.to(device)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            # in eval mode bitsandbytes would lay the weights out anew for this processor, with constants of fewer bits and only where 32 divides d_out: an evaluation
-            # would change the base under the training, and logits would depend on the machine
+            # in eval mode bitsandbytes would lay the weights out anew for this processor, with constants of fewer bits and only where 32
+            # divides d_out: an evaluation would change the base under the training, and logits would depend on the machine
             module.support_avx512bf16_for_cpu = False
     return model
 

@@ -1,9 +1,11 @@
 """LoRA and its variants through peft, and QLoRA: the same on a base of 4 or 8 bits a weight.
 
-Shapes: of a matrix W (d_out × d_in), A is rank × d_in and B is d_out × rank; W + scale · B A takes W's place. Not here: their spectra and truncation (`adapters/`).
+Shapes: of a matrix W (d_out × d_in), A is rank × d_in and B is d_out × rank; W + scale · B A takes W's place. Not here: their spectra and
+truncation (`adapters/`).
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,16 +30,19 @@ class LoRA(Method):
     name: ClassVar[str] = "lora"
     rank: int = 8
     alpha: float | None = None
-    """Scale of the update; None is twice the rank, which keeps the scale the same at every rank (of rslora 16, since its scale is to grow with the rank)."""
+    """Scale of the update; None is twice the rank, which keeps the scale the same at every rank (of rslora 16, since its scale is to grow
+    with the rank)."""
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
     """Names of the matrices that get an adapter, or "all-linear" (QLoRA's choice: every one but the output head)."""
     bias: str = "none"
     variant: str = "lora"
-    """"rslora" scales by alpha / √rank (Kalajdzievski 2023). "dora" trains each row's length apart from its direction (Liu et al. 2024). "pissa" starts B A at the
-    largest singular values of W and leaves the rest in W (Meng et al. 2024); it is saved as a LoRA of twice the rank that fits the base as it was."""
+    """"rslora" scales by alpha / √rank (Kalajdzievski 2023). "dora" trains each row's length apart from its direction (Liu et al. 2024).
+    "pissa" starts B A at the largest singular values of W and leaves the rest in W (Meng et al. 2024); it is saved as a LoRA of twice the
+    rank that fits the base as it was."""
     rank_pattern: dict[str, int] = field(default_factory=dict)
-    """Ranks of matrices that differ from `rank`, by the end of their name: {"layers.0.self_attn.q_proj": 4}. 0 leaves the matrix without an adapter."""
+    """Ranks of matrices that differ from `rank`, by the end of their name: {"layers.0.self_attn.q_proj": 4}. 0 leaves the matrix without an
+    adapter."""
     alpha_pattern: dict[str, float] = field(default_factory=dict)
     """The same for alpha. A matrix named in `rank_pattern` alone keeps the scale of the others."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -55,33 +60,37 @@ class LoRA(Method):
         if self.bias not in ("none", "all", "lora_only"):
             raise RecipeError(f"LoRA's bias is {self.bias!r}.", 'Use "none", "all" or "lora_only".')
         if not isinstance(self.target_modules, (str, tuple)) or not all(isinstance(name, str) for name in self.target_modules):
-            raise RecipeError(f"LoRA's target_modules is {self.target_modules!r}, not names of matrices.", 'Use target_modules="all-linear".')
+            raise RecipeError(f"LoRA's target_modules is {self.target_modules!r}, not names of matrices.",
+                              'Use target_modules="all-linear".')
         if not self.target_modules:
             raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
         if self.variant not in VARIANTS:
             raise RecipeError(f"LoRA's variant is {self.variant!r}, which is none of {', '.join(VARIANTS)}.", 'Use variant="lora".')
-        for pattern, fits, words in ((self.rank_pattern, lambda v: is_count(v) or (v == 0 and not isinstance(v, bool)), "a whole number of at least 0"),
-                                     (self.alpha_pattern, lambda v: is_number(v) and v > 0, "a number above 0")):
-            what = "rank_pattern" if pattern is self.rank_pattern else "alpha_pattern"
-            if not isinstance(pattern, dict):
-                raise RecipeError(f"LoRA's {what} is {pattern!r}, not a dict by matrix.", f'Use {what}={{"layers.0.self_attn.q_proj": 4}}.')
-            for name, value in pattern.items():
-                if not isinstance(name, str) or not fits(value):
-                    raise RecipeError(f"LoRA's {what} gives {name!r} {value!r}, which is not {words}.", f'Use {what}={{"layers.0.self_attn.q_proj": 4}}.')
+        self._check_pattern("rank_pattern", lambda v: is_count(v) or (v == 0 and type(v) is int), "a whole number of at least 0")
+        self._check_pattern("alpha_pattern", lambda v: is_number(v) and v > 0, "a number above 0")
+
+    def _check_pattern(self, what: str, fits: Callable[[Any], bool], words: str) -> None:
+        pattern, remedy = getattr(self, what), f'Use {what}={{"layers.0.self_attn.q_proj": 4}}.'
+        if not isinstance(pattern, dict):
+            raise RecipeError(f"LoRA's {what} is {pattern!r}, not a dict by matrix.", remedy)
+        for name, value in pattern.items():
+            if not isinstance(name, str) or not fits(value):
+                raise RecipeError(f"LoRA's {what} gives {name!r} {value!r}, which is not {words}.", remedy)
 
     def config_arguments(self) -> dict[str, Any]:
         """What `peft.LoraConfig` is given, but for the task."""
         alpha = self.alpha if self.alpha is not None else RSLORA_ALPHA if self.variant == "rslora" else 2 * self.rank
-        body: dict[str, Any] = dict(r=self.rank, lora_alpha=alpha, lora_dropout=self.dropout, bias=self.bias,
-                                    target_modules=self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules))
+        targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
+        body: dict[str, Any] = {"r": self.rank, "lora_alpha": alpha, "lora_dropout": self.dropout, "bias": self.bias,
+                                "target_modules": targets}
         if self.variant != "lora":
             body |= {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "pissa": {"init_lora_weights": "pissa"}}[self.variant]
         ranks = {name: rank for name, rank in self.rank_pattern.items() if rank}
         # the scale of a matrix is alpha / rank (of rslora alpha / √rank): a rank of its own takes its part of alpha with it
         alphas = {} if self.variant == "rslora" else {name: alpha * rank / self.rank for name, rank in ranks.items()}
         left_out = [name for name, rank in self.rank_pattern.items() if not rank]
-        body |= {name: value for name, value in (("rank_pattern", ranks), ("alpha_pattern", alphas | self.alpha_pattern), ("exclude_modules", left_out)) if value}
-        return body | self.options
+        patterns = {"rank_pattern": ranks, "alpha_pattern": alphas | self.alpha_pattern, "exclude_modules": left_out}
+        return body | {name: value for name, value in patterns.items() if value} | self.options
 
     @property
     def by_shapes(self) -> bool:
@@ -90,15 +99,18 @@ class LoRA(Method):
     def check_shapes(self, shapes: Shapes) -> None:
         matrices = [name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")]
         named = [("target_modules", name) for name in self.target_modules] if isinstance(self.target_modules, tuple) else []
-        for field_name, name in named + [("rank_pattern", n) for n in self.rank_pattern] + [("alpha_pattern", n) for n in self.alpha_pattern]:
+        named += [(what, name) for what in ("rank_pattern", "alpha_pattern") for name in getattr(self, what)]
+        for field_name, name in named:
             wanted = re.escape(name) if field_name == "target_modules" else name  # patterns are regular expressions to peft, as here
             if not any(re.fullmatch(rf"(.*\.)?({wanted})", matrix) for matrix in matrices):
                 ends = sorted({matrix.rsplit(".", 1)[-1] for matrix in matrices})
-                raise RecipeError(f"LoRA's {field_name} names {name!r}, which this model does not have.", f"Its matrices are called {', '.join(ends)}.")
+                raise RecipeError(f"LoRA's {field_name} names {name!r}, which this model does not have.",
+                                  f"Its matrices are called {', '.join(ends)}.")
 
     def apply(self, model: Any) -> Any:
-        self.check_shapes({f"{name}.weight": tuple(module.weight.shape) for name, module in model.named_modules() if getattr(module, "weight", None) is not None}
-                          if isinstance(self.target_modules, tuple) or self.rank_pattern or self.alpha_pattern else {})
+        # of the modules, not the parameters: a tied head has none of its own
+        weights = {name: module.weight for name, module in model.named_modules() if getattr(module, "weight", None) is not None}
+        self.check_shapes({f"{name}.weight": tuple(weight.shape) for name, weight in weights.items()})
         arguments = self.config_arguments()
         if on_meta(model) and isinstance(arguments.get("init_lora_weights"), str):
             arguments["init_lora_weights"] = True  # the others read weights, and these have none
@@ -106,7 +118,8 @@ class LoRA(Method):
             with quiet_peft() as peft:
                 adapted = peft.get_peft_model(model, peft.LoraConfig(**{"task_type": task_of(model)} | arguments))
         except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
-            raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.", f"Its matrices are called {', '.join(matrix_names(model))}.") from error
+            raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.",
+                              f"Its matrices are called {', '.join(matrix_names(model))}.") from error
         return saved_by_peft(adapted, mutated=self.variant == "pissa" and not on_meta(model))
 
     def script(self) -> str | None:
@@ -122,9 +135,11 @@ def matrix_names(model: Any) -> list[str]:
 @named_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QLoRA(LoRA):
-    """LoRA on a base of 4 bits a weight (Dettmers et al. 2023), or 8 (LLM.int8(), Dettmers et al. 2022), by bitsandbytes; the base is rounded as it is read.
+    """LoRA on a base of 4 bits a weight (Dettmers et al. 2023), or 8 (LLM.int8(), Dettmers et al. 2022), by bitsandbytes; the base is
+    rounded as it is read.
 
-    What is saved is the LoRA and these settings, so that the base is rounded the same way when it is opened again. Merging takes the rounded weights as they are.
+    What is saved is the LoRA and these settings, so that the base is rounded the same way when it is opened again. Merging takes the
+    rounded weights as they are.
     """
 
     name: ClassVar[str] = "qlora"
@@ -143,7 +158,7 @@ class QLoRA(LoRA):
         if not isinstance(self.double, bool):
             raise RecipeError(f"QLoRA's double is {self.double!r}; it is True or False.", "Use double=True.")
         if self.variant == "pissa":
-            raise RecipeError("PiSSA takes the largest singular values out of weights before they are rounded, and QLoRA's base is rounded as it is read.",
+            raise RecipeError("PiSSA takes the largest singular values out of weights before they are rounded; QLoRA's are rounded as they are read.",
                               'Use variant="lora", or LoRA(variant="pissa").')
 
     def load_kwargs(self) -> dict[str, Any]:
@@ -153,8 +168,8 @@ class QLoRA(LoRA):
         if self.bits == 8:
             return {"quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True)}
         compute = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-        return {"quantization_config": transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=self.quant_type, bnb_4bit_use_double_quant=self.double,
-                                                                       bnb_4bit_compute_dtype=compute)}
+        return {"quantization_config": transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=self.quant_type, bnb_4bit_use_double_quant=self.double, bnb_4bit_compute_dtype=compute)}
 
     @property
     def by_shapes(self) -> bool:
@@ -165,7 +180,8 @@ class QLoRA(LoRA):
 
     def apply(self, model: Any) -> Any:
         if not on_meta(model) and not getattr(model, "is_quantized", False):
-            raise RecipeError("QLoRA stands on a base that was rounded as it was read, and this one was not.", "Read it with wb.load(model, method=wb.QLoRA()).")
+            raise RecipeError("QLoRA stands on a base that was rounded as it was read, and this one was not.",
+                              "Read it with wb.load(model, method=wb.QLoRA()).")
         head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         # named as peft's "all-linear" would find them: the matrices that bitsandbytes rounds
         if not any(type(module).__name__ in QUANTIZABLE and module is not head for module in model.modules()):

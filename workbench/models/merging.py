@@ -1,7 +1,8 @@
 """A plain model folder out of what a method trained: safetensors and tokenizer, nothing of ours or peft's needed to open it.
 
-A peft adapter that changes weights becomes part of them; a whole model is written as it is. What cannot be part of any weight (bottlenecks, tuned prompts) is
-refused. Of QLoRA the base is taken as it was rounded; with an 8-bit base the inputs of each layer were rounded as well, which a plain folder does not do.
+A peft adapter that changes weights becomes part of them; a whole model is written as it is. What cannot be part of any weight (bottlenecks,
+tuned prompts) is refused. Of QLoRA the base is taken as it was rounded; with an 8-bit base the inputs of each layer were rounded as well,
+which a plain folder does not do.
 """
 
 from pathlib import Path

@@ -1,7 +1,9 @@
-"""A linear layer that computes with its weights, and where asked its inputs, rounded to a few bits, by torch's own fake-quantization operators.
+"""A linear layer that computes with its weights, and where asked its inputs, rounded to a few bits, by torch's own fake-quantization
+operators.
 
-Their gradient is 1 where a value lies in the range and 0 outside (the straight-through estimator, Bengio et al. 2013). The names and the values of the weights
-stay as they are. What is rounded to is what `quantization` gives at the same settings, but for the order of a division.
+Their gradient is 1 where a value lies in the range and 0 outside (the straight-through estimator, Bengio et al. 2013). The names and the
+values of the weights stay as they are. What is rounded to is what `quantization` gives at the same settings, but for the order of a
+division.
 
 Shapes: a weight is d_out × d_in, inputs are … × d_in.
 """
@@ -26,12 +28,15 @@ class RoundedLinear(torch.nn.Linear):
 
 
 def round_linears(model: Any, bits: int, scheme: str, block: int, activations: bool) -> int:
-    """Make every linear layer but the output head a `RoundedLinear`; returns how many. Raises `RecipeError` where blocks do not come out even."""
+    """Make every linear layer but the output head a `RoundedLinear`; returns how many. Raises `RecipeError` where blocks do not come out
+    even."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    layers = [(name, module) for name, module in model.named_modules() if type(module) in (torch.nn.Linear, RoundedLinear) and module is not head]
+    linears = [(name, module) for name, module in model.named_modules() if type(module) in (torch.nn.Linear, RoundedLinear)]
+    layers = [(name, module) for name, module in linears if module is not head]
     for name, module in layers:
         if scheme == "block-wise" and module.weight.numel() % block:
-            raise RecipeError(f"{name} has {module.weight.numel()} weights, which blocks of {block} do not divide.", "Use another block, or scheme=\"vector-wise\".")
+            raise RecipeError(f"{name} has {module.weight.numel()} weights, which blocks of {block} do not divide.",
+                              "Use another block, or scheme=\"vector-wise\".")
     for _, module in layers:
         module.__class__ = RoundedLinear  # the weights, their names and the optimizer's order stay
         module.rounding = (bits, scheme, block, activations)
@@ -39,7 +44,8 @@ def round_linears(model: Any, bits: int, scheme: str, block: int, activations: b
 
 
 def rounded(x: torch.Tensor, bits: int, scheme: str, block: int = 64) -> torch.Tensor:
-    """`x` as `bits` would hold it; one scale for all ("absmax", "zero-point"), for each row of the last dimension ("vector-wise") or for each `block` elements."""
+    """`x` as `bits` would hold it; one scale for all ("absmax", "zero-point"), for each row of the last dimension ("vector-wise") or for
+    each `block` elements."""
     most = 2 ** (bits - 1) - 1
     if scheme == "zero-point":
         with torch.no_grad():

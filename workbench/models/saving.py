@@ -1,7 +1,8 @@
 """What `save_pretrained` of an adapted model writes, where transformers' or peft's own files would not open to the same logits.
 
-A model that a method gave its own way of saving carries two functions: `save_pretrained(folder)`, which the trainer calls as well, and `restore(folder)`, which puts
-what was saved back into a model adapted the same way. All others are saved and restored by transformers and peft. Not here: whole models (`merging.py`).
+A model that a method gave its own way of saving carries two functions: `save_pretrained(folder)`, which the trainer calls as well, and
+`restore(folder)`, which puts what was saved back into a model adapted the same way. All others are saved and restored by transformers and
+peft. Not here: whole models (`merging.py`).
 """
 
 import copy
@@ -18,7 +19,8 @@ from workbench.models.quiet import quiet_peft
 
 
 def give(model: Any, save: Callable[..., None], restore: Callable[..., None] | None = None) -> None:
-    """From now on `model.save_pretrained(folder, **options)` is `save(model, folder, **options)`, and `model.restore(folder)` is `restore(model, folder)`."""
+    """From now on `model.save_pretrained(folder, **options)` is `save(model, folder, **options)`, and `model.restore(folder)` is
+    `restore(model, folder)`."""
     # bound methods, so that a deep copy of the model saves itself and not the first one
     model.save_pretrained = types.MethodType(save, model)
     if restore is not None:
@@ -41,8 +43,8 @@ def note_method(folder: str | Path, method: Method, base: str) -> None:
 
 
 def saved_by_peft(model: Any, method: Method | None = None, mutated: bool = False) -> Any:
-    """A peft model whose folder opens to its logits: with the config of a classifier (peft keeps its head but not its labels), with `method` where the base must be
-    loaded its way, and, where the start `mutated` the base, as a LoRA of the base as it was."""
+    """A peft model whose folder opens to its logits: with the config of a classifier (peft keeps its head but not its labels), with
+    `method` where the base must be loaded its way, and, where the start `mutated` the base, as a LoRA of the base as it was."""
     classifies = type(model.get_base_model()).__name__.endswith("ForSequenceClassification")
     start = {name: tensor.detach().clone() for name, tensor in _factors(model).items()} if mutated else {}
     if not classifies and method is None and not start:
@@ -75,7 +77,8 @@ def save_trained(model: Any, folder: str | Path, method: Method) -> None:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: parameter.detach().to("cpu", copy=True).contiguous() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    tensors = {name: parameter.detach().to("cpu", copy=True).contiguous() for name, parameter in trained.items()}
     safetensors.torch.save_file(tensors, folder / ADDED_WEIGHTS, metadata={"format": "pt"})
     note_method(folder, method, model.name_or_path)
     if type(model).__name__.endswith("ForSequenceClassification"):
@@ -91,7 +94,8 @@ def restore_trained(model: Any, folder: str | Path) -> None:
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if tensors.keys() != trained.keys() or any(tensors[name].shape != trained[name].shape for name in tensors):
         odd = sorted(tensors.keys() ^ trained.keys()) or [name for name in tensors if tensors[name].shape != trained[name].shape]
-        raise WorkbenchError(f"The folder {folder} was saved from another model: {odd[0]} does not fit this one.", "Load it on the base it was trained on.")
+        raise WorkbenchError(f"The folder {folder} was saved from another model: {odd[0]} does not fit this one.",
+                             "Load it on the base it was trained on.")
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[name])
@@ -100,8 +104,8 @@ def restore_trained(model: Any, folder: str | Path) -> None:
 def _to_plain_lora(folder: Path, start: dict[str, Any]) -> None:
     """Write a LoRA whose start changed the base (PiSSA) again as one that fits the base as it was.
 
-    With W = R + s B₀A₀ at the start and R + s BA after training, the update of W is s (BA - B₀A₀) = s [B, -B₀] [A; A₀]: a LoRA of twice the rank
-    (peft's documentation of PiSSA, "convert to LoRA"). Restoring takes the first halves.
+    With W = R + s B₀A₀ at the start and R + s BA after training, the update of W is s (BA - B₀A₀) = s [B, -B₀] [A; A₀]: a LoRA of twice the
+    rank (peft's documentation of PiSSA, "convert to LoRA"). Restoring takes the first halves.
     """
     import safetensors.torch
     import torch
@@ -131,4 +135,5 @@ def _restore_mutated(model: Any, folder: str | Path, start: dict[str, Any]) -> N
 
 def _factors(model: Any) -> dict[str, Any]:
     """A and B of each matrix by the name that peft saves them under."""
-    return {name.replace(".default.weight", ".weight"): parameter for name, parameter in model.named_parameters() if ".lora_A." in name or ".lora_B." in name}
+    factors = {name: parameter for name, parameter in model.named_parameters() if ".lora_A." in name or ".lora_B." in name}
+    return {name.replace(".default.weight", ".weight"): parameter for name, parameter in factors.items()}

@@ -1,7 +1,8 @@
 """Several adapters on one base in memory: switch between them, or use another for each row of a batch.
 
-The base is loaded once. Rows go through it together where peft can keep their adapters apart (LoRA without DoRA, `adapter_names` of peft's forward); else those of
-one adapter at a time, to the same logits. Not here: methods whose adapters peft does not know (bottlenecks), and sums of adapters.
+The base is loaded once. Rows go through it together where peft can keep their adapters apart (LoRA without DoRA, `adapter_names` of peft's
+forward); else those of one adapter at a time, to the same logits. Not here: methods whose adapters peft does not know (bottlenecks), and
+sums of adapters.
 
 Shapes: N rows, T tokens, V words of the vocabulary.
 """
@@ -37,8 +38,9 @@ class Several:
             folders.check_source(str(folder))
             if not (folder / folders.PEFT_FILE).exists():
                 raise WorkbenchError(f"{name} ({folder}) is no adapter of peft's.", "Open it alone with wb.load(folder).")
-            if self._base(folder) != self._base(self.folders[first]):
-                raise WorkbenchError(f"{name} stands on {self._base(folder)[0]}, and {first} on {self._base(self.folders[first])[0]}, or on the same rounded otherwise.",
+            base, other = self._base(self.folders[first]), self._base(folder)
+            if base != other:
+                raise WorkbenchError(f"{name} stands on {other[0]}, and {first} on {base[0]}, or on the same rounded otherwise.",
                                      "Put only adapters of one base together.")
         self.model, self.tokenizer = loading.load(self.folders[first], dtype=dtype, device=device, adapter_name=first)
         with quiet_peft():
@@ -52,7 +54,8 @@ class Several:
         base = folders.base_of(folder)
         local = Path(base).expanduser()
         method = loading.method_of(folder)
-        return str(local.resolve()) if local.is_dir() else base, {name: str(value) for name, value in method.load_kwargs().items()} if method else {}
+        rounded = {name: str(value) for name, value in method.load_kwargs().items()} if method else {}
+        return str(local.resolve()) if local.is_dir() else base, rounded
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +73,8 @@ class Several:
         self.model.requires_grad_(False)  # peft takes a chosen adapter for one to be trained
         self.used = name
 
-    def logits(self, input_ids: "torch.Tensor", adapters: Sequence[str | None], attention_mask: "torch.Tensor | None" = None) -> "torch.Tensor":
+    def logits(self, input_ids: "torch.Tensor", adapters: Sequence[str | None],
+               attention_mask: "torch.Tensor | None" = None) -> "torch.Tensor":
         """N × T × V for N × T tokens; `adapters` names one for each row, or None for the base alone. Which one is in use stays."""
         import torch
 
@@ -81,12 +85,13 @@ class Several:
                 names = [BASE if name is None else name for name in adapters]
                 return self.model(input_ids=input_ids, attention_mask=mask, use_cache=False, adapter_names=names).logits
             parts = {name: [row for row, wanted in enumerate(adapters) if wanted == name] for name in dict.fromkeys(adapters)}
-            found = {name: self._alone(name, lambda rows=rows: self.model(input_ids=input_ids[rows], attention_mask=mask[rows], use_cache=False).logits)
-                     for name, rows in parts.items()}
-        out = next(iter(found.values())).new_empty((*input_ids.shape, next(iter(found.values())).shape[-1]))
-        for name, rows in parts.items():
-            out[rows] = found[name]
-        return out
+            found: list[Any] = [None] * len(input_ids)
+            for name, rows in parts.items():
+                given = {"input_ids": input_ids[rows], "attention_mask": mask[rows], "use_cache": False}
+                part = self._alone(name, lambda given=given: self.model(**given))
+                for row, one in zip(rows, part.logits, strict=True):
+                    found[row] = one
+        return torch.stack(found)
 
     def replies(self, prompts: Sequence[str], adapters: Sequence[str | None], max_new_tokens: int = 64) -> list[str]:
         """The greedy continuation of each prompt, a text, by the adapter named for it."""
