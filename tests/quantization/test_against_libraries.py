@@ -63,7 +63,12 @@ def test_values_on_and_beside_every_boundary(book):
 @pytest.mark.parametrize("book", ["nf4", "fp4"])
 def test_the_quick_search_is_the_binary_one(book):
     shares = torch.linspace(-1, 1, 400_001)
-    assert torch.equal(books.places(shares, book), torch.bucketize(shares, books.bounds(book)[0], out_int32=True))
+    edges = books.bounds(book)[0]
+    shares = torch.cat([shares, edges, torch.nextafter(edges, torch.ones(15)), torch.tensor([1 + 1e-7, -1 - 1e-7])])
+    expected = torch.bucketize(shares, edges)
+    assert torch.equal(books.places(shares, book).long(), expected)
+    assert torch.equal(books.nearest(shares, book), books.ascending(book)[expected])
+    assert torch.equal(books.nearest(shares.double(), book), books.ascending(book).double()[torch.bucketize(shares.double(), edges.double())])
 
 
 @pytest.mark.parametrize("rows", [1, 96])

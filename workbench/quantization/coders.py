@@ -95,7 +95,7 @@ class Coder:
         if self.scheme.kind == "half":
             return x.to(self.half)
         if self.scheme.kind == "book":
-            places = books.places((x * (1.0 / scales.clamp(min=TINY))[:, None]).clamp_(-1, 1), self.scheme.book)
+            places = books.places(self._shares(x, scales), self.scheme.book)
             if self.scheme.book == "nf4":
                 return places
             order = books.bounds(self.scheme.book)[1].to(x.device, torch.int32)
@@ -104,6 +104,16 @@ class Coder:
         if zero is None:
             return codes
         return codes.add_(zero[:, None]).clamp_(-self.largest - 1, self.largest)
+
+    def _shares(self, x: Tensor, absmax: Tensor) -> Tensor:
+        """Of each group's absmax: from -1 to 1, or the next number beyond, which has the same nearest value."""
+        return x * (1.0 / absmax.clamp(min=TINY))[:, None]
+
+    def round(self, x: Tensor, scales: Tensor, back_scales: Tensor) -> Tensor:
+        """`decode(encode(x, scales), back_scales)` without the codes between, which saves a look-up in a code book."""
+        if self.scheme.kind != "book":
+            return self.decode(self.encode(x, scales), back_scales)
+        return books.nearest(self._shares(x, scales), self.scheme.book).mul_(back_scales[:, None])
 
     def decode(self, codes: Tensor, scales: Tensor, zero: Tensor | None = None) -> Tensor:
         """What codes stand for, in the dtype of `scales`. `codes` as `encode` gives them, or as whole numbers of any dtype."""

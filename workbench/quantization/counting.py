@@ -117,7 +117,7 @@ def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor |
     measures, kept, signal = passes.Measures(), products.keep_columns(tensor, outliers), None
     if values is not None:
         signal = float((values.double().square() * times).sum())
-    for piece in passes.coded(tensor, coder, prepared, name):
+    for piece in passes.coded(tensor, coder, prepared, name, with_codes=False):
         if kept is not None:
             piece.back[:, outliers] = kept[piece.first:piece.first + len(piece.x)].to(piece.back.dtype)
         if scaled:

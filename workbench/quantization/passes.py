@@ -122,13 +122,14 @@ class Coded(NamedTuple):
 
     first: int
     x: Tensor
-    codes: Tensor
+    codes: Tensor | None
+    """None where they were not asked for."""
     back: Tensor
     absmax: Tensor | None
     scales: Tensor
 
 
-def coded(tensor: Tensor, coder: Coder, prepared: Prepared, name: str = "The tensor") -> Iterator[Coded]:
+def coded(tensor: Tensor, coder: Coder, prepared: Prepared, name: str = "The tensor", with_codes: bool = True) -> Iterator[Coded]:
     """The second walk: each piece as float32 (float64), its codes and what they stand for. Raises `DataError` on values that are not
     finite."""
     dtype = compute_dtype(tensor)
@@ -154,6 +155,9 @@ def coded(tensor: Tensor, coder: Coder, prepared: Prepared, name: str = "The ten
             if not torch.isfinite(absmax).all():
                 refuse_infinite(tensor, name)
             back_scales = scales = coder.scales(absmax)
+        if not with_codes:
+            yield Coded(first, x, None, coder.round(x, scales, back_scales), absmax, back_scales)
+            continue
         codes = coder.encode(x, scales)
         yield Coded(first, x, codes, coder.decode(codes, back_scales), absmax, back_scales)
 
