@@ -46,6 +46,7 @@ FLOORS = {
     "widgets.frame": 6,
     "widgets.data_explorer": 7,
     "widgets.dataset_balancer": 7,
+    "widgets.method_chooser": 7,
     "widgets.quantization_viewer": 7,
     "widgets.rank_explorer": 7,
     "widgets.run_monitor": 7,

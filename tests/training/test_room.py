@@ -25,7 +25,7 @@ def test_the_room_of_a_trainer_is_the_plan_of_its_recipe(trainer) -> None:
     assert room.longest_row(job.train.rows, 512) == longest
     expected = wb.plan_memory("town-small", wb.Full(), sequence_length=longest, batch_size=8, precision="fp32", convention="transformers")
     planned = room.of(made, wb.Full(), longest, before=1000).planned
-    assert planned == dict(expected) | {"total": expected.total, "before": 1000}
+    assert planned == dict(expected) | {"total": expected.total, "before": 1000, "sequence_length": longest}
 
 
 def test_running_out_says_what_outgrew_the_plan_and_what_would_fit(trainer, monkeypatch) -> None:

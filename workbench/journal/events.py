@@ -91,7 +91,8 @@ class Prepared(Event):
     mixture: dict[str, float] = field(default_factory=dict)
     source_rows: dict[str, int] = field(default_factory=dict)
     planned: dict[str, int] = field(default_factory=dict)
-    """Bytes that a step is planned to take, by component; "total", the most at one moment; "before", what the process had before the model. {} where not planned."""
+    """Bytes that a step is planned to take, by component; "total", the most at one moment; "before", what the process had before the
+    model; and the "sequence_length" planned for, the longest row. {} where nothing was planned."""
 
 
 @dataclass(slots=True, kw_only=True)

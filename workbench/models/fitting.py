@@ -48,29 +48,36 @@ def nearest(candidates: Sequence[tuple[Method | None, Architecture | Callable[[]
     """
     for place, (method, of) in enumerate(candidates):
         architecture = of() if callable(of) else of
-        found = sorted(_tried(architecture, settings, room), key=lambda pair: (pair[0], -pair[1].total))
-        if found:
-            change = {} if place == 0 else {"method": (_name(candidates[0][0]), _name(method))}
-            return _apart([Fit(change | changes, made, method) for _, made, changes in found])
+        change = {} if place == 0 else {"method": (_name(candidates[0][0]), _name(method))}
+        kept: list[Fit] = []
+        for changes in _ways(settings):
+            # one that pulls more levers than another needs is no news
+            if len(kept) < MOST and not any(set(fit.changes) <= set(change | changes) for fit in kept):
+                made = plan(architecture, dataclasses.replace(settings, **{name: new for name, (_, new) in changes.items()}))
+                if made.total <= room:
+                    kept.append(Fit(change | changes, made, method))
+        if kept:
+            return kept
     return []
 
 
-def _tried(of: Architecture, settings: Settings, room: float) -> Iterator[tuple[float, Plan, dict[str, tuple[Any, Any]]]]:
+def _ways(settings: Settings) -> list[dict[str, tuple[Any, Any]]]:
+    """Every change of settings as field → (old, new), the smallest first; the first changes nothing."""
     ways: dict[str, list[Any]] = {
-        "batch_size": _halvings(settings.batch_size, 1), "sequence_length": _halvings(settings.sequence_length, min(SHORTEST, settings.sequence_length)),
+        "batch_size": _halvings(settings.batch_size, 1),
+        "sequence_length": _halvings(settings.sequence_length, min(SHORTEST, settings.sequence_length)),
         "checkpointing": [settings.checkpointing, *([True] if not settings.checkpointing else [])],
         "zero_stage": list(range(settings.zero_stage, 4)) if settings.devices > 1 else [settings.zero_stage],
-        "optimizer": [settings.optimizer, *([settings.optimizer + "_8bit"] if settings.optimizer in ("adamw", "lion") else [])]}
+        "optimizer": [settings.optimizer, *([settings.optimizer + "_8bit"] if settings.optimizer in ("adamw", "lion") else [])],
+    }
+    found = []
     for chosen in itertools.product(*(enumerate(values) for values in ways.values())):
-        steps = dict(zip(ways, chosen, strict=True))
-        values = {name: value for name, (_, value) in steps.items()}
-        more = settings.gradient_accumulation * max(1, settings.batch_size // max(1, values["batch_size"]))
-        made = plan(of, dataclasses.replace(settings, **values, gradient_accumulation=more))
-        if made.total <= room:
-            changes = {name: (getattr(settings, name), value) for name, (step, value) in steps.items() if step}
-            if "batch_size" in changes:
-                changes["gradient_accumulation"] = (settings.gradient_accumulation, more)
-            yield sum(COSTS[name] * step for name, (step, _) in steps.items()), made, changes
+        changes = {name: (getattr(settings, name), value) for name, (step, value) in zip(ways, chosen, strict=True) if step}
+        if "batch_size" in changes:
+            times = settings.batch_size // changes["batch_size"][1]
+            changes["gradient_accumulation"] = (settings.gradient_accumulation, settings.gradient_accumulation * times)
+        found.append((sum(COSTS[name] * step for name, (step, _) in zip(ways, chosen, strict=True)), changes))
+    return [changes for _, changes in sorted(found, key=lambda pair: pair[0])]
 
 
 def _halvings(value: int, least: int) -> list[int]:
@@ -78,15 +85,6 @@ def _halvings(value: int, least: int) -> list[int]:
     while values[-1] // 2 >= max(1, least):
         values.append(values[-1] // 2)
     return values
-
-
-def _apart(fits: list[Fit]) -> list[Fit]:
-    """The first fit of each set of levers, without those that pull more levers than an earlier one needs."""
-    kept: list[Fit] = []
-    for fit in fits:
-        if not any(set(other.changes) <= set(fit.changes) for other in kept):
-            kept.append(fit)
-    return kept[:MOST]
 
 
 def _name(method: Method | None) -> str:

@@ -58,6 +58,13 @@ class Plan(dict):
         return sum(self.values()) - self.total
 
     @property
+    def trained_weights(self) -> int:
+        """Bytes of the weights that are trained, of those in "weights"."""
+        if not self.settings.training:
+            return 0
+        return round(self.architecture.trained * state_bytes(self.settings)["weights"] / (self.settings.devices if self.settings.zero_stage >= 3 else 1))
+
+    @property
     def trainable(self) -> int:
         """Parameters that are trained, on all devices together."""
         return self.architecture.trained

@@ -48,8 +48,8 @@ class Room:
 
     @property
     def planned(self) -> dict[str, int]:
-        """For the journal: bytes by component, "total", and "before", what there was before the model."""
-        return dict(self.plan) | {"total": self.plan.total, "before": self.before}
+        """For the journal: bytes by component, "total", and "before", what there was before the model; and the "sequence_length" planned for."""
+        return dict(self.plan) | {"total": self.plan.total, "before": self.before, "sequence_length": self.settings.sequence_length}
 
     def ran_out(self) -> tuple[str, str]:
         """What outgrew the plan, and the nearest settings that take no more than this run had when it failed."""
