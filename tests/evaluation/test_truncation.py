@@ -8,7 +8,7 @@ import pytest
 import workbench as wb
 from tests.adapters import tools as adapter_tools
 from tests.runs import tools
-from workbench.adapters import truncate
+from workbench.adapters import open_adapter, truncate
 from workbench.data import run_rows
 from workbench.evaluation.row_losses import row_losses
 from workbench.evaluation.truncation import truncation_losses
@@ -34,6 +34,17 @@ def test_each_rank_scores_as_the_cut_adapter_on_disk_does(run, real_data, tmp_pa
     assert table["loss"].iloc[0] > table["loss"].iloc[-1]  # it has learned something
     assert table["parameters"].tolist() == [rank * run.history.prepared.trainable_parameters // 6 for rank in (0, 1, 3, 6)]
     assert told == sorted(told) and told[-1] == (4 * heldout.num_rows,) * 2
+
+
+@pytest.mark.parametrize("variant", ["rslora", "dora", "pissa"])
+def test_every_variant_is_cut_in_memory_as_on_disk(variant, real_data, tmp_path):
+    run = tools.here(tools.recipe(real_data, method=wb.LoRA(rank=3, variant=variant), steps=6, learning_rate=1e-2), tmp_path)
+    own = max(factor.rank for factor in open_adapter(run).factors)  # of PiSSA twice the rank, since that is how it fits the base as it was
+    table = truncation_losses(run, [2, own])
+    folder = str(truncate(run, 2, tmp_path / "cut"))
+    assert table["loss"][0] == pytest.approx(mean(row_losses(folder, run_rows.read(run.folder).heldout[""], max_length=128)), abs=1e-5)
+    assert table["loss"][1] == pytest.approx(run.history.evaluations[-1].loss, abs=1e-5)
+    assert table["loss"][0] > table["loss"][1]
 
 
 def test_ranks_not_named_are_the_powers_of_two_and_the_adapters_own(run):

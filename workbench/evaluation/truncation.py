@@ -31,10 +31,10 @@ def truncation_losses(source: Any, ranks: int | Iterable[int] | None = None, row
     """DataFrame(rank, loss, parameters): the loss of the adapter cut to each rank, in nats per trained token (of a classifier per row), in
     the order asked for.
 
-    `source` is a run, its folder or an adapter's; `ranks` are 1, 2, 4, ... up to the adapter's own unless given; 0 is the base model alone,
-    more than there is the adapter as it is. `rows` are the run's held-out ones unless given (whatever `wb.load_rows` takes), read as the
-    run read its own. `parameters` is how many numbers the cut factors have. Raises `WorkbenchError` where there is no LoRA adapter, or no
-    row to score on, and `RunError` where the run has no result yet.
+    `source` is a run, its folder or an adapter's; `ranks` are 1, 2, 4, ... up to the adapter's own unless given; 0 is the base model alone
+    (of DoRA with its magnitudes), more than there is the adapter as it is. `rows` are the run's held-out ones unless given (whatever
+    `wb.load_rows` takes), read as the run read its own. `parameters` is how many numbers the cut factors have. Raises `WorkbenchError`
+    where there is no LoRA adapter, or no row to score on, and `RunError` where the run has no result yet.
     """
     import pandas as pd
     import torch
