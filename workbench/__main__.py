@@ -137,7 +137,8 @@ def follow(run: Any) -> None:
             print(f"step {history.step} of {history.steps}  loss {_number(losses[-1])}", file=sys.stderr, flush=True)
             shown = history.step
         for event in history.evaluations[evaluations:]:
-            tqdm.write(f"step {event.step}  held-out loss {_number(event.loss)}", file=sys.stderr)
+            scored = f"  accuracy {_number(event.extra['accuracy'])}" if "accuracy" in event.extra else ""
+            tqdm.write(f"step {event.step}  held-out loss {_number(event.loss)}{scored}", file=sys.stderr)
         evaluations = len(history.evaluations)
         if status == "paused" and not paused:
             resume = f"python -c \"import workbench as wb; wb.attach({str(run.folder)!r}).resume()\""
