@@ -24,7 +24,15 @@ U, A, S = ({"role": role, "content": text} for role, text in (("user", "Q"), ("a
      {"messages": [S, {"role": "user", "content": "Q\n\nmore"}, A]}),
     ("question/answer", {"question": "Q", "answer": "R"}, {"messages": [U, A]}),
     ("question/answer", {"question": "Q", "answer": 4}, {"messages": [U, {"role": "assistant", "content": "4"}]}),
-    ("plain text", {"text": "T", "label": "spam"}, {"text": "T"})])
+    ("instruction/response", {"instruction": "Q", "context": "", "response": "R", "category": "open_qa"}, {"messages": [U, A]}),
+    ("instruction/response", {"instruction": "Q", "context": "more", "response": "R", "system": "Be kind."},
+     {"messages": [S, {"role": "user", "content": "Q\n\nmore"}, A]}),
+    ("prompt/response", {"prompt": "Q", "response": "R"}, {"messages": [U, A]}),
+    ("prompt/response", {"prompt": "Q", "response": "R", "system": "Be kind."}, {"messages": [S, U, A]}),
+    ("prompt/response", {"prompt": [S, U], "response": "R"}, {"messages": [S, U, A]}),
+    ("prompt/response", {"prompt": [U], "response": [A]}, {"messages": [U, A]}),
+    ("text/label", {"text": "T", "label": "spam"}, {"text": "T"}), ("text/label", {"text": "T", "category": 3, "id": 9}, {"text": "T"}),
+    ("plain text", {"text": "T", "url": "U"}, {"text": "T"})])
 def test_a_layout_is_told_from_its_columns(name, row, example):
     assert layouts.detect(list(row)).name == name
     assert layouts.examples([row], list(row)) == [example]
@@ -35,7 +43,8 @@ def test_columns_of_no_layout_are_listed_with_the_layouts_known():
         layouts.detect(["frage", "antwort"])
     text = str(caught.value)
     assert "'frage', 'antwort'" in text
-    assert all(layout.name in text and all(column in text for column in layout.columns) for layout in layouts.LAYOUTS)
+    first = {layout.name: layout for layout in reversed(layouts.LAYOUTS)}
+    assert all(name in text and all(column in text for column in layout.columns) for name, layout in first.items())
 
 
 @pytest.mark.parametrize(("row", "word"), [
@@ -86,9 +95,11 @@ DEEP = {"text": "Q", "role": "prompter", "replies": [
      [{"prompt": [U], "replies": [[C], [R]], "ranks": [0, 1]}, {"prompt": [U, C, U], "replies": [[C], [A], [R]], "ranks": [0, 1, 2]}]),
     ("messages unpaired", {"messages": [U, C], "label": True}, [{"prompt": [U], "completion": [C], "label": True}]),
     ("ShareGPT unpaired", {"conversations": [HUMAN, BAD], "kto_tag": False}, [{"prompt": [U], "completion": [R], "label": False}]),
-    ("prompt/completion unpaired", {"prompt": "Q", "completion": " good", "label": 1},
+    ("prompt/completion unpaired", {"prompt": "Q", "completion": " good", "label": True},
      [{"prompt": "Q", "completion": " good", "label": True}]),
-    ("prompt/completion unpaired", {"prompt": [U], "completion": [R], "label": 0}, [{"prompt": [U], "completion": [R], "label": False}]),
+    ("prompt/completion unpaired", {"prompt": "Q", "completion": " good", "kto_tag": 1},
+     [{"prompt": "Q", "completion": " good", "label": True}]),
+    ("prompt/completion unpaired", {"prompt": [U], "completion": [R], "label": False}, [{"prompt": [U], "completion": [R], "label": False}]),
     ("instruction/output unpaired", {"instruction": "Q", "input": "", "output": "bad", "kto_tag": False},
      [{"prompt": [U], "completion": [R], "label": False}]),
     ("votes", {"left": "a", "right": "b", "winner": "left", "judge": 7}, [{"left": "a", "right": "b", "winner": "left", "judge": 7}]),
@@ -117,7 +128,10 @@ def test_pairs_are_what_trl_makes_of_the_same_messages():
 @pytest.mark.parametrize(("row", "name"), [
     ({"messages": [U, A], "label": "sport"}, "messages"), ({"messages": [U, A], "label": 3}, "messages"),
     ({"messages": [U, A], "label": None}, "messages"),
-    ({"prompt": "P", "completion": " C", "label": "sport"}, "prompt/completion"), ({"text": "T", "label": 1}, "plain text"),
+    ({"prompt": "P", "completion": " C", "label": "sport"}, "prompt/completion"), ({"text": "T", "label": 1}, "text/label"),
+    ({"prompt": "P", "completion": " C", "label": 1}, "prompt/completion"), ({"messages": [U, A], "label": 0}, "messages"),
+    ({"instruction": "I", "output": "O", "label": 0}, "instruction/input/output"),
+    ({"prompt": "P", "completion": " C", "label": False}, "prompt/completion unpaired"),
     ({"prompt": "P", "completion": "C", "replies": 3}, "prompt/completion"),
     ({"question": "Q", "answer": "R", "choices": ["R", "S"]}, "question/answer"),
     ({"question": "Q", "answer": 1, "choices": ["R", "S"]}, "multiple choice"),

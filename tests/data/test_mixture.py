@@ -83,6 +83,11 @@ def test_an_extreme_temperature_is_the_largest_or_all_the_same():
 def test_the_share_of_pretraining_text_is_held_and_the_others_keep_their_proportions():
     mixture = Mixture({"a": 100, "b": 300, "web": 10**6}, pretraining=("web",), pretraining_share=0.2)
     assert mixture.shares() == {"a": Fraction(1, 5), "b": Fraction(3, 5), "web": Fraction(1, 5)}
+    labelled = [{"label": "spam", "text": f"Win {i}"} for i in range(40)]
+    found = Mixture({"chat": [{"question": "?", "answer": "!"}] * 60, "book": texts("b", 70), "mail": labelled}, pretraining_share=0.5)
+    assert found.plain() == {"book"} and found.shares() == {"chat": Fraction(30, 100), "book": Fraction(1, 2), "mail": Fraction(20, 100)}
+    with pytest.raises(DataError, match="no source is plain text"):
+        found.without(["book"]).rates
     unasked = Mixture({"a": 100, "web": 900}, pretraining=("web",))
     assert unasked.shares() == {"a": Fraction(1, 10), "web": Fraction(9, 10)}, "no share asked for leaves it to the rule, named or not"
     assert unasked.changed(multipliers={"web": 0}).rates == {"a": 1, "web": 0}

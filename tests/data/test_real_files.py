@@ -33,7 +33,7 @@ ROWS = {
     "multiple_choice/arc_easy.jsonl": (CHOICES, 2376), "multiple_choice/piqa.jsonl": (CHOICES, 1838),
     "multiple_choice/copa.jsonl": (CHOICES, 100),
     "multiple_choice/lambada_openai.jsonl": ("context/continuation", 1500),
-    "sms_spam/SMSSpamCollection": ("plain text", 5574), "cacm/topics.cacm.txt": ("plain text", 64),
+    "sms_spam/SMSSpamCollection": ("text/label", 5574), "cacm/topics.cacm.txt": ("plain text", 64),
     "tinyshakespeare/input.txt": ("plain text", 7222),
     "cacm/cacm.tar.gz": ("plain text", 3204), "cacm/qrels.cacm.txt": ("relevance judgements", 796),
     "cacm/cacm-bm25.txt": ("ranking of documents", 1920),

@@ -53,3 +53,10 @@ def test_n_grams_are_sets_and_their_hashes_do_not_change():
     assert found.counts.tolist() == [2, 0, 1, 1] and set(found.hashes[3:4]) | set(found.hashes[2:3]) != set(found.hashes[:2])
     assert set(found.hashes[2:3]) < set(found.hashes[:2])
     assert ngrams.hash_of("town").to_bytes(8, "little") == hashlib.blake2b(b"town", digest_size=8).digest()
+
+
+@pytest.mark.parametrize(("row", "text"), [
+    ({"label": "spam", "text": "Win"}, "Win"), ({"instruction": "Say", "context": "a word", "response": "yes", "category": "qa"}, "Say\na word\nyes"),
+    ({"prompt": "P", "completion": "C", "label": "sport"}, "P\nC"), ({"system": "S", "prompt": "P", "response": "R"}, "S\nP\nR")])
+def test_labels_are_no_text(row, text):
+    assert texts.texts_of([row]) == [text]

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from workbench.data import sources
+from workbench.data.layouts import LABELS
 from workbench.data.run_rows import RowRules, RunRows
 from workbench.errors import DataError
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXTS = ("text", "sms", "sentence", "review", "message", "tweet", "comment", "letter", "document", "content", "body")
-LABELS = ("label_text", "label_name", "label", "labels", "class", "category", "sentiment", "target")
-"""Names a column may have (case aside), the most telling first: beside numbers, their names are taken."""
+"""Names a column of texts may have (case aside), the most telling first; those of labels are `layouts.LABELS`."""
 
 
 def columns_of(columns: list[str], name: str = "the table") -> tuple[str, str]:

@@ -4,6 +4,9 @@ A training example is one of
     {"messages": [{"role": "user", "content": "..."}, ...]}      a conversation, rendered by the tokenizer's chat template
     {"prompt": "...", "completion": "..."}                       text and its continuation, no template
     {"text": "..."}                                              plain text
+A text with a label is a layout of its own: its text may be learned like any, but it is no text for pre-training, and its labels are for a
+classifier (`labelled.py`). A column `label` beside prompt and completion is a verdict on the completion only where it holds true or false,
+as in KTO's data (Ethayarajh et al. 2024; trl); 0 and 1 there are the numbers of classes. `kto_tag` is a verdict either way.
 Preferences have forms of their own (`preferences.py`); rows that neither train nor judge (questions of a benchmark, trees of messages) are
 told too, so that a person hears what they are. Not here: reading files (`sources.py`), tokens (`training/rows.py`), one row made into
 several (`unfold.py`).
@@ -44,10 +47,23 @@ def _prompt_completion(row: dict[str, Any]) -> dict[str, Any]:
     return {"prompt": turns.text(row, "prompt"), "completion": turns.text(row, "completion")}
 
 
-def _instruction(row: dict[str, Any]) -> dict[str, Any]:
-    given = row.get("input")
-    question = turns.text(row, "instruction") + (f"\n\n{given}" if given else "")
-    example = turns.pair(question, turns.text(row, "output"))
+def _instruction(given: str, reply: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A reader of instructions with what they are about in the column `given`, if anything, and the answer in `reply`."""
+    def read(row: dict[str, Any]) -> dict[str, Any]:
+        question = turns.text(row, "instruction") + (f"\n\n{row[given]}" if row.get(given) else "")
+        return _with_system(row, turns.pair(question, turns.text(row, reply)))
+    return read
+
+
+def _response(row: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(row["prompt"], list):
+        reply = row["response"]
+        return {"messages": turns.conversation([*row["prompt"], *(reply if isinstance(reply, list) else
+                                                                  [{"role": "assistant", "content": turns.text(row, "response")}])])}
+    return _with_system(row, turns.pair(turns.text(row, "prompt"), turns.text(row, "response")))
+
+
+def _with_system(row: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     if row.get("system"):
         example["messages"].insert(0, {"role": "system", "content": turns.text(row, "system")})
     return example
@@ -76,7 +92,13 @@ def _questions(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(row: dict[str, Any]) -> bool:
-    return preferences.is_verdict(row.get("kto_tag", row.get("label")))
+    """Whether `label` is one; without a value the names decide."""
+    return isinstance(row.get("label"), bool)
+
+
+LABELS = ("label_text", "label_name", "label", "labels", "class", "category", "sentiment", "target")
+"""What a column of labels may be called, the most telling first: beside numbers, their names are taken."""
+LABELLED = "text/label"
 
 
 LAYOUTS = (
@@ -84,8 +106,11 @@ LAYOUTS = (
     Layout("ShareGPT", ("conversations",), lambda row: {"messages": turns.conversation(row["conversations"], "from", "value")}),
     Layout("prompt/completion", ("prompt", "completion"), _prompt_completion),
     Layout("context/continuation", ("context", "continuation"), _continuation),
-    Layout("instruction/input/output", ("instruction", "output"), _instruction),
+    Layout("instruction/input/output", ("instruction", "output"), _instruction("input", "output")),
+    Layout("instruction/response", ("instruction", "response"), _instruction("context", "response")),
+    Layout("prompt/response", ("prompt", "response"), _response),
     Layout("question/answer", ("question", "answer"), lambda row: turns.pair(turns.text(row, "question"), turns.text(row, "answer"))),
+    *(Layout(LABELLED, ("text", label), lambda row: {"text": turns.text(row, "text")}) for label in sorted(LABELS, key=lambda name: name != "label")),
     Layout("plain text", ("text",), lambda row: {"text": turns.text(row, "text")}),
 )
 """Rows to imitate, the most telling columns first."""
@@ -146,7 +171,7 @@ OTHERS = (
 )
 """Rows that are neither trained on as they stand nor preferences."""
 
-TEXT_COLUMNS = ("prompt", "completion", "instruction", "input", "output", "system", "question", "answer", "text", "context", "continuation",
+TEXT_COLUMNS = ("prompt", "completion", "response", "instruction", "input", "output", "system", "question", "answer", "text", "context", "continuation",
                 "query",
                 "chosen", "rejected", "winner", "left", "right", "model_a", "model_b", "model_1", "model_2")
 """Columns whose values are text in every layout that has them in a flat file."""
@@ -161,7 +186,8 @@ def detect(columns: list[str], row: dict[str, Any] | None = None) -> Layout:
     for layout in (*PREFERENCES, *OTHERS, *LAYOUTS):
         if set(layout.columns) <= set(columns) and (row is None or layout.fits is None or layout.fits(row)):
             return layout
-    known = "; ".join(f"{layout.name} ({', '.join(layout.columns)})" for layout in LAYOUTS)
+    first = {layout.name: layout for layout in reversed(LAYOUTS)}
+    known = "; ".join(f"{name} ({', '.join(first[name].columns)})" for name in dict.fromkeys(layout.name for layout in LAYOUTS))
     judged = "; ".join(dict.fromkeys(", ".join(layout.columns) for layout in PREFERENCES if layout.kind in ("pairs", "votes")))
     shown = ", ".join(map(repr, columns[:12])) or "(none)"
     more = f" and {len(columns) - 12:,} more" if len(columns) > 12 else ""
@@ -212,7 +238,7 @@ def judged(rows: list[dict[str, Any]], columns: list[str], first: int = 1, name:
     if layout not in PREFERENCES:
         use = layout.use or f"rows to imitate ({layout.name})"
         raise DataError(f"{_called(layout, name)} are {use}; they say of no reply that it is better.",
-                        "Give rows with prompt, chosen and rejected, or replies with ranks.")
+                        "Give rows with prompt, chosen and rejected, or replies with ranks or with a label of true or false.")
     return read(rows, layout, first, name)
 
 

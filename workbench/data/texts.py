@@ -66,8 +66,11 @@ def _chosen(names: list[str], columns: str | Sequence[str] | None, whole: bool =
         layout = layouts.detect(names)
     except DataError:
         return names
-    optional = [name for name in ("system", "instruction", "input") if name in names] if "instruction" in layout.columns else []
-    rest = [name for name in layout.columns if name not in optional and not (name == "rejected" and "chosen" in layout.columns)]
+    about = {"instruction/response": ("system", "instruction", "context"), "prompt/response": ("system",)}.get(
+        layout.name, ("system", "instruction", "input") if "instruction" in layout.columns else ())
+    optional = [name for name in about if name in names]
+    untold = {"rejected"} if "chosen" in layout.columns else {*layouts.LABELS, "kto_tag"} if layout.kind != "votes" else set()
+    rest = [name for name in layout.columns if name not in optional and name not in untold]
     return [*optional, *rest]
 
 
