@@ -39,6 +39,7 @@ class Recipe:
     data: Any = "town:instructions"
     """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder); or a `Mixture` or `Stages` of such."""
     objective: str = "sft"
+    """"sft" (answers), "pretraining" (text as it is) or "classification" (a label for each text)."""
     method: methods.Method = field(default_factory=methods.LoRA)
     learning_rate: float = 3e-4
     """The schedule's peak."""
