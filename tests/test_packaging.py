@@ -33,6 +33,7 @@ NEEDED_BY_OTHERS = {
     "jinja2": "transformers renders chat templates with it, and does not require it itself",
     "ipykernel": "the kernel that nbclient and JupyterLab start",
     "jupyterlab": "started as a command",
+    "psycopg": "SQLAlchemy's driver for PostgreSQL, named in a database's URL",
     "pytest-timeout": "a plugin, named in pyproject.toml",
 }
 """Direct dependencies that no file of ours imports, with the reason each is there all the same."""

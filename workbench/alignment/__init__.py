@@ -1,6 +1,8 @@
 """Preferences and policies: ratings from votes, the KL to a reference and what keeps it in hand."""
 
+from workbench.alignment.agreement import agreement as agreement
 from workbench.alignment.kl import AdaptiveKL as AdaptiveKL
 from workbench.alignment.kl import kl_estimates as kl_estimates
+from workbench.alignment.preferences import PreferenceStore as PreferenceStore
 from workbench.alignment.ratings import bradley_terry as bradley_terry
 from workbench.alignment.ratings import elo as elo

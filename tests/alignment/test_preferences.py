@@ -1,0 +1,149 @@
+"""The preference store, on SQLite and on PostgreSQL: what is judged comes back, blind and balanced."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+import workbench as wb
+from workbench.alignment import PreferenceStore, bradley_terry
+from workbench.errors import DataError
+
+PROMPTS = {f"What is {n} and {n}?": {"base": f"It is {n}.", "tuned": f"{2 * n}, so it is.", "larger": f"{2 * n}."} for n in range(12)}
+HOSTILE = "<img src=x onerror='hacked()'> $x$ \u202e'; DROP TABLE replies; --"
+
+
+@pytest.fixture
+def store(url):
+    store = PreferenceStore(url)
+    for prompt, replies in PROMPTS.items():
+        store.add(prompt, replies)
+    yield store
+    store.close()
+
+
+def source(item, side: int) -> str:
+    return next(name for name, text in PROMPTS[item.prompt].items() if text == item.replies[side])
+
+
+def test_a_pair_is_blind_and_comes_back_as_it_was_shown(store, url):
+    item = store.next("ann", seed=1)
+    assert not any(name in repr(item) for name in ("base", "tuned", "larger")) and len(set(item.replies)) == 2
+    store.judge(item, "right", "ann", at=12.5)
+    again = PreferenceStore(url)
+    [row] = again.votes().to_dict("records")
+    assert row == {"left": source(item, 0), "right": source(item, 1), "winner": "right", "judge": "ann", "prompt": item.prompt}
+    [row] = again.judgements().to_dict("records")
+    assert row["at"] == 12.5 and row["replies"] == list(item.replies) and row["again"] is False
+    again.close()
+
+
+def test_orders_are_even_prompts_take_turns_and_nobody_is_asked_twice(store):
+    shown, first = Counter(), Counter()
+    for number in range(36):
+        item = store.next("ann", seed=number, again=0)
+        shown[item.prompt] += 1
+        first[source(item, 0)] += 1
+        store.judge(item, "tie", "ann")
+    assert set(shown.values()) == {3}, "every prompt of its three pairs once"
+    assert store.next("ann", again=0) is None and store.next("bob", again=0) is not None
+    assert min(first.values()) >= 6, "each source is shown first about as often"
+
+
+def test_some_pairs_are_asked_again_the_other_way_round(store):
+    for number in range(20):
+        store.judge(store.next("ann", seed=number, again=0), "left", "ann")
+    item = store.next("ann", seed=3, again=1)
+    assert item.again
+    before = [row for _, row in store.judgements().iterrows() if set(row["replies"]) == set(item.replies) and row["prompt"] == item.prompt]
+    assert len(before) == 1 and before[0]["replies"] == list(item.replies)[::-1]
+    store.judge(item, "left", "ann")
+    assert len(store.votes()) == 20 and len(store.votes(again=True)) == 21 and store.judgements()["again"].sum() == 1
+    for number in range(19):
+        store.judge(store.next("ann", seed=number, again=1), "left", "ann")
+    assert not store.next("ann", again=1).again, "each is asked again once"
+
+
+def test_equal_replies_never_stand_beside_each_other(url):
+    store = PreferenceStore(url)
+    store.add("Hello?", {"a": "Yes.", "b": "Yes.", "c": "No."})
+    store.add("Alone?", {"a": "Same.", "b": "Same."})
+    items = [store.next("ann", seed=number) for number in range(20)]
+    assert {item.prompt for item in items} == {"Hello?"} and all(set(item.replies) == {"Yes.", "No."} for item in items)
+    store.close()
+
+
+def test_rankings_thumbs_and_scores(store):
+    item = store.next("ann", "ranking", replies=3, seed=2)
+    store.rank(item, [2, 0, 1], "ann")
+    places = {source(item, side): rank for rank, side in enumerate([2, 0, 1])}
+    votes = store.votes().to_dict("records")
+    assert len(votes) == 3 and all((places[row["left"]] < places[row["right"]]) == (row["winner"] == "left") for row in votes)
+    assert store.rows("ranked").to_pylist() == [{"prompt": item.prompt, "replies": [item.replies[2], item.replies[0], item.replies[1]]}]
+    one = store.next("bob", "thumbs", replies=1, seed=1)
+    store.thumb(one, True, "bob")
+    assert store.rows("unpaired").to_pylist() == [{"prompt": one.prompt, "completion": one.replies[0], "label": True}]
+    store.score(store.next("cem", "scores", replies=1), {"helpful": 4, "honest": 5.5}, "cem")
+    assert store.judgements("scores").iloc[0]["verdict"] == {"helpful": 4, "honest": 5.5}
+    paired = store.rows("paired").to_pylist()
+    assert len(paired) == 3 and all(places[next(n for n, t in PROMPTS[row["prompt"]].items() if t == row["chosen"])] <
+                                    places[next(n for n, t in PROMPTS[row["prompt"]].items() if t == row["rejected"])] for row in paired)
+
+
+def test_the_majority_of_judges_makes_the_training_row_and_a_recipe_reads_it(store):
+    item = store.next("ann", seed=5)
+    for judge, winner in (("ann", "left"), ("bob", "right"), ("cem", "left"), ("dan", "tie")):
+        store.judge(item, winner, judge)
+    tied = next(other for other in (store.next("eve", seed=n) for n in range(9)) if other.prompt != item.prompt)
+    store.judge(tied, "left", "ann"), store.judge(tied, "right", "bob")
+    assert store.rows("paired").to_pylist() == [{"prompt": item.prompt, "chosen": item.replies[0], "rejected": item.replies[1]}]
+    assert wb.load_rows(store.rows("paired")).column_names == ["prompt", "chosen", "rejected"]
+
+
+def test_ratings_come_out_of_it(store):
+    better = ["base", "tuned", "larger"]
+    for judge in ("ann", "bob", "cem"):
+        while (item := store.next(judge, again=0)) is not None:
+            left, right = (better.index(source(item, side)) for side in (0, 1))
+            winner = "tie" if item.prompt.endswith("0 and 0?") else "left" if left > right else "right"
+            store.judge(item, winner, judge)
+    assert bradley_terry(store.votes(), samples=0)["model"].tolist() == better[::-1]
+
+
+def test_what_is_text_stays_text(url):
+    store = PreferenceStore(url)
+    store.add(HOSTILE, {HOSTILE: HOSTILE, "other": "\u00e9\U0001f600 " * 50})
+    item = store.next(HOSTILE)
+    store.judge(item, "left", HOSTILE)
+    assert item.prompt == HOSTILE and set(item.replies) == {HOSTILE, "\u00e9\U0001f600 " * 50} and store.votes().iloc[0]["judge"] == HOSTILE
+    store.close()
+
+
+def test_adding_again_changes_nothing_and_the_same_number_is_written_once(store):
+    prompt = next(iter(PROMPTS))
+    assert store.add(prompt, {"base": "something else", "new": "Four."}) == store.add(prompt, {})
+    item = store.next("ann")
+    assert store.judge(item, "left", "ann", number="n1") == store.judge(item, "left", "ann", number="n1") == "n1" and len(store.votes()) == 1
+    asked = []
+    store.collect([prompt, "New?"], {"base": lambda text: asked.append(text) or "!", "new": lambda text: asked.append(text) or "?"})
+    assert asked == ["New?", "New?"], "what is there is not asked for again"
+
+
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda store: store.judge(store.next("a"), "first", "a"), "no judgement"), (lambda store: store.rank(store.next("a", "ranking", 3), [0, 0, 1], "a"), "each of 3 replies once"),
+    (lambda store: store.judge(store.next("a"), "left", " "), "somebody"), (lambda store: store.score(store.next("a", "scores", 1), {"helpful": "x"}, "a"), "scores are"),
+    (lambda store: store.rows("paired"), "No judgement"), (lambda store: store.rows("other"), "no 'other' rows"), (lambda store: store.add("a", {"b": 3}), "no text")])
+def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
+    with pytest.raises(DataError, match=says):
+        call(store)
+    assert store.judgements().empty
+
+
+def test_addresses_that_cannot_be(tmp_path):
+    (tmp_path / "text.db").write_text("this is no database, " * 100)
+    for address, says in ((str(tmp_path / "text.db"), "no database of preferences"), ("mysql://a/b", "not kept in mysql|no driver"),
+                          ("postgresql+psycopg://nobody:SECRET@127.0.0.1:1/none", "cannot be read or written"), ("://", "no database URL")):
+        with pytest.raises(DataError, match=says) as caught:
+            PreferenceStore(address)
+        assert "SECRET" not in str(caught.value)

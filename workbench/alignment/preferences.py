@@ -1,0 +1,310 @@
+"""What people think of replies: prompts, replies and judgements in a database that a whole class writes into at once.
+
+    store = PreferenceStore("preferences.db")                      # or "postgresql+psycopg://host/name"
+    store.add("Who bakes bread?", {"base": "Bread.", "tuned": "Mira does."})
+    item = store.next("ann");  store.judge(item, "right", "ann")
+    wb.Recipe(data=store.rows("paired"))
+
+SQLite in write-ahead mode by default, PostgreSQL by its URL. A judgement says who gave it, when, and in which order the replies were shown; which model
+wrote which is not in an `Item`, so whoever shows one judges blind. Not here: ratings (`ratings.py`), agreement (`agreement.py`), and asking models for replies.
+"""
+
+import json
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import sqlalchemy
+
+KINDS = ("pair", "ranking", "thumbs", "scores")
+AGAIN = 0.1
+"""Share of pairs that a judge is asked a second time, the other way round, so that his agreement with himself is known."""
+BUSY_S = 30
+"""How long a write waits for another one to end before it is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is shown to a judge: a prompt, and replies in the order shown, without their sources. `again`: the pair was judged before by the same person, the other way round."""
+
+    prompt: str
+    replies: tuple[str, ...]
+    prompt_id: int
+    reply_ids: tuple[int, ...]
+    again: bool = False
+
+
+class PreferenceStore:
+    """`PreferenceStore(path or URL)`; made where it is not there. Raises `DataError` where the database cannot be opened or written."""
+
+    def __init__(self, url: str | os.PathLike = "preferences.db") -> None:
+        import sqlalchemy as sql
+
+        text = os.fspath(url)
+        if "://" not in text:
+            path = Path(text).expanduser().resolve()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            address: Any = sql.URL.create("sqlite", database=str(path))
+        else:
+            try:
+                address = sql.make_url(text)
+            except sql.exc.ArgumentError:
+                raise DataError("The address of the preferences is no database URL.", 'Use a file, or "postgresql+psycopg://user@host/name".') from None
+        self._sqlite = address.get_backend_name() == "sqlite"
+        if address.get_backend_name() not in ("sqlite", "postgresql"):
+            raise DataError(f"Preferences are not kept in {address.get_backend_name()}.", "Use a file of SQLite, or PostgreSQL.")
+        try:
+            self._engine = sql.create_engine(address, **({"connect_args": {"timeout": BUSY_S}} if self._sqlite else {"pool_pre_ping": True}))
+        except (sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+            raise DataError(f"There is no driver for {address.drivername}.", "Install it: pip install 'psycopg[binary]' for PostgreSQL.") from error
+        if self._sqlite:
+            _settings_of_sqlite(self._engine)
+        self._tables = _tables(sql)
+        self._do(lambda there: [there.execute(sql.schema.CreateTable(table, if_not_exists=True)) for table in self._tables.values()])
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # ---- what there is to judge
+
+    def add(self, prompt: str, replies: Mapping[str, str]) -> int:
+        """Keep a prompt and its replies by source (a model, run, checkpoint or endpoint by name); returns the prompt's number. What is there already stays as it is.
+
+        Raises `DataError` for what is no text."""
+        for name, value in (("prompt", prompt), *replies.items()):
+            if not isinstance(value, str):
+                raise DataError(f"The reply of {name!r} is {value!r}, no text." if name != "prompt" else f"The prompt is {value!r}, no text.", "Give a str.")
+        prompts, told = self._tables["prompts"], self._tables["replies"]
+
+        def write(there: "sqlalchemy.Connection") -> int:
+            number = self._kept(there, prompts, {"text": prompt}, {})
+            for source, text in replies.items():
+                self._kept(there, told, {"prompt_id": number, "source": source}, {"text": text})
+            return number
+
+        return self._do(write)
+
+    def collect(self, prompts: Sequence[str], sources: Mapping[str, Callable[[str], str]], progress: Callable[[int, int], object] | None = None) -> None:
+        """Ask each source (a function of a prompt: `data.generators.generator_of` makes one of a run, a model or an endpoint) for the replies that are not there yet."""
+        known = {(row.text, row.source) for row in self._look(self._replies_with_prompts())[0]}
+        for done, prompt in enumerate(prompts):
+            if progress is not None:
+                progress(done, len(prompts))
+            self.add(prompt, {name: ask(prompt) for name, ask in sources.items() if (prompt, name) not in known})
+
+    def next(self, judge: str, kind: str = "pair", replies: int = 2, seed: int | None = None, again: float = AGAIN) -> Item | None:
+        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside each other, in an order drawn
+        by chance. Now and then (`again`) a pair he has judged, the other way round. None where nothing is left."""
+        chance = random.Random(seed)
+        kept, asked = self._look(self._replies_with_prompts(), self._judgements(kind))
+        own = [row for row in asked if row.judge == judge]
+        if kind == "pair" and own and chance.random() < again:
+            once = {frozenset(json.loads(row.shown)): row for row in own}
+            twice = {frozenset(json.loads(row.shown)) for row in own if row.again}
+            left = [row for shown, row in once.items() if shown not in twice]
+            if left:
+                row = chance.choice(left)
+                return self._item(kept, row.prompt_id, json.loads(row.shown)[::-1], True)
+        by_prompt: dict[int, dict[str, int]] = {}
+        for row in kept:
+            by_prompt.setdefault(row.prompt_id, {}).setdefault(row.reply, row.id)  # of equal texts the first stands for all
+        count = dict.fromkeys(by_prompt, 0)
+        for row in asked:
+            count[row.prompt_id] = count.get(row.prompt_id, 0) + 1
+        seen = {frozenset(json.loads(row.shown)) for row in own}
+        for number in sorted(by_prompt, key=lambda number: (count[number], chance.random())):
+            ids = list(by_prompt[number].values())
+            if len(ids) < max(replies, 1 if kind in ("thumbs", "scores") else 2):
+                continue
+            for _ in range(8 * len(ids)):
+                drawn = chance.sample(ids, replies)
+                if frozenset(drawn) not in seen:
+                    return self._item(kept, number, drawn, False)
+        return None
+
+    # ---- judging
+
+    def judge(self, item: Item, winner: str, judge: str, **more: Any) -> str:
+        """`winner` is "left", "right" or "tie" of the pair as it was shown. Returns the judgement's number. Raises `DataError` for anything else."""
+        if winner not in ("left", "right", "tie") or len(item.reply_ids) != 2:
+            raise DataError(f"{winner!r} is no judgement of {len(item.reply_ids)} replies.", 'Use "left", "right" or "tie" of a pair.')
+        return self._write("pair", item, judge, winner, **more)
+
+    def rank(self, item: Item, order: Sequence[int], judge: str, **more: Any) -> str:
+        """`order`: the places of the replies as shown (from 0), the best first, every one of them once."""
+        if sorted(order) != list(range(len(item.reply_ids))):
+            raise DataError(f"The ranking {list(order)} does not name each of {len(item.reply_ids)} replies once.", "Give their places from 0, the best first.")
+        return self._write("ranking", item, judge, list(order), **more)
+
+    def thumb(self, item: Item, up: bool, judge: str, **more: Any) -> str:
+        """Whether the one reply shown is good."""
+        return self._write("thumbs", item, judge, bool(up), **more)
+
+    def score(self, item: Item, scores: Mapping[str, float], judge: str, **more: Any) -> str:
+        """A number for each criterion, of the one reply shown: {"helpful": 4, "honest": 5}."""
+        if not scores or not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in scores.values()):
+            raise DataError(f"The scores are {dict(scores)!r}.", 'Give a number a criterion, such as {"helpful": 4}.')
+        return self._write("scores", item, judge, dict(scores), **more)
+
+    def _write(self, kind: str, item: Item, judge: str, verdict: Any, at: float | None = None, number: str = "") -> str:
+        """`number` makes writing it again harmless: whoever is not sure that a judgement arrived gives it once more."""
+        if not isinstance(judge, str) or not judge.strip():
+            raise DataError("A judgement needs somebody who gives it.", 'Give a name: judge="ann".')
+        number = number or uuid.uuid4().hex
+        row = {"kind": kind, "prompt_id": item.prompt_id, "shown": json.dumps(item.reply_ids), "verdict": json.dumps(verdict), "judge": judge,
+               "at": time.time() if at is None else at, "again": item.again}
+        self._do(lambda there: self._kept(there, self._tables["judgements"], {"number": number}, row))
+        return number
+
+    # ---- what came of it
+
+    def judgements(self, kind: str | None = None) -> "pd.DataFrame":
+        """One line a judgement in the order given: kind, prompt, judge, at (seconds since 1970), again, `sources` and `replies` as shown, and verdict."""
+        import pandas as pd
+
+        kept, asked = self._look(self._replies_with_prompts(), self._judgements(kind))
+        known = {row.id: row for row in kept}
+        rows = []
+        for row in asked:
+            shown = [known[number] for number in json.loads(row.shown)]
+            rows.append({"kind": row.kind, "prompt": shown[0].text, "judge": row.judge, "at": row.at, "again": bool(row.again), "sources": [reply.source for reply in shown],
+                         "replies": [reply.reply for reply in shown], "verdict": json.loads(row.verdict)})
+        return pd.DataFrame(rows, columns=["kind", "prompt", "judge", "at", "again", "sources", "replies", "verdict"])
+
+    def votes(self, again: bool = False) -> "pd.DataFrame":
+        """`left`, `right`, `winner`, `judge`, `prompt` of every pair judged, left being what was shown first; what was asked again only where told. A ranking counts as a vote
+        for each pair of its replies."""
+        import pandas as pd
+
+        rows = []
+        for _, row in self.judgements().iterrows():
+            if row["again"] and not again:
+                continue
+            if row["kind"] == "pair":
+                rows.append((*row["sources"], row["verdict"], row["judge"], row["prompt"]))
+            elif row["kind"] == "ranking":
+                place = {number: rank for rank, number in enumerate(row["verdict"])}
+                rows += [(row["sources"][i], row["sources"][j], "left" if place[i] < place[j] else "right", row["judge"], row["prompt"])
+                         for i in range(len(place)) for j in range(i + 1, len(place))]
+        return pd.DataFrame(rows, columns=["left", "right", "winner", "judge", "prompt"])
+
+    def rows(self, kind: str = "paired") -> "pa.Table":
+        """Training rows: "paired" (prompt, chosen, rejected; the majority of a pair's judges, ties left out), "ranked" (prompt, replies with the best first), or "unpaired"
+        (prompt, completion, label). Raises `DataError` for another kind, and where no judgement gives any."""
+        import pyarrow as pa
+
+        if kind not in ("paired", "ranked", "unpaired"):
+            raise DataError(f"There are no {kind!r} rows.", 'Use "paired", "ranked" or "unpaired".')
+        table = self.judgements()
+        rows = {"paired": _paired, "ranked": _ranked, "unpaired": _unpaired}[kind](table[~table["again"].astype(bool)])
+        if not rows:
+            raise DataError(f"No judgement gives {kind} rows yet.", "Judge some first; ties give none.")
+        return pa.Table.from_pylist(rows)
+
+    # ---- the database
+
+    def _look(self, *asked: Any) -> list[list[Any]]:
+        """The rows of each query, all of one moment."""
+        return self._do(lambda there: [there.execute(query).all() for query in asked], writes=False)
+
+    def _do(self, work: Callable[["sqlalchemy.Connection"], Any], writes: bool = True) -> Any:
+        """In one transaction, whole or not at all."""
+        import sqlalchemy as sql
+
+        try:
+            with self._engine.execution_options(writes=writes).begin() as there:
+                return work(there)
+        except sql.exc.OperationalError as error:
+            told = str(error.orig).splitlines()[0].rstrip(".")
+            raise DataError(f"The preferences cannot be read or written: {told}.", "Check the file or the server, and give the judgement again.") from error
+        except sql.exc.DatabaseError as error:
+            raise DataError(f"This is no database of preferences: {str(error.orig).splitlines()[0].rstrip('.')}.", "Give another file.") from error
+
+    def _kept(self, there: "sqlalchemy.Connection", table: "sqlalchemy.Table", key: dict[str, Any], more: dict[str, Any]) -> int:
+        """The number of the row with this key, written if it is not there."""
+        import sqlalchemy as sql
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        insert = (sqlite if self._sqlite else postgresql).insert(table).values(**key, **more).on_conflict_do_nothing(index_elements=list(key))
+        there.execute(insert)
+        return there.execute(sql.select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))).scalar_one()
+
+    def _replies_with_prompts(self) -> Any:
+        import sqlalchemy as sql
+
+        prompts, told = self._tables["prompts"], self._tables["replies"]
+        return sql.select(told.c.id, told.c.prompt_id, told.c.source, told.c.text.label("reply"), prompts.c.text).join(prompts, prompts.c.id == told.c.prompt_id).order_by(told.c.id)
+
+    def _judgements(self, kind: str | None) -> Any:
+        import sqlalchemy as sql
+
+        table = self._tables["judgements"]
+        return sql.select(table).where(*([table.c.kind == kind] if kind else [])).order_by(table.c.id)
+
+    def _item(self, kept: list[Any], prompt: int, ids: Sequence[int], again: bool) -> Item:
+        known = {row.id: row for row in kept}
+        return Item(known[ids[0]].text, tuple(known[number].reply for number in ids), prompt, tuple(ids), again)
+
+
+def _tables(sql: Any) -> dict[str, Any]:
+    meta = sql.MetaData()
+    number = lambda: sql.Column("id", sql.Integer, primary_key=True, autoincrement=True)  # noqa: E731
+    return {
+        "prompts": sql.Table("prompts", meta, number(), sql.Column("text", sql.Text, nullable=False, unique=True)),
+        "replies": sql.Table("replies", meta, number(), sql.Column("prompt_id", sql.ForeignKey("prompts.id"), nullable=False),
+                             sql.Column("source", sql.Text, nullable=False), sql.Column("text", sql.Text, nullable=False), sql.UniqueConstraint("prompt_id", "source")),
+        "judgements": sql.Table("judgements", meta, number(), sql.Column("number", sql.String(64), nullable=False, unique=True), sql.Column("kind", sql.String(16), nullable=False),
+                                sql.Column("prompt_id", sql.ForeignKey("prompts.id"), nullable=False), sql.Column("shown", sql.Text, nullable=False),
+                                sql.Column("verdict", sql.Text, nullable=False), sql.Column("judge", sql.Text, nullable=False), sql.Column("at", sql.Float, nullable=False),
+                                sql.Column("again", sql.Boolean, nullable=False))}
+
+
+def _settings_of_sqlite(engine: "sqlalchemy.Engine") -> None:
+    """Write-ahead, so that readers do not wait for a writer; what writes begins as a writer, so that two never wait for each other."""
+    import sqlalchemy as sql
+
+    @sql.event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sql.event.listens_for(engine, "begin")
+    def begun(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes", True) else "BEGIN")
+
+
+def _paired(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    votes: dict[tuple[str, str, str], int] = {}
+    for _, row in table.iterrows():
+        if row["kind"] == "pair" and row["verdict"] != "tie":
+            best = (0, 1) if row["verdict"] == "left" else (1, 0)
+            pairs = [best]
+        elif row["kind"] == "ranking":
+            pairs = [(row["verdict"][i], row["verdict"][j]) for i in range(len(row["verdict"])) for j in range(i + 1, len(row["verdict"]))]
+        else:
+            continue
+        for better, worse in pairs:
+            one, other = row["replies"][better], row["replies"][worse]
+            sign = 1 if one < other else -1
+            key = (row["prompt"], *sorted((one, other)))
+            votes[key] = votes.get(key, 0) + sign
+    return [{"prompt": prompt, "chosen": one if total > 0 else other, "rejected": other if total > 0 else one} for (prompt, one, other), total in votes.items() if total]
+
+
+def _ranked(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    return [{"prompt": row["prompt"], "replies": [row["replies"][place] for place in row["verdict"]]} for _, row in table.iterrows() if row["kind"] == "ranking"]
+
+
+def _unpaired(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    return [{"prompt": row["prompt"], "completion": row["replies"][0], "label": row["verdict"]} for _, row in table.iterrows() if row["kind"] == "thumbs"]
