@@ -249,3 +249,32 @@ def test_checking_a_method_by_names_imports_nothing_heavy():
             "print([name for name in ('torch', 'transformers', 'peft') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, vocab_size=320)
+ARCHITECTURES = {
+    "gpt2": transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=320), "opt": transformers.OPTConfig(ffn_dim=48, word_embed_proj_dim=32, **SIZES),
+    "bloom": transformers.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=320), "neox": transformers.GPTNeoXConfig(intermediate_size=48, **SIZES),
+    "phi": transformers.PhiConfig(intermediate_size=48, **SIZES), "gemma": transformers.GemmaConfig(intermediate_size=48, head_dim=8, num_key_value_heads=2, **SIZES),
+    "bert": transformers.BertConfig(intermediate_size=48, is_decoder=True, **SIZES),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_adapters_find_their_places_in_every_architecture(name):
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(ARCHITECTURES[name])
+    start, names = tools.logits(model, IDS), [n for n, _ in model.named_parameters()]
+    model = Adapters(size=3).apply(model)
+    places = [n.removesuffix(".bottleneck") for n, module in model.named_modules() if n.endswith(".bottleneck")]
+    assert len(places) == 4 and all(model.get_submodule(place).weight.numel() for place in places), places
+    # of each block one in the attention, and one after it that ends the feed-forward part
+    assert ["attn" in place or "attention" in place for place in places] == [True, False] * 2
+    assert [n for n, _ in model.named_parameters() if ".bottleneck." not in n] == names and torch.equal(tools.logits(model, IDS), start)
+    assert not torch.allclose(tools.logits(tools.step(model, IDS), IDS), start, atol=1e-3)
+
+
+def test_adapters_refuse_a_mixture_of_experts():
+    config = transformers.MixtralConfig(intermediate_size=48, num_key_value_heads=2, num_local_experts=2, **SIZES)
+    with pytest.raises(wb.RecipeError, match="a mixture of experts"):
+        Adapters().check(config)

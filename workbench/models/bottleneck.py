@@ -57,7 +57,9 @@ def blocks_of(model: Any) -> list[torch.nn.Module]:
 
 
 def _attention(block: torch.nn.Module) -> torch.nn.Module | None:
-    return next((child for name, child in block.named_children() if "attn" in name.lower() or "attention" in name.lower()), None)
+    """The child that is called so and has matrices: norms and dropouts are called after their place beside it."""
+    named = [child for name, child in block.named_children() if "attn" in name.lower() or "attention" in name.lower()]
+    return next((child for child in named if any(parameter.dim() == 2 for parameter in child.parameters())), None)
 
 
 def projections(block: torch.nn.Module, width: int) -> tuple[torch.nn.Module, torch.nn.Module]:
