@@ -64,7 +64,7 @@ def says(notebook: Notebook, words: str, timeout_ms: int = SLOW_MS) -> None:
 def click_cell(notebook: Notebook, column: int, row: int) -> None:
     """The middle of a cell of the first map."""
     place = notebook.page.locator(".wb-panel .js-plotly-plot").first
-    place.scroll_into_view_if_needed()
+    notebook.page.locator(".wb-panel .wb-head").scroll_into_view_if_needed()
     box = place.bounding_box()
     x, y = place.evaluate("""(plot, at) => { const {xaxis, yaxis} = plot._fullLayout;
         return [xaxis._offset + xaxis.l2p(at[0]), yaxis._offset + yaxis.l2p(at[1])]; }""", [column, row])
@@ -79,6 +79,7 @@ def test_a_run_is_read_and_shown(explorer: Notebook) -> None:
     words = explorer.kernel("print(panel.summary().text)")
     assert sentence(explorer) == words and "directions" in words
     assert page.locator(".wb-panel .wb-fig > [role=img]").get_attribute("aria-label") == words
+    explorer.wait(f"() => ({TRACE})('map')?.z.length === 7")
     shown = page.evaluate(f"() => ({TRACE})('map').z")
     assert shown == ast.literal_eval(explorer.kernel(
         "print([[float(panel.opened.spectra.at(l, m).needs(.9)) for l in panel.opened.spectra.layers] for m in panel.opened.spectra.modules])"))
@@ -88,7 +89,7 @@ def test_a_run_is_read_and_shown(explorer: Notebook) -> None:
 
 def test_a_click_on_a_cell_picks_the_matrix_for_every_panel(explorer: Notebook) -> None:
     click_cell(explorer, 2, 1)
-    explorer.wait("() => [...document.querySelectorAll('.wb-panel select')].some(s => s.selectedOptions[0]?.textContent === 'layer 2 k')")
+    explorer.wait("() => [...document.querySelectorAll('.wb-panel select')].some(s => s.selectedOptions[0]?.textContent.replace(/\\s/g, ' ') === 'layer 2 k')")
     assert explorer.kernel("print(set(panel.selection['layer']))") == "{'model.layers.2.self_attn.k_proj'}"
     values = ast.literal_eval(explorer.kernel("print(panel.picked.values.tolist())"))
     explorer.wait(f"first => Math.abs([...({TRACE})('picked').y][0] - first) < 1e-9", values[0])
@@ -110,42 +111,45 @@ panel.actions.set = timed""")
     page.get_by_label("Rank r", exact=True).focus()
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
-    explorer.wait(f"() => ({TRACE})('kept').x[0] === 2")
+    explorer.wait(f"() => ({TRACE})('kept')?.x[0] === 2")
     explorer.wait("before => document.querySelector('.wb-rank-readouts b').textContent !== before", before)
     assert page.evaluate("() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.labels[0].textContent") == "Rank r"
     spent = ast.literal_eval(explorer.kernel("panel.actions.set = old; print(spent)"))
-    assert len(spent) == 4 and sorted(spent)[1] < FEW_MS, spent
+    assert spent and sorted(spent)[len(spent) // 2] < FEW_MS, spent  # a busy page sends fewer moves than there were keys
     assert explorer.kernel("print(panel.state.rank, panel.method.alpha, wb.count_parameters('town-small', panel.method)[0])").split()[:2] == ["2", "None"]
     count = int(explorer.kernel("print(wb.count_parameters('town-small', panel.method)[0])"))
     assert trainable.inner_text() == f"{count:,}".replace(",", "\u202f")
 
 
+def press(notebook: Notebook, *names: str) -> str:
+    """Presses targets one by one, each heard by the kernel before the next; gives what it then trains."""
+    for name in names:
+        group = "Feed-forward" if name in ("gate", "up", "down") else "Attention"
+        notebook.page.get_by_role("group", name=group).get_by_role("button", name=name, exact=True).focus()
+        notebook.page.keyboard.press("Space")
+        heard = notebook.kernel("print(panel.method.target_modules)")
+    return heard
+
+
 def test_targets_are_pressed_and_none_at_all_is_refused(explorer: Notebook) -> None:
-    page = explorer.page
-    for name in ("gate", "up", "down"):
-        page.get_by_role("group", name="Feed-forward").get_by_role("button", name=name).click()
-    explorer.wait("() => document.querySelectorAll('.wb-several [aria-pressed=true]').length === 4")
-    assert explorer.kernel("print(panel.method.target_modules)") == "('q_proj', 'k_proj', 'v_proj', 'o_proj')"
-    for name in ("q", "k", "v", "o"):
-        page.get_by_role("group", name="Attention").get_by_role("button", name=name, exact=True).focus()
-        page.keyboard.press("Space")
+    page, pressed = explorer.page, "count => document.querySelectorAll('.wb-several [aria-pressed=true]').length === count"
+    assert press(explorer, "gate", "up", "down") == "('q_proj', 'k_proj', 'v_proj', 'o_proj')"
+    explorer.wait(pressed, 4)
+    press(explorer, "q", "k", "v", "o")
     error = page.locator(".wb-panel .wb-error-box")
     error.wait_for()
     assert "press at least one" in error.inner_text()
+    explorer.wait(pressed, 1)  # the last one sprang back
     assert_layout(page)
-    for name in ("q", "k", "v", "o"):
-        page.get_by_role("group", name="Attention").get_by_role("button", name=name, exact=True).click()
-    for name in ("gate", "up", "down"):
-        page.get_by_role("group", name="Feed-forward").get_by_role("button", name=name).click()
+    assert press(explorer, "q", "k", "v", "gate", "up", "down") == "all-linear"
     error.wait_for(state="detached")
-    explorer.wait("() => document.querySelectorAll('.wb-several [aria-pressed=true]').length === 7")
-    assert explorer.kernel("print(panel.method.target_modules)") == "all-linear"
+    explorer.wait(pressed, 7)
 
 
 def test_truncating_scores_at_once(explorer: Notebook) -> None:
     explorer.page.get_by_role("button", name="Truncate to rank 2 now").click()
     says(explorer, "Cut to rank 2, its held-out loss is")
-    explorer.wait(f"() => ({TRACE})('cuts').x[0] === 2")
+    explorer.wait(f"() => ({TRACE})('cuts')?.x[0] === 2")
     cut = ast.literal_eval(explorer.kernel("print(panel.state.cuts)"))
     assert set(cut) == {"0", "2", "6"} and explorer.page.evaluate(f"() => [...({TRACE})('cuts').y]") == [cut["2"]]
     told = float(explorer.kernel("print(runs[0].history.evaluations[-1].loss)"))
@@ -218,7 +222,8 @@ def test_a_folder_without_an_adapter_is_said_beside_its_field(explorer: Notebook
     field.press("Enter")
     error = page.locator(".wb-panel .wb-error-box")
     error.wait_for()
-    assert "There is no" in error.inner_text() and field.get_attribute("aria-invalid") == "true"
+    assert "There is no" in error.inner_text()
+    explorer.wait("() => document.querySelector('.wb-bad input')?.getAttribute('aria-invalid') === 'true'")
     explorer.screenshot("rank_explorer_error")
     assert_layout(page)
     field.fill(before)

@@ -302,11 +302,12 @@ def test_sliders_set_the_method_and_the_figure_follows_at_once(shown: RankExplor
 def test_no_target_at_all_and_odd_ranks_are_said_at_their_control(shown: RankExplorer) -> None:
     shown.made.others.value = []
     shown.made.attention.value = []
-    assert len(alerts(shown)) == 1 and "No matrix is chosen" in alerts(shown)[0] and shown.state.targets
+    assert len(alerts(shown)) == 1 and "No matrix is chosen" in alerts(shown)[0]
+    assert shown.state.targets == ("q_proj", "k_proj", "v_proj", "o_proj") and shown.made.attention.value == list(shown.state.targets), "it sprang back"
     shown.made.attention.value = ["k_proj"]
     assert not alerts(shown) and shown.state.targets == ("k_proj",)
     shown.made.ranks.value = "one two"
-    assert "Ranks are whole numbers" in alerts(shown)[0] and shown.state.ranks == (1, 2, 4, 8)
+    assert "Ranks are whole numbers" in alerts(shown)[0] and shown.state.ranks == (1, 2, 4, 8) and shown.made.ranks.value == "one two"
     shown.made.ranks.value = "8, 2;2 1"
     assert not alerts(shown) and shown.state.ranks == (1, 2, 8) and shown.made.sweep.description == "Sweep ranks 1 to 8"
 

@@ -55,6 +55,7 @@ class Actions:
             value = self._checked(name, value)
         except ValueError as error:
             explorer.show_error(control, str(error))
+            explorer.refresh()  # a button springs back; what is typed stays
             return
         if control is not None:
             explorer.clear_error(control)

@@ -105,6 +105,7 @@ class Controls(Hearing):
             self.heard(widget, lambda value, name=name, back=back, widget=widget: do.set(name, back(value), widget))
         for widget in (self.attention, self.others):
             self.heard(widget, lambda _value, widget=widget: do.set("targets", tuple([*self.attention.value, *self.others.value]), widget))
+        self._ranks = state.ranks
         self.show(view)
 
     def show(self, view: View) -> None:
@@ -141,9 +142,8 @@ class Controls(Hearing):
             widget.layout.display = "" if choices else "none"
         self._say(self.readouts, readouts_html(view))
         self._say(self.pattern, pattern_html(view))
-        words = " ".join(map(str, state.ranks))
-        if self.ranks.value != words:
-            self.ranks.value = words
+        if state.ranks != self._ranks:  # else it is being typed, or was refused
+            self._ranks, self.ranks.value = state.ranks, " ".join(map(str, state.ranks))
         self.seeds.value = state.seeds
         self._say(self.scoring, f'<span class="wb-hint">{escape(view.scoring)}</span>' if view.scoring else "")
         self._say(self.sweeping, f'<span class="wb-hint">{escape(view.sweep_words)}</span>' if view.sweep_words else "")
