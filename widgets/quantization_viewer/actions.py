@@ -23,13 +23,13 @@ class Actions:
         if control is not None:
             viewer.clear_error(control)
         if name == "model":
-            viewer.open_again()
+            viewer.another()
         elif name == "query":
             viewer.show_controls()
         elif name in ("plain", "aware"):
             viewer.follow_runs(control)
         else:
-            viewer.moved(name)
+            viewer.jobs.moved()
 
     def fold(self, groups: tuple) -> None:
         """The page folded or unfolded groups of the tree."""
@@ -42,11 +42,12 @@ class Actions:
             self.viewer.picked()
 
     def overview(self) -> None:
-        self.viewer.start_overview()
+        self.viewer.jobs.overview()
 
     def primary(self) -> None:
         state = self.viewer.state
-        {"activations": self.viewer.start_calibrating, "training": self.viewer.start_after}.get(state.view, self.viewer.start_perplexity)()
+        jobs = self.viewer.jobs
+        {"activations": jobs.calibrate, "training": jobs.after}.get(state.view, jobs.perplexity)()
 
     def second(self) -> None:
-        self.viewer.start_sensitivity()
+        self.viewer.jobs.sensitivity()

@@ -100,14 +100,17 @@ def _training(state: State) -> str:
     if not state.plain or not state.aware:
         return "# Name two runs: one trained plainly, and one with method=wb.QAT(bits=...)."
     return "\n".join(["import workbench as wb", "from workbench.data import run_rows", "from workbench.evaluation.row_losses import row_losses",
-                      "from workbench.quantization.models import quantized_model", "",
+                      "from workbench.quantization.layers import linear_layers", "from workbench.quantization.models import quantized_model", "",
                       f"plain, aware = wb.attach({state.plain!r}), wb.attach({state.aware!r})",
                       "for run in (plain, aware):", "    run.history.refresh()",
                       "    print(run.name, [(event.step, event.loss) for event in run.history.evaluations])",
                       "model, tokenizer = plain.load()   # an adapter: model = model.merge_and_unload()",
-                      "method = aware.recipe.method",
+                      "method, head = aware.recipe.method, model.get_output_embeddings()",
+                      "layers = [name for name, module in linear_layers(model).items() if module is not head]",
+                      "settings = {name: getattr(method, name, value) for name, value in (('scheme', 'vector-wise'), ('bits', 8), ('block', 64))}",
+                      "inputs = 'dynamic' if getattr(method, 'activations', False) else '16-bit'",
                       "rows = [row for table in run_rows.read(plain.folder).heldout.values() for row in table.to_pylist()]",
-                      "with quantized_model(model, getattr(method, 'scheme', 'vector-wise'), bits=getattr(method, 'bits', 8)):",
+                      "with quantized_model(model, **settings, layers=layers, activations=inputs):",
                       "    losses = row_losses((model, tokenizer), rows, max_length=plain.recipe.max_length, completions_only=plain.recipe.completions_only)",
                       "after = (losses['loss'] * losses['tokens']).sum() / losses['tokens'].sum()", "print(after)"])
 

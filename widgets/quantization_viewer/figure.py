@@ -39,13 +39,14 @@ class Form:
     """Px for a scheme's name."""
     right: int
     """Px for the columns of perplexity and size, where these are columns."""
+    stretch: float = 1.0
 
     @property
     def stacked(self) -> bool:
         return self.split == self.width
 
 
-FORMS: dict[Width, Form] = {"wide": Form(862, 574, 288, 288, 128, 0), "medium": Form(420, 420, 240, 190, 112, 104),
+FORMS: dict[Width, Form] = {"wide": Form(862, 574, 288, 288, 128, 0, 1.22), "medium": Form(420, 420, 240, 190, 112, 104),
                             "narrow": Form(372, 372, 224, 180, 110, 100)}
 
 
@@ -64,7 +65,7 @@ def figure(look: Any, lines: list[Line], base: tuple[float | None, float] = (Non
         return draw(look, form)
     upper = form.tall + (form.small + GAP if form.stacked else 0)
     lower = 26 + round(LINE_PX * (len(lines) + .3)) + 24
-    sheet = Sheet(form.width, upper + GAP + lower)
+    sheet = Sheet(form.width, upper + GAP + lower, form.stretch)
     _weights(sheet, form, look)
     _errors(sheet, form, look, (0, form.tall + GAP) if form.stacked else (form.split + 16, 0))
     compare(sheet, form, lines, look.choice, upper + GAP, lower, base)
@@ -276,7 +277,8 @@ def _density(errors: Any, reach: float) -> tuple[np.ndarray, np.ndarray]:
 def _perplexity_range(values: list[float], base: float | None) -> tuple[float, float]:
     if not values:
         return 0.0, 1.0
-    low = base if base is not None else min(values)
-    high = min(max(value for value in values if np.isfinite(value)) if any(np.isfinite(values)) else low, 3 * low)
+    finite = [value for value in values if np.isfinite(value)] or [1.0]
+    low = min(finite)
+    high = min(max(finite), 3 * (base if base is not None else low))
     room = max(high - low, .02 * low)
     return low - .12 * room, high + .12 * room

@@ -12,7 +12,6 @@ import numpy as np
 from widgets.quantization_viewer.looks import Histogram, Line, TensorLook
 from widgets.quantization_viewer.measuring import Progress, silent
 from widgets.quantization_viewer.state import Choice, compared, rival
-from widgets.quantization_viewer.tensor_tree import module_of
 from widgets.quantization_viewer.words import row_outlier
 from workbench.errors import DataError, WorkbenchError
 
@@ -268,6 +267,3 @@ def cut(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not len(there):
         return edges, counts
     return edges[there[0]:there[-1] + 2], counts[there[0]:there[-1] + 1]
-
-
-__all__ = ["Known", "module_of"]

@@ -1,6 +1,6 @@
 """Long work of the viewer, one piece at a time in a thread: with progress, with Cancel, and giving way to what is asked next.
 
-Knows the panel it belongs to by `busy` and `worked`; what is measured is in `knowledge.py`.
+Knows whom it works for by `busy` and `worked`; what is measured is in `knowledge.py`.
 """
 
 import threading

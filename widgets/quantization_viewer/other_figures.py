@@ -34,7 +34,7 @@ def _activations(look: ActivationLook, form: Form) -> Sheet:
     rows = max(len(look.schemes), len(look.output))
     lower = 26 + round(LINE_PX * (rows + .3)) + 24 + 16
     second = form.tall + GAP
-    sheet = Sheet(form.width, second + lower + (GAP + lower if form.stacked else 0))
+    sheet = Sheet(form.width, second + lower + (GAP + lower if form.stacked else 0), form.stretch)
     out = look.outliers
     unit = f"{number(len(out))} of {number(len(look.maxima))} over the threshold" if not form.stacked else f"{number(len(out))} outliers"
     axis, height = _stems(sheet, (0, 0, form.width, form.tall), "Largest input of each feature", unit, look.maxima, set(out.tolist()), "input feature",
@@ -108,7 +108,7 @@ def _stems(sheet: Sheet, box: tuple, name: str, unit: str, values: np.ndarray, m
 def _failure(look: FailureLook, form: Form) -> Sheet:
     lower = 26 + round(LINE_PX * (len(look.schemes) + .3)) + 24
     second = form.tall + GAP
-    sheet = Sheet(form.width, second + lower + (GAP + form.small if form.stacked else 0))
+    sheet = Sheet(form.width, second + lower + (GAP + form.small if form.stacked else 0), form.stretch)
     whose = {"weight row": "Largest weight of each row", "token": "Largest input of each token", "feature": "Largest input of each feature"}[look.kind]
     edge = form.width if form.stacked else 430
     _spread(sheet, (0, 0, edge, form.tall), whose, look)
@@ -158,7 +158,7 @@ def _model(look: ModelLook, form: Form) -> Sheet:
     rows = max(len(lines), len(layers), 6)
     step = LINE_PX if rows <= 12 else 20
     height = 26 + round(step * (rows + .3)) + 40
-    sheet = Sheet(form.width, height + (GAP + height if form.stacked else 0))
+    sheet = Sheet(form.width, height + (GAP + height if form.stacked else 0), form.stretch)
     edge = form.width if form.stacked else 424
     _perplexities(sheet, (0, 0, edge, height), lines, look, form)
     corner = (0, height + GAP) if form.stacked else (edge + 16, 0)
@@ -199,7 +199,7 @@ def _sensitivity(sheet: Sheet, box: tuple, layers: list[tuple[str, float]], look
     base = look.base if look.base is not None else min((value for _, value in layers), default=1.0)
     worse = [100 * (value / base - 1) for _, value in layers]
     most = _nice(max([.05, *(abs(value) for value in worse if np.isfinite(value))]) * 1.08)
-    low = -most / 4 if any(value < -.02 * most for value in worse) else 0.0
+    low = 1.15 * min([0.0, *(value for value in worse if np.isfinite(value))])
     unit = f"one at a time, {plain(look.scheme)}" if layers else "not measured yet"
     size = 12 if len(layers) <= 12 else 11
     axis = sheet.cell(*box, "Sensitivity of layers", unit, gutter=form.gutter - (8 if form.stacked else 0), right=46, foot=40,
@@ -226,7 +226,7 @@ def short_layer(name: str) -> str:
 
 def _training(look: TrainingLook, form: Form) -> Sheet:
     height = 400 if not form.stacked else 320
-    sheet = Sheet(form.width, height)
+    sheet = Sheet(form.width, height, form.stretch)
     known = np.concatenate([*(losses for _, losses in (look.plain, look.aware)), [] if look.after is None else [look.after]])
     known = known[np.isfinite(known)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)

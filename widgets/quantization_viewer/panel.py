@@ -5,11 +5,9 @@
 picked tensor, exact numbers come from a thread when the hand rests, and what takes long is done by `measuring.Work` with Cancel.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from widgets.frame import controls as frame_controls
-from widgets.frame.later import Later
 from widgets.frame.panel import Panel
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number
@@ -18,17 +16,15 @@ from widgets.quantization_viewer import code, failures, words
 from widgets.quantization_viewer.actions import Actions
 from widgets.quantization_viewer.controls import Controls, View
 from widgets.quantization_viewer.figure import decibels, figure
+from widgets.quantization_viewer.jobs import Jobs
 from widgets.quantization_viewer.knowledge import Known
 from widgets.quantization_viewer.looks import ActivationLook, FailureLook, ModelLook, TensorLook
-from widgets.quantization_viewer.measuring import Progress, Work, silent
 from widgets.quantization_viewer.model_knowledge import ModelKnown
 from widgets.quantization_viewer.runs import Runs
 from widgets.quantization_viewer.state import State, compared
 from widgets.quantization_viewer.tensor_tree import module_of, rows_of, shape_words, shown
 from workbench.errors import DataError, WorkbenchError
 
-SHOW_S = 0.3
-"""Between two states of the tree while an overview streams in."""
 FALLBACK_ROWS = 12
 """Tensors listed where there is no kernel."""
 
@@ -60,9 +56,9 @@ class QuantizationViewer(Panel):
         if runs:
             self.state.plain, self.state.aware = (str(getattr(run, "folder", run)) for run in runs)
         self._texts = texts
-        self.known = self._knowing(model if self.given else self.state.model)
+        self.known = ModelKnown(Known(model if self.given else self.state.model), texts)
         self.runs = Runs()
-        self.actions, self.work, self.later = Actions(self), Work(self), Later(self.settle, "quantization settling")
+        self.actions, self.jobs = Actions(self), Jobs(self)
         self.made: Controls | None = None
         self.fault = ""
         """Why the weights cannot be opened, or the picked tensor not be quantized; "" where they can."""
@@ -71,15 +67,20 @@ class QuantizationViewer(Panel):
         """Look and lines while a refresh goes on, so that they are computed once."""
         self._rows: list[dict] = []
         self._groups: dict[str, str] = {}
-        self._live_look, self._asked = False, 0
+        self._live_look = False
         self._failures: dict[tuple, FailureLook] = {}
-        self._seen = False
+        self.seen = False
         """Whether a page has had it open."""
-        self._cancelled: Any = None
-        """The scheme whose overview a person cancelled: it does not begin again by itself."""
 
-    def _knowing(self, source: Any) -> ModelKnown:
-        return ModelKnown(Known(source), self._texts)
+    @property
+    def work(self) -> Any:
+        """The long work in its thread: `work.wait()` waits for it."""
+        return self.jobs.work
+
+    @property
+    def later(self) -> Any:
+        """What follows a resting hand."""
+        return self.jobs.later
 
     # ---- measuring here and now, for scripts
 
@@ -102,13 +103,13 @@ class QuantizationViewer(Panel):
     def measure_perplexity(self) -> "QuantizationViewer":
         """Perplexity as the model came, and under each of the schemes beside each other."""
         self.open()
-        self.known.perplexities(compared(self.state.choice), self.state.choice, *self._inputs)
+        self.known.perplexities(compared(self.state.choice), self.state.choice, *self.inputs)
         return self._changed()
 
     def measure_sensitivity(self) -> "QuantizationViewer":
         """Perplexity with one layer quantized, each in turn, in the chosen scheme."""
         self.open()
-        self.known.measure_sensitivity(self.state.choice, *self._inputs)
+        self.known.measure_sensitivity(self.state.choice, *self.inputs)
         return self._changed()
 
     def calibrate(self) -> "QuantizationViewer":
@@ -134,7 +135,7 @@ class QuantizationViewer(Panel):
         return self.known.weights.tensor_of(self.state.layer)
 
     @property
-    def _inputs(self) -> tuple[str, float]:
+    def inputs(self) -> tuple[str, float]:
         """How layers' inputs are treated where the whole model is measured."""
         return self.state.activations, self.state.threshold
 
@@ -153,7 +154,7 @@ class QuantizationViewer(Panel):
         if not self._ready():
             return self._good
         if state.view == "model":
-            return self.known.look(compared(state.choice), state.choice, *self._inputs)
+            return self.known.look(compared(state.choice), state.choice, *self.inputs)
         if state.view == "activations":
             return self.known.activations(self.tensor, state.choice, state.threshold, not self._live_look)
         return self._tensor_look()
@@ -189,7 +190,7 @@ class QuantizationViewer(Panel):
         if self.state.view != "tensor" or self.state.failure or not self.known.weights.opened:
             return []
         name = self._good.name if self.fault and self._good is not None else self.tensor  # the last good picture stays
-        return self.known.with_measures(self.known.weights.lines(name, self.state.choice), *self._inputs)
+        return self.known.with_measures(self.known.weights.lines(name, self.state.choice), *self.inputs)
 
     def _empty(self) -> tuple[str, str]:
         state = self.state
@@ -237,7 +238,7 @@ class QuantizationViewer(Panel):
         look = self.look()
         missing = weights.missing(state.choice) if weights.opened else 0
         return View(state=state, rows=self._rows, live=self._bars(), picked=self.tensor, primary=self._primary(), second=self._second(), given=self.given,
-                    empty=self.fault or "The weights are opened.", missing=missing, going=self.work.going in ("open", "overview"),
+                    empty=self.fault or "The weights are opened.", missing=missing, going=self.jobs.work.going in ("open", "overview"),
                     has_model=self.known.has_model,
                     can_threshold=bool(state.failure) or isinstance(look, ActivationLook) or state.activations != "16-bit")
 
@@ -249,7 +250,7 @@ class QuantizationViewer(Panel):
         return bars | {"\0" + group: shown(value) for group, value in weights.group_errors(choice, self._groups).items()}
 
     def _primary(self) -> tuple[str, str]:
-        state, working = self.state, self.work.going
+        state, working = self.state, self.jobs.work.going
         if state.failure:
             return "", ""
         if state.view == "training":
@@ -262,7 +263,7 @@ class QuantizationViewer(Panel):
     def _second(self) -> tuple[str, str]:
         if self.state.view != "model" or self.state.failure:
             return "", ""
-        return "Measure layer by layer", "" if self.known.has_model and self.work.going != "sensitivity" else "Not now."
+        return "Measure layer by layer", "" if self.known.has_model and self.jobs.work.going != "sensitivity" else "Not now."
 
     def _build(self) -> None:
         self._live_look = True
@@ -271,9 +272,9 @@ class QuantizationViewer(Panel):
         self.selection.observe(lambda _kind, _ids: self.picked(), "layer")
         self.selection.observe(lambda _kind, _ids: self._picked_runs(), "run")
         if self.known.weights.opened:
-            self._opened()
+            self.jobs.opened()
         else:
-            self.work.begin("open", self._open)
+            self.jobs.open()
 
     def _bundle(self, live: bool) -> dict[str, Any]:
         if live:
@@ -285,7 +286,7 @@ class QuantizationViewer(Panel):
         with self._lock:
             if self._root is None:
                 return
-            self._seen = self._seen or self._live.open_views > 0
+            self.seen = self.seen or self._live.open_views > 0
             self._taken = self.look(), self._lines()
             try:
                 super().refresh()
@@ -303,126 +304,12 @@ class QuantizationViewer(Panel):
                 finally:
                     self._taken = None
 
-    # ---- threads
-
-    def _open(self, progress: Progress) -> None:
-        progress("Opening the weights", 0, 0)
-        self.open()
-
-    def _opened(self) -> None:
-        self.fault = ""
-        self.picked()
-        self.start_overview()
-
-    def open_again(self) -> None:
-        """Another model was named."""
-        self.known = self._knowing(self.state.model)
+    def another(self) -> None:
+        """Another model was named: nothing is known of it yet."""
+        self.known = ModelKnown(Known(self.state.model), self._texts)
         self.fault, self._rows, self._groups, self.state.open, self.state.layer = "", [], {}, (), ""
-        self.work.begin("open", self._open)
+        self.jobs.open()
         self.refresh()
-
-    def moved(self, _name: str = "") -> None:
-        """A setting changed: shows it from the sample now; the rest follows when the hand rests."""
-        self._asked += 1
-        self.refresh()
-        self.later.ask()
-
-    def settle(self) -> None:
-        """Exact numbers of the picked tensor, its rival and the schemes beside it; gives way to a hand that moves again."""
-        asked, weights = self._asked, self.known.weights
-        if not weights.opened or self.state.failure or self.state.view == "training":
-            self._say()
-            return
-        name, choice = self.tensor, self.state.choice
-
-        def going(_words: str, _done: float, _total: float) -> None:
-            if self._asked != asked:
-                raise _Moved
-
-        try:
-            weights.fill_lines(name, choice, whole=False, progress=going)
-            self.refresh()
-            weights.exact(name, choice, going)
-            self.refresh()
-            weights.exact_lines(name, choice, going, self.refresh)
-        except _Moved:
-            return
-        except DataError as error:
-            self.fault = str(error)
-            self.refresh()
-        self._say()
-        if weights.missing(choice) and self.work.going in ("", "overview", "open") and self._cancelled != choice.key:
-            self.start_overview()
-
-    def _say(self) -> None:
-        """A fault of the picked tensor, at the tree."""
-        with self._lock:
-            if self.made is None:
-                return
-            if self.fault and self.known.weights.opened and not self.state.failure:
-                self.show_error(self.made.tree, self.fault)
-            else:
-                self.clear_error(self.made.tree)
-
-    def start_overview(self) -> None:
-        """Every tensor in the chosen scheme, in a thread."""
-        choice = self.state.choice
-        if self.known.weights.missing(choice):
-            self._begin("overview", lambda progress: self.known.weights.overview(choice, progress, self._soon()))
-
-    def start_perplexity(self) -> None:
-        choice, inputs = self.state.choice, self._inputs
-        self._begin("perplexity", lambda progress: self.known.perplexities(compared(choice), choice, *inputs, progress, self.refresh))
-
-    def start_sensitivity(self) -> None:
-        choice, inputs = self.state.choice, self._inputs
-        self._begin("sensitivity", lambda progress: self.known.measure_sensitivity(choice, *inputs, progress, self.refresh))
-
-    def start_calibrating(self) -> None:
-        self._begin("calibrate", self.known.calibrate)
-
-    def start_after(self) -> None:
-        plain, aware = self.state.plain, self.state.aware
-        self._begin("after", lambda progress: self.runs.measure(plain, aware, progress))
-
-    def _begin(self, name: str, job: Callable[[Progress], object]) -> None:
-        if self.made is not None:
-            self.clear_error(self.made.primary)
-        self.work.begin(name, job)
-        self.show_controls()
-
-    def _soon(self) -> Callable[[], None]:
-        import time
-
-        last = 0.0
-
-        def show() -> None:
-            nonlocal last
-            if time.monotonic() - last > SHOW_S:
-                last = time.monotonic()
-                self.show_controls()
-
-        return show
-
-    def worked(self, name: str, ended: str, fault: str | None) -> None:
-        """A piece of long work ended: "done", "cancelled" or "failed"."""
-        if fault is not None:
-            if name == "open":
-                self.fault = fault
-                self.show_error(self.made.model, fault)
-            else:
-                self.show_error(self.made.tree if name == "overview" else self.made.primary, fault)
-        elif name == "open" and ended == "done":
-            self.clear_error(self.made.model)
-            self._opened()
-            return
-        if ended == "cancelled" and name == "overview":
-            self._cancelled = self.state.choice.key
-        self.refresh()
-        if ended == "done" and name != "overview" and self.known.weights.opened and self.known.weights.missing(self.state.choice):
-            self.start_overview()
-        elif not self._seen:  # a page brings its notebook up to date when it is left or saved; nobody else would
-            self.freeze()
 
     # ---- what is picked
 
@@ -435,7 +322,7 @@ class QuantizationViewer(Panel):
             group = self._groups.get(self.tensor)
             if group and group not in self.state.open:
                 self.state.open = (*self.state.open, group)
-        self.moved()
+        self.jobs.moved()
 
     def _picked_runs(self) -> None:
         """Two runs picked elsewhere are compared: the one trained quantized second."""
@@ -466,16 +353,10 @@ class QuantizationViewer(Panel):
             self.state.scheme, self.state.double = choice.scheme.removesuffix(" double"), choice.scheme.endswith(" double")
             if "bits" in choice.arguments:
                 self.state.bits = choice.bits
-            self.moved()
-
-
-class _Moved(Exception):
-    """The hand moved again."""
+            self.jobs.moved()
 
 
 def _named(model: Any) -> bool:
     """Whether code can name it: a name, a path, or a run."""
     return isinstance(model, str) or hasattr(model, "__fspath__") or hasattr(model, "folder")
 
-
-__all__ = ["QuantizationViewer", "silent"]

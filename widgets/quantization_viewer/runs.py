@@ -53,13 +53,14 @@ class Runs:
             names.append(run.name)
         if not any(names):
             return None
-        return TrainingLook(plain=curves[0], aware=curves[1], names=(names[0], names[1]), bits=self.settings(aware)[1] if names[1] else 8,
+        return TrainingLook(plain=curves[0], aware=curves[1], names=(names[0], names[1]), bits=self.settings(aware)["bits"] if names[1] else 8,
                             after=self._after.get((plain, aware)))
 
-    def settings(self, aware: str) -> tuple[str, int]:
-        """(scheme, bits) of the run trained quantized; a run of another method is quantized to 8 bits, vector-wise."""
+    def settings(self, aware: str) -> dict[str, Any]:
+        """How the run trained quantized rounds, as `quantized_model` takes it; a run of another method is rounded to 8 bits, vector-wise."""
         method = self.open(aware).recipe.method
-        return getattr(method, "scheme", "vector-wise"), getattr(method, "bits", 8)
+        inputs = "dynamic" if getattr(method, "activations", False) else "16-bit"
+        return dict(scheme=getattr(method, "scheme", "vector-wise"), bits=getattr(method, "bits", 8), block=getattr(method, "block", 64), activations=inputs)
 
     def measure(self, plain: str, aware: str, progress: Progress = silent) -> float:
         """The held-out loss, in nats per token, of the plain run's result with every linear layer quantized as the other run's was.
@@ -68,9 +69,10 @@ class Runs:
         """
         from workbench.data import run_rows
         from workbench.evaluation.row_losses import row_losses
+        from workbench.quantization.layers import linear_layers
         from workbench.quantization.models import quantized_model
 
-        scheme, bits = self.settings(aware)
+        settings = self.settings(aware)
         run = self.open(plain)
         heldout = [table for table in run_rows.read(run.folder).heldout.values() if table is not None and table.num_rows]
         if not heldout:
@@ -78,8 +80,10 @@ class Runs:
         progress("Loading the plain run's result", 0, 0)
         model, tokenizer = run.load()
         model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        head = model.get_output_embeddings()  # which training leaves as it is
+        layers = [name for name, module in linear_layers(model).items() if module is not head]
         losses, tokens = 0.0, 0
-        with quantized_model(model, scheme, bits=bits):
+        with quantized_model(model, **settings, layers=layers):
             for table in heldout:
                 found = row_losses((model, tokenizer), table, max_length=run.recipe.max_length,
                                    completions_only=run.recipe.completions_only and run.recipe.objective == "sft",
