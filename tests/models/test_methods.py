@@ -26,6 +26,7 @@ EVERY = {
     "full": Full(), "freeze": Freeze(("embed_tokens", "layers.0")), "bitfit": BitFit(), "lora": LoRA(rank=2), "rslora": LoRA(rank=2, variant="rslora"),
     "dora": LoRA(rank=2, variant="dora"), "pissa": LoRA(rank=2, variant="pissa"),
     "pissa by matrix": LoRA(rank=4, variant="pissa", rank_pattern={"layers.0.self_attn.q_proj": 2}, alpha_pattern={"layers.1.self_attn.v_proj": 3.0}),
+    "olora": LoRA(rank=2, options={"init_lora_weights": "olora"}),
     "pattern": LoRA(rank=4, rank_pattern={"layers.0.self_attn.q_proj": 2, "layers.1.mlp.down_proj": 0}, alpha_pattern={"self_attn.k_proj": 5.0}),
     "nf4": QLoRA(rank=2), "fp4": QLoRA(rank=2, quant_type="fp4", double=False), "8 bits": QLoRA(rank=2, bits=8), "adapters": Adapters(size=4),
     "prompt": PromptTuning(tokens=4), "prompt from noise": PromptTuning(tokens=4, start="random"), "qat": QAT(bits=4),
@@ -51,7 +52,7 @@ def test_a_trained_model_opens_and_merges_to_equal_logits(name, tmp_path):
     start = tools.logits(model, IDS)
     model = method.apply(model)
     begins_as_base = tools.logits(model, IDS)
-    if name.startswith("pissa"):  # W is taken apart and put together again
+    if name.startswith(("pissa", "olora")):  # W is taken apart and put together again
         torch.testing.assert_close(begins_as_base, start, atol=2e-5, rtol=0)
     elif isinstance(method, (LoRA, Full, Freeze, BitFit, Adapters)):
         assert torch.equal(begins_as_base, start)
@@ -60,7 +61,7 @@ def test_a_trained_model_opens_and_merges_to_equal_logits(name, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     again, _ = wb.load(str(tmp_path / "saved"))
     found = tools.logits(method.apply(again) if name == "qat" else again, IDS)
-    if name.startswith("pissa"):
+    if name.startswith(("pissa", "olora")):
         torch.testing.assert_close(found, wanted, atol=5e-5, rtol=0)
     else:
         assert torch.equal(found, wanted)

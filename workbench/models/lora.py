@@ -16,6 +16,8 @@ from workbench.models.saving import saved_by_peft
 
 VARIANTS = ("lora", "rslora", "dora", "pissa")
 RSLORA_ALPHA = 16
+MUTATING = ("pissa", "olora")
+"""Values of peft's `init_lora_weights` that take the start of B A out of the base."""
 QUANTIZABLE = ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
 
 
@@ -120,7 +122,7 @@ class LoRA(Method):
         except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
             raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.",
                               f"Its matrices are called {', '.join(matrix_names(model))}.") from error
-        return saved_by_peft(adapted, mutated=self.variant == "pissa" and not on_meta(model))
+        return saved_by_peft(adapted, mutated=str(arguments.get("init_lora_weights")).startswith(MUTATING))
 
     def script(self) -> str | None:
         arguments = ",\n".join(f"    {name}={value!r}" for name, value in ({"task_type": "CAUSAL_LM"} | self.config_arguments()).items())
