@@ -8,7 +8,6 @@ workbench.runs.sweep FOLDER` is that process. Not here: choosing points by what 
 
 import contextlib
 import fcntl
-import itertools
 import json
 import math
 import os
@@ -21,15 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import living
-from workbench.data.mixture import Mixture
-from workbench.data.stages import Stages
-from workbench.errors import RecipeError, RunError, WorkbenchError
-from workbench.models.methods import LoRA, Method
+from workbench.errors import RecipeError, RunError
 from workbench.recipes import Recipe
 from workbench.runs import processes, standby
 from workbench.runs.run import Run
 from workbench.runs.start import new_folder, prepare
 from workbench.runs.status import LIVING, Status
+from workbench.runs.sweep_points import at_point, notes_of, points_of, seeds_of, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +36,6 @@ POLL_S = 0.1
 CONFIDENCE = 0.95
 RESULTS = ("status", "step", "steps", "loss", "best", "parameters", "seconds", "folder")
 """Columns that every sweep's runs have, behind the varied fields and the seed."""
-LABEL = 60
-"""Characters of a value that is no number or word, in names and tables."""
 
 
 def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequence[int] = 3, runs: str | Path = "runs",
@@ -52,8 +47,8 @@ def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequenc
     point. A LoRA's alpha that is None stays twice the rank. All of one seed run before the next. Raises `RecipeError`, `DataError` or
     `RunError` where any point cannot work: nothing is started then, and nothing left behind.
     """
-    given = _seeds(recipe, seeds)
-    labels, points = _points(recipe, values)
+    given = seeds_of(recipe, seeds)
+    labels, points = points_of(recipe, values)
     planned = [(label, seed, _recipe(recipe, point, label, seed)) for seed in given for label, point in zip(labels, points, strict=True)]
     if recipe.heldout == 0 and "heldout" not in values:
         raise RecipeError("A sweep compares held-out losses, and heldout is 0.", "Use heldout=0.1.")
@@ -61,9 +56,9 @@ def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequenc
     made: list[Path] = [folder]
     try:
         for label, seed, asked in planned:
-            with _at(label):
+            with at_point(label):
                 made.append(prepare(asked, runs, f"{name or 'sweep'}-{short(label)}-seed{seed}"))
-        body = {"fields": list(values), "seeds": given, "notes": _notes(recipe, values),
+        body = {"fields": list(values), "seeds": given, "notes": notes_of(recipe, values),
                 "runs": [{"name": path.name, "point": label, "seed": seed} for path, (label, seed, _) in zip(made[1:], planned, strict=True)]}
         living.write_json(folder / FILE, body)
         processes.spawn(made[1])  # by this process, whose standby may be warm; all others by the sweep's own
@@ -298,96 +293,9 @@ def _extra(run: Run) -> dict[str, float]:
     return {name: math.nan if value is None else value for event in last for name, value in event.extra.items()}
 
 
-# the plan -------------------------------------------------------------------------------------------------------------------------
-
-
-def _seeds(recipe: Recipe, seeds: int | Sequence[int]) -> list[int]:
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.sweep(wb.Recipe(model="town"), {"method.rank": [1, 2, 4]}).')
-    given = list(range(recipe.seed, recipe.seed + seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
-    if isinstance(given, str) or not isinstance(given, Iterable) or not (found := list(given)) or len(set(map(str, found))) < len(found):
-        raise RecipeError(f"seeds is {seeds!r}; it must be how many, or a list of different whole numbers.", "Use seeds=3.")
-    return [recipe.replace(seed=seed).seed for seed in found]
-
-
-def _points(recipe: Recipe, values: dict[str, Sequence[Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(what each point is called, what it is), in the order of the product."""
-    if not isinstance(values, dict) or not values:
-        raise RecipeError("A sweep has nothing to vary.", 'Use wb.sweep(recipe, {"method.rank": [1, 2, 4]}).')
-    labels: dict[str, list[Any]] = {}
-    for field, given in values.items():
-        if field == "seed":
-            raise RecipeError("seed is varied at every point as it is.", "Use seeds=3, or seeds=[0, 1, 2].")
-        if isinstance(given, (str, dict)) or not isinstance(given, Iterable):
-            raise RecipeError(f"{field} is given {given!r}, not a list of values.", f"Use {{{field!r}: [...]}}.")
-        values = values | {field: [value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value for value in given]}
-        if not values[field]:
-            raise RecipeError(f"{field} has no values.", f"Use {{{field!r}: [...]}}.")
-        labels[field] = _told_apart([_label(value) for value in values[field]])
-        for number, value in enumerate(values[field]):
-            plain = isinstance(value, (bool, int, float, str, Method))
-            if plain and any(type(value) is type(other) and value == other for other in values[field][:number]):
-                raise RecipeError(f"{field} has the value {labels[field][number]} twice.",
-                                  "Give each value once; seeds= trains a point several times.")
-    return ([dict(zip(values, combined, strict=True)) for combined in itertools.product(*labels.values())],
-            [dict(zip(values, combined, strict=True)) for combined in itertools.product(*values.values())])
-
-
 def _recipe(recipe: Recipe, point: dict[str, Any], label: dict[str, Any], seed: int) -> Recipe:
-    with _at(label):
+    with at_point(label):
         return recipe.replace(**point, seed=seed)
-
-
-@contextlib.contextmanager
-def _at(label: dict[str, Any]) -> Any:
-    """What is wrong with a point is said of that point."""
-    try:
-        yield
-    except WorkbenchError as error:
-        point = ", ".join(f"{field} = {value}" for field, value in label.items())
-        raise type(error)(f"The point {point} cannot be trained: {error.what}", error.remedy) from error
-
-
-def _label(value: Any) -> Any:
-    """A value as a table and JSON have it: numbers and words themselves, a method as it is called, anything else in some words."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Method):
-        usual = type(value)().to_json()
-        changed = {name: part for name, part in value.to_json().items() if name == "rank" or (part != usual[name] and name != "name")}
-        return f"{type(value).__name__}({', '.join(f'{name}={_short_text(part)}' for name, part in changed.items())})"
-    if isinstance(value, (Mixture, Stages)):
-        names = value.sources if isinstance(value, Mixture) else [name for mixture, _ in value.stages for name in mixture.sources]
-        return f"{type(value).__name__}({_short_text(', '.join(dict.fromkeys(names)))})"
-    if isinstance(value, (list, tuple, dict)) and len(text := _short_text(value)) <= LABEL and "…" not in text:
-        return text
-    return f"{len(value):,} {'entries' if isinstance(value, dict) else 'rows'}" if hasattr(value, "__len__") else type(value).__name__
-
-
-def _short_text(part: Any) -> str:
-    text = part if isinstance(part, str) else json.dumps(part, default=str)
-    return text if len(text) <= LABEL else text[:LABEL - 1] + "…"
-
-
-def _told_apart(labels: list[Any]) -> list[Any]:
-    """The same words for different values get numbers."""
-    return [f"{label} ({labels[:at].count(label) + 1})" if isinstance(label, str) and labels.count(label) > 1 else label
-            for at, label in enumerate(labels)]
-
-
-def short(label: dict[str, Any]) -> str:
-    """A point in a run's name: "rank8-learning_rate0.003"; words stand for themselves."""
-    return "-".join(value[:24] if isinstance(value, str) else f"{field.rsplit('.', 1)[-1]}{value:g}" if isinstance(value, float)
-                    else f"{field.rsplit('.', 1)[-1]}{value}" for field, value in label.items())
-
-
-def _notes(recipe: Recipe, values: dict[str, Sequence[Any]]) -> list[str]:
-    method = recipe.method
-    if "method.rank" in values and "method.alpha" not in values and isinstance(method, LoRA) and method.alpha is not None:
-        return [f"alpha stays at {method.alpha:g} at every rank, so the update's scale alpha/rank falls as the rank grows; alpha=None keeps it."]
-    return []
 
 
 # the process that starts one run after another -------------------------------------------------------------------------------------
