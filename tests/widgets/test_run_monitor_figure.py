@@ -246,3 +246,19 @@ def test_more_flags_than_fit_leave_their_lines() -> None:
 
 def test_the_average_follows_the_length_of_the_run() -> None:
     assert [automatic_span(n) for n in (None, 40, 200, 2000, 10**6)] == [20, 5, 5, 40, 100]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [1, 30, 190])
+def test_the_planned_memory_is_drawn_beside_what_is_taken(tmp_path: Path, width: str, count: int) -> None:
+    run = FakeRun(tmp_path / "run", Recipe(steps=200))
+    run.write(ev.Started(pid=1), prepared(planned={"weights": 2**29, "total": 2**30, "before": 2**29}), *steps(1, count))
+    drawn = RunMonitor(run, engine=FakeEngine()).figure(width)
+    rules = [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "line" and shape.get("y0") == shape.get("y1") == 1.5]
+    assert len(rules) == 1  # half a GiB before the model, and one planned
+    assert [note["text"] for note in drawn["layout"]["annotations"] if note["text"].startswith("planned")] == ["planned 1.50"]
+    memory = trace(drawn, "memory")
+    axis = drawn["layout"]["yaxis" + memory["yaxis"].removeprefix("y")]
+    assert axis["range"][1] > max(1.5, *memory["y"])
+    plain = FakeRun(tmp_path / "plain", Recipe(steps=200)).write(ev.Started(pid=1), prepared(), *steps(1, count))
+    assert "planned" not in json.dumps(RunMonitor(plain, engine=FakeEngine()).figure(width)["layout"])

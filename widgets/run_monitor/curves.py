@@ -121,6 +121,8 @@ class RunCurves:
     """The schedule still to come: steps and the learning rate there."""
     mixing: Mixing = field(default_factory=Mixing)
     """Of a mixture: the shares of its sources."""
+    planned_gib: float | None = None
+    """The memory that a step was planned to take, with what the process had before the model; None where nothing was planned."""
     answers: Answers = field(default_factory=Answers)
     """Of a run that classifies: how good its answers are."""
 
@@ -143,6 +145,7 @@ def curves_of(history: History, name: str, *, clip: float | None = None, shape: 
     columns = {key: np.asarray(values) for key, values in history.metrics().items()}
     known = [(e.step, e.loss) for e in history.evaluations if e.loss is not None]
     rest_step = rest_rate = np.empty(0)
+    planned = history.prepared.planned if history.prepared else {}
     peak = history.setting("learning_rate", peak)
     if shape and peak and history.steps and history.step < history.steps:
         rest_step = np.unique(np.linspace(history.step, history.steps, 60).round())
@@ -155,6 +158,7 @@ def curves_of(history: History, name: str, *, clip: float | None = None, shape: 
         heldout=np.array([v for _, v in known], float),
         marks=marks_of(history, fork_changes),
         clip=clip,
+        planned_gib=(planned["before"] + planned["total"]) / 2**30 if planned else None,
         rest_step=rest_step,
         rest_rate=rest_rate,
         mixing=mixing.mixing_of(history, automatic_span(history.steps)),

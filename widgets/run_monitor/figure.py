@@ -184,7 +184,7 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
         ("Learning rate", "× 10" + str(power).translate(SUPERSCRIPT) if power else "", rate_top * scale),
         ("Gradient norm", "before clip", max(grad_top, clip or 0)),
         ("Speed", "tokens/s", _high(this.tokens_per_s)),
-        ("Memory", "GiB", _high(this.memory_gib)),
+        ("Memory", "GiB", max(_high(this.memory_gib), this.planned_gib or 0.0)),
     )
     across = (form.width - GAP * (form.columns - 1)) / form.columns
     plots = []
@@ -244,6 +244,11 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
             grad.axis, 1, clip, "clip", "vermillion-text", anchor="right", valign="bottom", size=11, dy=1, xref=f"x{grad.axis} domain"
         )
     known = np.flatnonzero(np.isfinite(this.memory_gib))
+    early = not len(known) or memory.px(float(this.step[known[-1]])) < (memory.area.left + memory.area.right) / 2
+    if this.planned_gib is not None:  # its word stands at the end where the last value does not
+        sheet.rule(memory.axis, y=this.planned_gib, colour="grey", dash="dot")
+        sheet.label(memory.axis, 1 if early else 0, this.planned_gib, f"planned {number(this.planned_gib, 2)}", "grey-text", anchor="right" if early else "left",
+                    valign="bottom", size=11, dy=1, xref=f"x{memory.axis} domain")
     if len(known):
         step, value = float(this.step[known[-1]]), float(this.memory_gib[known[-1]])
         text = number(value, 1 if value >= 10 else 2)
