@@ -9,6 +9,8 @@ import random
 import string
 import time
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from workbench.data import private
@@ -43,6 +45,11 @@ FOUND = {
     "xox" + "b-123456789012-abcdefghij": ("Slack token", "xox" + "b-123456789012-abcdefghij"),
     "postgres://ann:s3cr3tpw@db.orla.com/x": ("password in URL", "s3cr3tpw"),
     'password = "correct7horse!Battery"': ("assigned secret", "correct7horse!Battery"),
+    "DB_PASSWORD=S3cr3t" + "P4ssw0rd!\nDB_HOST=db": ("assigned secret", "S3cr3t" + "P4ssw0rd!"),
+    "export API_KEY=9f8a7b6c5d" + "4e3f2a1b0c9d8e": ("assigned secret", "9f8a7b6c5d" + "4e3f2a1b0c9d8e"),
+    "The password: Tr0ub4" + "dor&3. Keep it.": ("assigned secret", "Tr0ub4" + "dor&3"),
+    "pwd: qW3rTy" + "99": ("assigned secret", "qW3rTy" + "99"),
+    "auth_token = eYx83kZ" + "q02Lm#": ("assigned secret", "eYx83kZ" + "q02Lm#"),
     "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\n-----END RSA " + "PRIVATE KEY-----\nbye":
         ("private key", "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\n-----END RSA " + "PRIVATE KEY-----"),
     "cut off: -----BEGIN OPENSSH " + "PRIVATE KEY-----\nb3Bl": ("private key", "-----BEGIN OPENSSH " + "PRIVATE KEY-----"),
@@ -51,7 +58,10 @@ FOUND = {
 NOT_FOUND = [
     "Write to ann@example.com or root@localhost", "an @ sign, a@b, @handle, 3@4.5", "DE89 3704 0044 0532 0130 01", "XX82WEST12345698765432",
     "4111 1111 1111 1112", "1234 5678 9012 3452", "0000 0000 0000 0000", "order 99411111111111111110000111", "000-12-3456", "666-12-3456",
-    "192.168.0.1 and 127.0.0.1 and 10.1.2.3", "version 2.0.1.7", "256.1.1.1", "section 1.2.3.4.5", "12:30:45 and std::vector and ab::cd",
+    "192.168.0.1 and 127.0.0.1 and 10.1.2.3", "version 2.0.1.7", "version 8.8.4.4 and Version: 9.1.2.3, v 5.6.7.8", "firmware 11.12.13.14", "build 77.1.2.3",
+    "token=tokens[i2]", "token=get_token1()", "api_key=os.environ['API_KEY2']", "password=config.v2.password1", "token: tokenizer.eos_token_id2",
+    "secret=my_secret_2", "password: ${DB_PASSWORD2}", "token: 1700000000", "password: aaaaaaaa1A", "Her token: Marketplace and bread",
+    "password=None, token=True", "256.1.1.1", "section 1.2.3.4.5", "12:30:45 and std::vector and ab::cd",
     "She has 1,234,567 sacks and 42 cows, which cost 3.14159265 each in 2024-01-01", "2 + 3 = 5; 10 20 30 40 50", "AKIA in a word: AKIAFOO",
     "sk-learn and sk-image", "hf_hub_download and hf_transfer", "ghp_short", 'token = "xxxxxxxxxxxxxxxx"', "password: ask the miller",
     "-----BEGIN PUBLIC KEY-----", "http://orla.com:8080/a@b",
@@ -94,6 +104,25 @@ def test_several_in_one_row_stand_in_order_and_rows_keep_their_number():
     assert private.redacted(rows)[1] == "mail <e-mail>\nor call <phone number>, or <e-mail>"
     assert private.scan(rows, kinds=["phone number"])["row"].tolist() == [1]
     assert private.scan(rows, "question")["kind"].tolist() == ["e-mail"]
+
+
+@pytest.mark.parametrize("of", [list, pa.Table.from_pylist, pd.DataFrame])
+def test_numbers_in_columns_are_found(of):
+    rows = [{"card": 4111111111111111, "phone": 2127365000, "id": 2127365000}, {"card": 4111111111111112, "phone": 12127365000, "id": 5},
+            {"card": None, "phone": 17, "id": 378282246310005}]
+    found = private.scan(of(rows))
+    assert list(zip(found["row"], found["kind"])) == [(0, "card number"), (0, "phone number"), (0, "phone number"), (1, "phone number"),
+                                                      (2, "card number")]
+    assert private.redacted(of(rows)) == ["<card number>\n<phone number>\n<phone number>", "4111111111111112\n<phone number>\n5",
+                                          "17\n<card number>"]
+    assert private.scan(of(rows), "id")["row"].tolist() == [2]
+
+
+def test_a_key_in_an_object_says_what_its_number_is():
+    rows = [{"user": {"mobile_no": [2127365000, 12127365001], "age": 41}}, {"user": {"homePhone": "2127365002", "telephone": 12}}]
+    assert private.scan(rows)["row"].tolist() == [0, 0, 1]
+    assert all(private.scan(pa.Table.from_pylist([row]))["row"].tolist() == [0] * count for row, count in zip(rows, (2, 1)))
+    assert private.scan([{"order": 2127365000, "microphones": 2127365000, "automobile": 2127365000, "hotel": True}]).empty
 
 
 def test_numbers_without_a_country_are_known_by_region():

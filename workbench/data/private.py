@@ -3,7 +3,7 @@
 Checksums decide where there are any: IBAN and US social security numbers by python-stdnum, cards by Luhn and the issuer's prefix, phone
 numbers by phonenumbers (Google's libphonenumber), addresses of machines by `ipaddress`. Keys are known by their makers' prefixes. Only
 addresses that can be somebody's are told: not example.com (RFC 2606), not 192.168.0.1. Not here: names and postal addresses, which take a
-model; passwords that look like words. detect-secrets was weighed: it knows no Hugging Face tokens and reads files, not rows.
+model; passwords that look like words; numbers that only somebody who knows the column could tell (a column called "phone" is known). detect-secrets was weighed: it knows no Hugging Face tokens and reads files, not rows.
 """
 
 import bisect
@@ -42,6 +42,12 @@ KEYS: dict[str, re.Pattern[str]] = {
 }
 """In order: what an earlier one has is not told again. Where a group `key` is named, it is the secret."""
 
+BARE_SECRET = re.compile(r"(?i:api[_-]?key|access[_-]?key|secret(?:[_-]?key)?|token|passw(?:or)?d|passphrase|pwd)[\"']?[ \t]{0,3}[=:][ \t]{0,3}"
+                         r"(?P<key>[^\s\"'`,;<>(){}\[\]]{8,200})(?![(\[{\"'])")
+"""A secret assigned without quotes, as in a .env file or a letter; it is one where it looks made up (`_is_made_up`)."""
+NAME_IN_CODE = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::|->|/)\w+)+|[a-z]+(?:_[a-z0-9]+)+|\$\{?\w+\}?|[\d.,:/-]+")
+BARE_ENTROPY_BITS, LONG_SECRET = 2.5, 16
+
 ENTROPY_BITS = 3.0
 """Bits a character that a value assigned to a "token" must have to be taken for a real one: "your-token-here" has 3.2, and is told;
 "xxxxxxxxxxxx" 0."""
@@ -57,8 +63,13 @@ ISSUERS = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]
 """Visa, Mastercard (both ranges), American Express, Discover, Diners, JCB, UnionPay, Maestro: prefix and number of digits."""
 SSN = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
+VERSION = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware|revision|rev)\b[.:=]?\s{0,3}$")
+"""What stands before four numbers that are no address."""
 IPV6 = re.compile(r"(?<![\w:])[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}(?![\w:])")
 DIGITS = re.compile(r"\+?\(?\d(?:[ ()./\u00a0-]{0,2}\d){6,14}")
+
+PHONE_COLUMN = re.compile(r"(?:(?<![A-Za-z])|(?<=[Tt]ele)|(?<=[Cc]ell))phone|Phone|PHONE|(?i:(?<![a-z])(?:mobile|whatsapp|(?:tel|cell|fax)(?![a-z])))")
+"""A column called so holds phone numbers, also where they are digits alone."""
 
 PERSONAL = ("IBAN", "card number", "US social security number", "e-mail", "IP address", "phone number")
 KINDS = (*KEYS, *PERSONAL)
@@ -66,7 +77,7 @@ KINDS = (*KEYS, *PERSONAL)
 
 def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterable[str] = KINDS,
          regions: Sequence[str] = ("US",)) -> "pd.DataFrame":
-    """One line for each find in any column, or in those chosen: `row`, `kind`, `begin` and `end` (character positions in the row's text),
+    """One line for each find in any column, numbers too, or in those chosen: `row`, `kind`, `begin` and `end` (character positions in the row's text),
     and `shown`, its first letters only, so that the table itself may be kept.
 
     `regions` (ISO codes) are those whose phone numbers are known without a country code. Raises `DataError` for a kind or region that is
@@ -82,9 +93,10 @@ def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterab
     for region in regions:
         if region not in phonenumbers.SUPPORTED_REGIONS:
             raise DataError(f"{region!r} is no region whose phone numbers are known.", 'Use ISO codes such as "US", "DE" or "IN".')
-    lines = []
+    lines, rows = [], texts.opened(rows)
+    phones = _phones_by_name(rows, columns, regions) if "phone number" in kinds else {}
     for row, text in enumerate(texts.texts_of(rows, columns, whole=True)):
-        for begin, end, kind in _finds(text, kinds, regions):
+        for begin, end, kind in _finds(text, kinds, regions, phones.get(row, ())):
             lines.append({"row": row, "kind": kind, "begin": begin, "end": end, "shown": _shown(text[begin:end], kind)})
     return pd.DataFrame(lines, columns=["row", "kind", "begin", "end", "shown"])
 
@@ -92,18 +104,23 @@ def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterab
 def redacted(rows: Any, columns: str | Sequence[str] | None = None, **options: Any) -> list[str]:
     """The text of each row, all its columns or those chosen,
     with `<e-mail>`, `<AWS key>` and so on for what `scan` finds (same options)."""
+    rows = texts.opened(rows)
     shown = list(texts.texts_of(rows, columns, whole=True))
-    for line in scan(shown, **options).iloc[::-1].itertuples(index=False):
+    for line in scan(rows, columns, **options).iloc[::-1].itertuples(index=False):
         shown[line.row] = f"{shown[line.row][:line.begin]}<{line.kind}>{shown[line.row][line.end:]}"
     return shown
 
 
-def _finds(text: str, kinds: list[str], regions: Sequence[str]) -> list[tuple[int, int, str]]:
-    """What stands in one text, in order and apart; of two that overlap the one whose kind comes first in `KINDS`."""
+def _finds(text: str, kinds: list[str], regions: Sequence[str], phones: Sequence[str] = ()) -> list[tuple[int, int, str]]:
+    """What stands in one text, in order and apart; of two that overlap the one whose kind comes first in `KINDS`. `phones` are lines of
+    digits that are phone numbers."""
     taken: list[tuple[int, int, str]] = []
     for kind in KINDS:
         if kind in kinds:
-            for begin, end in _CHECKS[kind](text, regions) if kind in _CHECKS else _keys(text, kind):
+            found = _CHECKS[kind](text, regions) if kind in _CHECKS else _keys(text, kind)
+            if kind == "phone number" and phones:
+                found = [*found, *(match.span() for digits in phones for match in re.finditer(rf"^{digits}$", text, re.M))]
+            for begin, end in found:
                 at = bisect.bisect_left(taken, (begin,))
                 if (at == 0 or taken[at - 1][1] <= begin) and (at == len(taken) or end <= taken[at][0]):
                     taken.insert(at, (begin, end, kind))
@@ -116,6 +133,23 @@ def _keys(text: str, kind: str) -> Iterator[tuple[int, int]]:
         least = {"assigned secret": ENTROPY_BITS, "password in URL": 1}.get(kind, 0)
         if _entropy(text[begin:end]) >= least:
             yield begin, end
+
+
+    if kind == "assigned secret":
+        for match in BARE_SECRET.finditer(text):
+            begin, end = match.span("key")
+            end = begin + len(match["key"].rstrip(".:?"))
+            if _is_made_up(text[begin:end]):
+                yield begin, end
+
+
+def _is_made_up(value: str) -> bool:
+    """Whether what is assigned without quotes is a secret and not a word or a name in code: letters and digits, of both cases or with a sign
+    or long, and no character too often."""
+    if len(value) < 8 or NAME_IN_CODE.fullmatch(value) or not (re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
+        return False
+    mixed = re.search(r"[a-z]", value) and re.search(r"[A-Z]", value)
+    return bool(mixed or re.search(r"[!@#$%^&*+=~?/]", value) or len(value) >= LONG_SECRET) and _entropy(value) >= BARE_ENTROPY_BITS
 
 
 def _entropy(value: str) -> float:
@@ -162,7 +196,8 @@ def _machines(text: str, regions: Sequence[str]) -> Iterator[tuple[int, int]]:
                 address = ipaddress.ip_address(match[0])
             except ValueError:
                 continue
-            if address.is_global and not match[0].startswith(("0.", "1.0.", "2.0.", "3.0.")):  # the last are versions far more often
+            if address.is_global and not match[0].startswith(("0.", "1.0.", "2.0.", "3.0.")) \
+                    and not VERSION.search(text, max(0, match.start() - 16), match.start()):  # the last are versions far more often
                 yield match.span()
 
 
@@ -176,6 +211,47 @@ def _phones(text: str, regions: Sequence[str]) -> Iterator[tuple[int, int]]:
             written = text[match.start:match.end]
             if re.search(r"[+()./ -]", written):  # a bare run of digits is an amount or an id more often
                 yield match.start, match.end
+
+
+def _phones_by_name(rows: Any, columns: str | Sequence[str] | None, regions: Sequence[str]) -> dict[int, list[str]]:
+    """Row -> runs of digits that are phone numbers and stand alone in a cell whose column, or whose key in an object, says so."""
+    import phonenumbers
+
+    chosen = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    if texts.is_table(rows):
+        if not PHONE_COLUMN.search(re.sub(r"[^a-zA-Z]+", " ", str(rows.schema.remove_metadata()))):
+            return {}
+        rows = rows.select(chosen or rows.column_names).to_pylist()
+
+    def runs(value: Any, named: bool) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from runs(inner, named or bool(PHONE_COLUMN.search(str(key))))
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                yield from runs(inner, named)
+        elif named and not isinstance(value, bool):
+            digits = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+            if digits.isascii() and digits.isdecimal():
+                yield digits
+
+    def is_phone(digits: str) -> bool:
+        for written, region in ((f"+{digits}", None), *((digits, region) for region in regions)):
+            try:
+                if phonenumbers.is_valid_number(phonenumbers.parse(written, region)):
+                    return True
+            except phonenumbers.NumberParseException:
+                continue
+        return False
+
+    found = {}
+    for number, row in enumerate(rows):
+        if isinstance(row, dict):
+            told = {name: row.get(name) for name in chosen} if chosen else row
+            phones = [digits for digits in dict.fromkeys(runs(told, False)) if is_phone(digits)]
+            if phones:
+                found[number] = phones
+    return found
 
 
 _CHECKS = {"IBAN": _ibans, "card number": _cards, "US social security number": _social, "e-mail": _emails, "IP address": _machines,
