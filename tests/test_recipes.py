@@ -14,9 +14,10 @@ from workbench.recipes import LIVE, OURS, check_live, resolve_model, schedule_sh
 
 def test_the_public_surface_is_as_agreed():
     """A new name is a decision: change this list with it."""
-    assert wb.__all__ == ["DataError", "Endpoint", "Full", "LoRA", "Mixture", "Probes", "Recipe", "RecipeError", "Run", "RunError", "Stages", "Stream", "Task",
-                          "Template", "TemplateError", "WorkbenchError", "attach", "difference", "invert", "list_runs", "load", "load_rows", "replay", "standby",
-                          "start", "train", "unfold"]
+    assert wb.__all__ == [
+        "Adapters", "BitFit", "DataError", "Endpoint", "Freeze", "FrozenBackbone", "Full", "LoRA", "Mixture", "Peft", "Probes", "PromptTuning", "QAT", "QLoRA", "Recipe",
+        "RecipeError", "Run", "RunError", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError", "WorkbenchError", "attach", "count_parameters",
+        "difference", "export", "invert", "list_runs", "load", "load_rows", "plan_memory", "push", "replay", "standby", "start", "sweep", "train", "unfold"]
     assert all(getattr(wb, name) is not None for name in wb.__all__)
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
     "Recipe": "workbench.recipes", "difference": "workbench.recipes", "load": "workbench.recipes",
-    "LoRA": "workbench.models.methods", "Full": "workbench.models.methods",
+    **dict.fromkeys(("Full", "Freeze", "FrozenBackbone", "BitFit", "Adapters", "PromptTuning", "LoRA", "QLoRA", "Peft", "QAT"), "workbench.models.methods"),
+    "Several": "workbench.models.several",
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
+    "sweep": "workbench.runs.sweep", "Sweep": "workbench.runs.sweep", "export": "workbench.runs.export", "push": "workbench.runs.export",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
     "count_parameters": "workbench.sizing", "plan_memory": "workbench.sizing",
     "Stream": "workbench.training.stream", "Probes": "workbench.probes", "load_rows": "workbench.data.sources",
@@ -26,15 +28,18 @@ if TYPE_CHECKING:
     from workbench.data.stages import Stages
     from workbench.data.unfold import unfold
     from workbench.errors import DataError, RecipeError, RunError, WorkbenchError
-    from workbench.models.methods import Full, LoRA
+    from workbench.models.methods import QAT, Adapters, BitFit, Freeze, FrozenBackbone, Full, LoRA, Peft, PromptTuning, QLoRA
+    from workbench.models.several import Several
     from workbench.probes import Probes
     from workbench.recipes import Recipe, difference, load
     from workbench.runs.attach import attach
+    from workbench.runs.export import export, push
     from workbench.runs.fork import replay
     from workbench.runs.listing import list_runs
     from workbench.runs.run import Run
     from workbench.runs.standby import standby
     from workbench.runs.start import start, train
+    from workbench.runs.sweep import Sweep, sweep
     from workbench.sizing import count_parameters, plan_memory
     from workbench.templates.demonstrations import invert
     from workbench.templates.sandbox import TemplateError
