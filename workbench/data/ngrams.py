@@ -1,6 +1,7 @@
 """Texts as sets of hashed n-grams: what near duplicates, overlap and diversity are counted on.
 
-A word is a run of letters and digits, compatibility-normalised (NFKC) and without case; in Chinese and Japanese each character is one.
+A word is a run of letters with their marks and digits, compatibility-normalised (NFKC) and without case; in Chinese, Japanese, Thai, Lao
+and Khmer each character is one.
 Hashes are the same in every process. Two different n-grams share a 64-bit hash with probability 5e-20, which is left out of all counts. Not
 here: positions in the text (`overlap.py`), tokenizers (`lengths.py`).
 
@@ -19,10 +20,26 @@ from workbench.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
 
-ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-"""Kana and Han: written without spaces, so each character counts as a word."""
+ALONE = (r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+         r"\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd\u0ec0-\u0ec6\u0edc-\u0edf\u1780-\u17b3\u17d7\u17dc")
+"""Kana, Han, and the letters of Thai, Lao and Khmer: written without spaces between words, so each character counts as a word."""
 
-WORD = re.compile(rf"[{ALONE}]|(?:[^\W{ALONE}]|[\u0300-\u036f])+")
+
+def _marks() -> str:
+    """The marks that belong to the letter before them (categories Mn and Mc: accents, vowel signs of Indic scripts), as ranges of a pattern."""
+    found: list[list[int]] = []
+    for code in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)):
+        if unicodedata.category(chr(code)) in ("Mn", "Mc"):
+            if found and found[-1][1] == code - 1:
+                found[-1][1] = code
+            else:
+                found.append([code, code])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in found)
+
+
+MARKS = _marks()
+
+WORD = re.compile(rf"[^\W{ALONE}]+(?:[{MARKS}]+[^\W{ALONE}]*)*|[{ALONE}][{MARKS}]*")
 
 CHUNK_ROWS = 20_000
 """Rows hashed at a time, which bounds the memory above the result."""
