@@ -137,6 +137,7 @@ def test_a_picked_tensor(checkpoint, report):
         assert exact[name] <= (1.0 if scheme.integer else 2.5), name
 
 
+@pytest.mark.timeout(900)
 def test_the_overview_against_histc(checkpoint, report):
     weights = open_weights(checkpoint)
 
