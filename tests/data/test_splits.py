@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +82,46 @@ def test_growing_moves_nothing_that_was_there():
     for part in before:
         assert set(before[part]) <= set(after[part])
     assert abs(len(after["test"]) / len(more) - 0.3) < 0.12
+
+
+def added(rows: list[dict], seed: int) -> list[dict]:
+    """Rows of old and new people who work on old and new tasks, as chance has it."""
+    chance = random.Random(seed)
+    return [*rows, *({"person": f"p{chance.randrange(70)}", "task": f"{chance.choice('at')}{chance.randrange(60)}", "text": f"new {i}"}
+                     for i in range(3))]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_rows_of_one_column_never_move_and_those_of_several_stay_or_are_refused(seed):
+    rows, shares = letters(seed=seed), {"train": 0.6, "test": 0.4}
+    more = added(rows, seed)
+    for by in ("person", "task"):
+        before, after = (splits.split(part, by, shares, growing=True, seed=seed) for part in (rows, more))
+        assert all(set(before[part]) <= set(after[part]) for part in before)
+    by = ["person", "task"]
+    for growing in (True, False):
+        before = splits.split(rows, by, shares, growing=growing, seed=seed)
+        try:
+            after = splits.split(more, by, shares, growing=before, seed=seed)
+        except DataError as error:
+            first, second = (int(number) - 1 for number in re.findall(r"[Rr]ow (\d+) \(", error.what))
+            assert "a row that was added ties them" in error.what and (first in before["train"]) != (second in before["train"])
+        else:
+            assert all(set(before[part]) <= set(after[part]) for part in before)
+            assert all(splits.crossing(more, after, column).empty for column in by)
+
+
+def test_a_row_that_ties_two_parts_is_refused_and_one_that_ties_none_goes_along():
+    rows = [{"a": "x", "b": "1", "text": "one"}, {"a": "y", "b": "2", "text": "two"}]
+    parts = {"train": [0], "test": [1]}
+    shares = {"train": 0.5, "test": 0.5}
+    with pytest.raises(DataError, match=r"Row 1 \(train\) and row 2 \(test\) belong together now"):
+        splits.split([*rows, {"a": "x", "b": "2", "text": "three"}], ["a", "b"], shares, growing=parts)
+    found = splits.split([*rows, {"a": "a", "b": "2", "text": "three"}], ["a", "b"], shares, growing=parts)
+    assert {part: of.tolist() for part, of in found.items()} == {"train": [0], "test": [1, 2]}
+    for wrong, words in (({"dev": [0]}, "have 'dev'"), ({"train": [5]}, "has row 6")):
+        with pytest.raises(DataError, match=words):
+            splits.split(rows, ["a", "b"], shares, growing=wrong)
 
 
 def test_empty_values_join_nothing():

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
 
 def split(rows: Any, by: str | Sequence[str] = (), shares: Mapping[str, float] | None = None, *, labels: Sequence[Any] | None = None,
-          seed: int = 0, growing: bool = False) -> "dict[str, np.ndarray]":
+          seed: int = 0, growing: bool | Mapping[str, Any] = False) -> "dict[str, np.ndarray]":
     """Row indices of each part, sorted, int64; every row is in exactly one.
 
     `by` names a column or several, `labels` gives one value a row (such as `duplicate_labels`); rows that share a value in any of them stay
     together, and empty values join nothing. `shares` of rows by part, 0.9 train and 0.1 test if not given, are met but for about the size
-    of the largest group. With `growing` each group goes where its hash says, so that rows added later move none that were there; the shares
-    are then met on the average only. Raises `DataError` where shares do not add up, or there are too few groups for every part to get one.
+    of the largest group. With `growing=True` each group goes where the hash of its least value says; the shares are then met on the average
+    only. Rows added later then move none that were there if `by` is one column and there are no labels. With several kinds a new row can
+    tie two groups or bring a group a lesser value, and no rule that knows only the rows can keep both where they were: give the parts of
+    before, `growing=parts` (row indices by part; new rows come behind the old ones). Those rows stay, new groups go by their hash, and a
+    new row that ties two parts is refused.
+
+    Raises `DataError` where shares do not add up, where rows of two earlier parts belong together now, or where there are too few groups
+    for every part to get one.
     """
     import numpy as np
 
@@ -34,7 +40,10 @@ def split(rows: Any, by: str | Sequence[str] = (), shares: Mapping[str, float] |
         rows = list(rows)
     names, label = _components(rows, [by] if isinstance(by, str) else list(by), labels)
     sizes = np.bincount(label, minlength=len(names))
-    place = _by_hash(names, shares, seed) if growing else _by_need(names, sizes, shares, seed)
+    if isinstance(growing, Mapping):
+        place = _as_before(_by_hash(names, shares, seed), label, list(shares), growing)
+    else:
+        place = _by_hash(names, shares, seed) if growing else _by_need(names, sizes, shares, seed)
     out = {part: np.flatnonzero(place[label] == number) for number, part in enumerate(shares)}
     empty = [part for part, found in out.items() if len(found) == 0]
     if empty:
@@ -128,6 +137,25 @@ def _by_hash(names: list[str], shares: Mapping[str, float], seed: int) -> "np.nd
 
     at = np.array([_hash(name, seed) / 2 ** 64 for name in names])
     return np.minimum(np.searchsorted(np.cumsum(list(shares.values())), at, side="right"), len(shares) - 1)
+
+
+def _as_before(place: "np.ndarray", label: "np.ndarray", shares: list[str], parts: Mapping[str, Any]) -> "np.ndarray":
+    """The part of each group: that of its earlier rows, or `place` where it has none."""
+    known: dict[int, tuple[str, int]] = {}
+    out = place.copy()
+    for part, rows in parts.items():
+        if part not in shares:
+            raise DataError(f"The earlier parts have {part!r}, and the shares have not.", f"The parts are {', '.join(shares)}.")
+        for row in map(int, rows):
+            if not 0 <= row < len(label):
+                raise DataError(f"The earlier part {part!r} has row {row + 1}, and there are {len(label)} rows.",
+                                "Give the rows of before and behind them the new ones.")
+            other, first = known.setdefault(int(label[row]), (part, row))
+            if other != part:
+                raise DataError(f"Row {first + 1} ({other}) and row {row + 1} ({part}) belong together now: a row that was added ties them.",
+                                "Leave that row out, or split anew.")
+            out[label[row]] = shares.index(part)
+    return out
 
 
 def _by_need(names: list[str], sizes: "np.ndarray", shares: Mapping[str, float], seed: int) -> "np.ndarray":
