@@ -27,6 +27,8 @@ OPENING_MS = 60_000
 TREE = ".wb-tensor-tree-place"
 READY = """() => document.querySelectorAll('.wb-tensor-tree-place tbody tr').length > 3 && !document.querySelector('.wb-busy')
     && [...document.querySelectorAll('.wb-tensor-tree-place tbody tr')].every(row => row.lastChild.textContent !== '')"""
+ENABLED = """() => [...document.querySelectorAll('.noUi-handle')].some(handle => handle.getAttribute('aria-label') === 'Outlier threshold'
+    && !handle.closest('.noUi-target').hasAttribute('disabled'))"""
 TRACE = "document.querySelector('.wb-panel .js-plotly-plot')?.data?.find(t => t.uid === '{}')"
 
 
@@ -132,6 +134,7 @@ def test_a_failure_and_its_cure_are_seen(viewer: Notebook, failure: str, words: 
     viewer.page.get_by_label("Show a failure").select_option(failure)
     says(viewer, words)
     assert cure in viewer.page.locator(".wb-panel [role=status]").inner_text()
+    viewer.wait(f"() => {TRACE.format('schemes-bad')} && {TRACE.format('schemes-good')}")
     lost, kept = (viewer.page.evaluate(f"() => {TRACE.format(uid)}.x[0]") for uid in ("schemes-bad", "schemes-good"))
     assert kept > lost + 20
     viewer.set_width(1200)
@@ -152,6 +155,7 @@ def test_calibrated_activations_answer_the_threshold(viewer: Notebook) -> None:
     page.get_by_role("button", name="Calibrate").click()
     says(viewer, "input feature", OPENING_MS)
     threshold = page.get_by_role("slider", name="Outlier threshold")
+    viewer.wait(ENABLED)
     threshold.focus()
     for _ in range(40):
         page.keyboard.press("ArrowLeft")

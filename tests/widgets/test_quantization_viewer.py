@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -456,6 +457,25 @@ def test_a_slider_is_answered_within_a_frame(live: QuantizationViewer) -> None:
         took.append(time.thread_time() - begun)
         quiet(live)
     assert sorted(took)[len(took) // 2] < 0.02, took
+
+
+def test_a_script_that_looks_while_a_thread_refreshes_sees_its_own_setting(live: QuantizationViewer) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    summary = live.summary
+
+    def slow():
+        begun.set()
+        assert go_on.wait(20)
+        return summary()
+
+    live.summary = slow
+    refreshing = threading.Thread(target=live.refresh)
+    refreshing.start()
+    assert begun.wait(20)
+    live.state.scheme = "absmax"
+    assert live.look().choice.scheme == "absmax"
+    go_on.set()
+    refreshing.join(20)
 
 
 def test_a_picked_tensor_is_the_layer_everywhere(live: QuantizationViewer) -> None:

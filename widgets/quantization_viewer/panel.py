@@ -5,6 +5,7 @@
 picked tensor, exact numbers come from a thread when the hand rests, and what takes long is done by `measuring.Work` with Cancel.
 """
 
+import threading
 from typing import Any, ClassVar
 
 from widgets.frame import controls as frame_controls
@@ -63,8 +64,8 @@ class QuantizationViewer(Panel):
         self.fault = ""
         """Why the weights cannot be opened, or the picked tensor not be quantized; "" where they can."""
         self._good: TensorLook | None = None
-        self._taken: tuple[Any, list] | None = None
-        """Look and lines while a refresh goes on, so that they are computed once."""
+        self._taken: tuple[int, Any, list] | None = None
+        """The thread that refreshes, and its look and lines, computed once; others that look meanwhile compute their own."""
         self._rows: list[dict] = []
         self._groups: dict[str, str] = {}
         self._live_look = False
@@ -141,8 +142,8 @@ class QuantizationViewer(Panel):
 
     def look(self) -> Any:
         """What is drawn now, of `looks.py`; None where there is nothing yet. On a page a tensor is what its threads know of it."""
-        if self._taken is not None:
-            return self._taken[0]
+        if self._taken is not None and self._taken[0] == threading.get_ident():
+            return self._taken[1]
         state = self.state
         if state.failure:
             key = (state.failure, state.bits, round(state.threshold, 1))
@@ -185,8 +186,8 @@ class QuantizationViewer(Panel):
         return figure(self.look(), self._lines(), (self.known.base, self.known.size), width, self._empty())
 
     def _lines(self) -> list:
-        if self._taken is not None:
-            return self._taken[1]
+        if self._taken is not None and self._taken[0] == threading.get_ident():
+            return self._taken[2]
         if self.state.view != "tensor" or self.state.failure or not self.known.weights.opened:
             return []
         name = self._good.name if self.fault and self._good is not None else self.tensor  # the last good picture stays
@@ -287,7 +288,7 @@ class QuantizationViewer(Panel):
             if self._root is None:
                 return
             self.seen = self.seen or self._live.open_views > 0
-            self._taken = self.look(), self._lines()
+            self._taken = threading.get_ident(), self.look(), self._lines()
             try:
                 super().refresh()
                 self.made.show(self._view())
@@ -298,11 +299,7 @@ class QuantizationViewer(Panel):
         """The controls alone; from any thread."""
         with self._lock:
             if self.made is not None:
-                self._taken = self._taken or (self.look(), self._lines())
-                try:
-                    self.made.show(self._view())
-                finally:
-                    self._taken = None
+                self.made.show(self._view())
 
     def another(self) -> None:
         """Another model was named: nothing is known of it yet."""
