@@ -44,7 +44,8 @@ def toggles(description: str, options: Sequence, value: Any = None, **more: Any)
 
 def several(description: str, options: Sequence[tuple[str, str]], value: Iterable[str] = (), **more: Any) -> Several:
     """Any number of a few, all in sight; `options` are (words, value)."""
-    return Several(description=description, options=[list(option) for option in options], value=list(value), layout=ipw.Layout(**FULL), **more)
+    pairs = [list(option) for option in options]
+    return Several(description=description, options=pairs, value=list(value), layout=ipw.Layout(**FULL), **more)
 
 
 def combobox(description: str, options: Sequence[str], value: str = "", placeholder: str = "", **more: Any) -> ipw.Combobox:

@@ -271,7 +271,7 @@ class Drawing:
     # ---- shapes and labels
 
     def _place(self, ref: str, value: Any, side: str, exponent: bool = False) -> float | None:
-        """px of a value under a plotly reference: "paper", "x2", "x2 domain". `exponent`: on a log axis it is the power of ten, as plotly's notes have it."""
+        """px of a value under a plotly reference: "paper", "x2", "x2 domain". `exponent`: on a log axis it is the power of ten, as in notes."""
         if ref == "paper":
             return self._paper_x(float(value)) if side == "x" else self._paper_y(float(value))
         axis = self.axes.get(ref.removesuffix(" domain"))

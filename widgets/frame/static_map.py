@@ -1,7 +1,6 @@
 """The cells of a heatmap in a static picture: where each lies, its colour on the trace's scale, and its words.
 
-Covers what the panels use: `z` as rows, cells at whole numbers, `zmin` and `zmax` given, a colour scale of hex colours, `text` or z as words.
-Not plotly: no smoothing, no colour bar, no named scales.
+Covers what the panels use: `z` as rows, cells at whole numbers, a colour scale of hex colours, `text` or z as words. Not plotly: no smoothing, no colour bar, no named scales.
 """
 
 import re

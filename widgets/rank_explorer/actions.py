@@ -1,4 +1,5 @@
-"""What a person does in the rank explorer: a setting is taken and the figure follows at once; reading, scoring and training are done by threads.
+"""What a person does in the rank explorer: a setting is taken and the figure follows at once; reading, scoring and training are done by
+threads.
 
 What cannot be is said beside the control that asked for it. Knows the explorer it belongs to; makes no widget.
 """

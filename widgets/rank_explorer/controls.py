@@ -1,6 +1,7 @@
 """The rank explorer's widgets: what is looked at, what the map shows, the next training, and what can be tried.
 
-They show a `View` and report what a person did as `do.set(name, value, widget)`; what is set by `show` is not reported. Every text is escaped.
+They show a `View` and report what a person did as `do.set(name, value, widget)`; what is set by `show` is not reported. Every text is
+escaped.
 """
 
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Controls(Hearing):
         self.source = controls.combobox("Run, adapter or tuned model", view.proposals, state.source, "runs/… or a folder")
         self.base = controls.combobox("Base", ["town", "town-small", "town-large"], state.base, "as the adapter remembers")
         self.other = controls.combobox("Compare with", view.proposals, state.other, "another adapter")
-        self.rows = controls.combobox("Held-out rows", ["town:instructions", "town:facts", "town:conversations"], state.rows, "a file, or town:facts")
+        self.rows = controls.combobox("Held-out rows", ["town:instructions", "town:facts"], state.rows, "a file, or town:facts")
         self.map = controls.toggles("Map shows", [(words, name) for name, words in MAPS.items()], state.map)
         self.matrix = controls.dropdown("Matrix", view.matrices or [("–", "")])
         self.variant = controls.toggles("Variant", [(words, name) for name, words in VARIANTS.items()], state.variant)
@@ -85,7 +86,7 @@ class Controls(Hearing):
         self.ranks = controls.text("Ranks to train", " ".join(map(str, state.ranks)), "1 2 4 8", continuous_update=False)
         self.seeds = controls.slider("Seeds", state.seeds, 1, 8)
         self.scoring, self.sweeping = controls.html(""), controls.html("")
-        self.truncate = controls.button("Truncate now", tooltip="cut the adapter to rank r and score it on held-out rows", on_click=do.truncate)
+        self.truncate = controls.button("Truncate now", tooltip="cut the adapter to rank r and score it", on_click=do.truncate)
         self.cancel = controls.button("Stop the sweep", on_click=do.stop_sweep)
         self.sweep = controls.button("Sweep", kind="primary", tooltip="train every rank with every seed, one run after the other",
                                      on_click=do.sweep)
@@ -98,8 +99,8 @@ class Controls(Hearing):
         ]
         self.above = controls.row(self.map, self.matrix)
         for widget, name, back in (
-            (self.source, "source", str), (self.base, "base", str), (self.other, "other", str), (self.rows, "rows", str), (self.map, "map", str), (self.matrix, "picked", str),
-            (self.variant, "variant", str), (self.rank, "rank", round), (self.alpha, "alpha", float), (self.spread, "spread", str),
+            (self.source, "source", str), (self.base, "base", str), (self.other, "other", str), (self.rows, "rows", str),
+            (self.map, "map", str), (self.matrix, "picked", str), (self.variant, "variant", str), (self.rank, "rank", round), (self.alpha, "alpha", float), (self.spread, "spread", str),
             (self.ranks, "ranks", str), (self.seeds, "seeds", int),
         ):
             self.heard(widget, lambda value, name=name, back=back, widget=widget: do.set(name, back(value), widget))

@@ -149,10 +149,10 @@ def _layer_map(sheet: Sheet, box: tuple[int, int, int, int], name: str, unit: st
     room = (box[2] - box[0] - gutter) / count
     every = next(step for step in (1, 2, 4, 5, 10, 20, 1000) if step * room >= 24)
     places = list(range(0, count, every))
-    return sheet.cell(*box, name, unit, "layer", gutter=gutter, right=0,
-                      x=dict(STILL, range=[-.5, count - .5], tickvals=places, ticktext=[_layer(spectra.layers[k]) for k in places], showline=False),
-                      y=dict(STILL, range=[rows - .5, -.5], tickvals=list(range(rows)), showgrid=False, tickfont=dict(size=12, color=ink("ink")),
-                             ticktext=[plain(_module(module)) for module in spectra.modules]))
+    across = dict(STILL, range=[-.5, count - .5], tickvals=places, ticktext=[_layer(spectra.layers[k]) for k in places], showline=False)
+    down = dict(STILL, range=[rows - .5, -.5], tickvals=list(range(rows)), ticktext=[plain(_module(module)) for module in spectra.modules],
+                showgrid=False, tickfont=dict(size=12, color=ink("ink")))
+    return sheet.cell(*box, name, unit, "layer", gutter=gutter, right=0, x=across, y=down)
 
 
 def _labels(spectra: Spectra) -> list[list[str]]:
@@ -177,14 +177,14 @@ def _spectrum(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Fo
         if matrix is not None:
             sheet.line(axis, range(1, len(matrix.values) + 1), np.maximum(matrix.values, 10 ** bounds[0]), colour, dash, wide, uid=uid,
                        mode="lines+markers" if end <= 16 else "lines", hovertemplate="%{x}: %{y:.3g}<extra></extra>",
-                       marker=dict(size=7 if colour == "blue" else 6, symbol="circle" if colour == "blue" else "circle-open", color=ink(colour)))
+                       marker=dict(size=7 if matrix is picked else 6, symbol="circle" if matrix is picked else "circle-open", color=ink(colour)))
     _pair_labels(sheet, axis, look, end, [matrix.values for matrix in drawn], log=True)
     if look.rank < end:
         sheet.rule(axis, x=look.rank + .5, colour="ink-2", dash="2px,3px")
         at = (box[2] - box[0] - 56) * (look.rank + .1) / (end + .2)  # px of the rule in the plot
         left, room = at > box[2] - box[0] - 56 - at, max(at, box[2] - box[0] - 56 - at)
-        sheet.label(axis, look.rank + .5, 1, f"rank {look.rank}, rest is cut" if room > 118 else "rest is cut" if not left else f"rank {look.rank}",
-                    "ink-2", yref=f"y{axis} domain", valign="top", dy=-2, anchor="right" if left else "left", dx=-6 if left else 6, size=11)
+        words = f"rank {look.rank}, rest is cut" if room > 118 else f"rank {look.rank}" if left else "rest is cut"
+        sheet.label(axis, look.rank + .5, 1, words, "ink-2", yref=f"y{axis} domain", valign="top", dy=-2, anchor="right" if left else "left", dx=-6 if left else 6, size=11)
     else:
         sheet.label(axis, 1, 1, f"rank {look.rank} cuts nothing", "ink-2", xref=f"x{axis} domain", yref=f"y{axis} domain", valign="top",
                     anchor="right", dx=-2, dy=-2, size=11)
@@ -237,27 +237,29 @@ def _losses(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form
         marks += f' <span style="color:{ink("green-text")}">◆\u00a0suggested</span>'
     ranks = sorted({point.rank for point in points} | {rank for rank, _ in cuts})
     if not ranks:
-        axis = sheet.cell(*box, "Held-out loss", "nats per token", "", gutter=44, right=12, foot=24, x=dict(range=[0, 1], tickvals=[], showline=False),
-                          y=dict(range=[0, 1], tickvals=[], showgrid=False))
-        sheet.add(axis, x=[.5], y=[.5], mode="markers", marker=dict(size=1, color="rgba(0,0,0,0)"), hoverinfo="skip")  # plotly draws no cell without one
+        bare = dict(range=[0, 1], tickvals=[], showline=False, showgrid=False)
+        axis = sheet.cell(*box, "Held-out loss", "nats per token", "", gutter=44, right=12, foot=24, x=bare, y=bare)
+        # plotly draws no cell that has no trace
+        sheet.add(axis, x=[.5], y=[.5], mode="markers", marker=dict(size=1, color="rgba(0,0,0,0)"), hoverinfo="skip")
         for k, line in enumerate(look.losses_hint.split("\n")):
             sheet.label(axis, .5, .5, plain(line), "ink-3", anchor="center", xref=f"x{axis} domain", yref=f"y{axis} domain", dy=9 - 18 * k)
         return
     low, high = (min(losses), max(losses)) if losses else (0.0, 1.0)
     pad = max(high - low, 1e-3 * abs(high), 1e-6)
     bounds = [low - .22 * pad, high + .18 * pad]
+    shown = _apart(ranks, box[2] - box[0] - 56)
     axis = sheet.cell(*box, "Held-out loss", f"nats per token  {marks}" if form.across < 3 else f"nats  {marks}",
                       "rank (log scale)", gutter=44, right=12,
                       x=dict(STILL, type="log", range=[math.log10(ranks[0]) - .12, math.log10(max(ranks[-1], 2 * ranks[0])) + .12],
-                             tickvals=_apart(ranks, box[2] - box[0] - 56), ticktext=[str(rank) for rank in _apart(ranks, box[2] - box[0] - 56)]),
+                             tickvals=shown, ticktext=[str(rank) for rank in shown]),
                       y=dict(STILL, range=bounds, tickformat=f".{_decimals(bounds)}f", nticks=5))
     if look.whole is not None:
         sheet.rule(axis, y=look.whole, colour="grey", dash="dot", width=1.5)
-        sheet.label(axis, 0, look.whole, f"as trained {look.whole:.{_decimals(bounds)}f}", "grey-text", xref=f"x{axis} domain", valign="top",
-                    dy=-3, dx=2, size=11)
+        sheet.label(axis, 0, look.whole, f"as trained {look.whole:.{_decimals(bounds)}f}", "grey-text", xref=f"x{axis} domain",
+                    valign="top", dy=-3, dx=2, size=11)
     if cuts:
-        sheet.line(axis, [rank for rank, _ in cuts], [loss for _, loss in cuts], "vermillion", "dash", 1.5, mode="lines+markers", uid="cuts",
-                   marker=dict(size=9, symbol="x", color=ink("vermillion")), hovertemplate="cut to rank %{x}: %{y:.4f}<extra></extra>")
+        sheet.line(axis, [rank for rank, _ in cuts], [loss for _, loss in cuts], "vermillion", "dash", 1.5, mode="lines+markers",
+                   uid="cuts", marker=dict(size=9, symbol="x", color=ink("vermillion")), hovertemplate="cut to rank %{x}: %{y:.4f}<extra></extra>")
     bars = [p for p in ends if p.low is not None]
     if bars:
         at = {id(p): p.rank * (1.06 if p.suggested else 1.0) for p in bars}  # so that two intervals of one rank stand side by side
@@ -276,16 +278,16 @@ def _losses(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form
     waiting = [words for count, words in ((sum(p.loss is None and p.status == status for p in points), status) for status in
                ("running", "queued", "failed")) if count for words in [f"{count} {words}"]]
     if waiting:
-        sheet.label(axis, 1, 0, ", ".join(waiting), "ink-3", xref=f"x{axis} domain", yref=f"y{axis} domain", anchor="right", valign="bottom",
-                    dx=-2, dy=3, size=11, bgcolor=ink("surface"))
+        sheet.label(axis, 1, 0, ", ".join(waiting), "ink-3", xref=f"x{axis} domain", yref=f"y{axis} domain", anchor="right",
+                    valign="bottom", dx=-2, dy=3, size=11, bgcolor=ink("surface"))
 
 
 def _phi(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -> None:
     phi = look.phi if look.phi is not None else np.zeros((1, 1))
     rows, columns = phi.shape
     words = [[f"{value:.2f}" for value in row] for row in phi]
-    axis = sheet.cell(*box, "Shared subspace φ(i, j)", plain(look.picked.label) if form.across != 2 else "", f"j of {plain(_cut(look.other_name, 24))}",
-                      gutter=34, right=0,
+    unit = plain(look.picked.label) if form.across != 2 else ""
+    axis = sheet.cell(*box, "Shared subspace φ(i, j)", unit, f"j of {plain(_cut(look.other_name, 24))}", gutter=34, right=0,
                       x=dict(STILL, range=[-.5, columns - .5], showline=False, **_index_ticks(columns)),
                       y=dict(STILL, range=[rows - .5, -.5], showgrid=False, **_index_ticks(rows)))
     roomy = (box[2] - box[0] - 34) / columns >= 30

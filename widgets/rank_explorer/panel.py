@@ -1,8 +1,8 @@
 """Panel 3, the LoRA rank explorer: how many directions does an update really use, and where?
 
 `RankExplorer("runs/...")` shows an adapter's spectra, `RankExplorer(tuned=folder, base="town")` what is different in a tuned model. Numbers
-are read in `reading.py`, arranged in `spectra.py`, drawn in `figure.py`, said in `words.py`; here they are joined. Reading, scoring and training
-are done by threads; a slider is arithmetic on singular values that are there.
+are read in `reading.py`, arranged in `spectra.py`, drawn in `figure.py`, said in `words.py`; here they are joined. Reading, scoring and
+training are done by threads; a slider is arithmetic on singular values that are there.
 """
 
 from pathlib import Path
@@ -32,7 +32,8 @@ class RankExplorer(Panel):
 
     `tuned` is another word for `source`. `other` is a second adapter to compare with. `rows` are held-out rows to score on (all that
     `wb.load_rows` takes; those of the run unless given), `recipe` what a sweep trains (that of the run unless given), in the folder `runs`.
-    `selection` shared between panels: "layer" is the picked matrix, "run" the run. Results: `method` (a `wb.LoRA`), `pattern`, `opened.frame`.
+    `selection` shared between panels: "layer" is the picked matrix, "run" the run. Results: `method` (a `wb.LoRA`), `pattern`,
+    `opened.frame` (the table of singular values).
     """
 
     title = "LoRA rank explorer"
@@ -47,7 +48,7 @@ class RankExplorer(Panel):
         state, source = self.state, source if source is not None else tuned
         for name, given in (("source", source), ("other", other)):
             if given is not None:
-                setattr(state, name, near(getattr(given, "folder", None) or getattr(given, "path", None) or given))
+                setattr(state, name, reading.near(getattr(given, "folder", None) or getattr(given, "path", None) or given))
         if base is not None:
             state.base = str(base)
         if isinstance(rows, (str, Path)):
@@ -56,7 +57,7 @@ class RankExplorer(Panel):
         if runs is not None:
             state.runs = str(runs)
         elif state.source and Path(state.source, "recipe.json").exists() and state.runs == "runs":
-            state.runs = near(Path(state.source).parent)
+            state.runs = reading.near(Path(state.source).parent)
         self.opened: reading.Opened | None = None
         self.other: reading.Opened | None = None
         self.phis: dict[tuple[int, str], Any] = {}
@@ -148,8 +149,8 @@ class RankExplorer(Panel):
             pass  # said by the sentence, from `faults`
 
     def score(self, ranks: list[int] | None = None, progress: reading.Progress = lambda *_: None) -> dict[int, float]:
-        """Held-out loss of the adapter cut to each of `ranks` (the rank set, unless given; 0 is the base alone), nats per token; shown, and kept
-        in `state.cuts`.
+        """Held-out loss of the adapter cut to each of `ranks` (the rank set, unless given; 0 is the base alone), nats per token; shown, and
+        kept in `state.cuts`.
 
         Raises `WorkbenchError` where there is no adapter or there are no held-out rows.
         """
@@ -194,7 +195,8 @@ class RankExplorer(Panel):
             spectra=spectra, picked=picked, beside=beside, beside_name=beside_name, map=state.map, rank=max(state.rank, 1),
             cuts=[cut for cut in cuts if 0 < cut[0] < spectra.rank], whole=whole, untuned=state.cuts.get("0"), points=self.sweeping.points,
             other_name=self.other.spectra.name if self.other else "", phi=self.phis.get((picked.layer, picked.module)) if picked else None,
-            phi_map=phi_map, chance=reading.chance(spectra, self.phis), losses_hint="Truncate now: cut and score.\nSweep: train other ranks.")
+            phi_map=phi_map, chance=reading.chance(spectra, self.phis),
+            losses_hint="Truncate now: cut and score.\nSweep: train other ranks.")
 
     @property
     def picked(self) -> Matrix | None:
@@ -237,8 +239,8 @@ class RankExplorer(Panel):
         look = self.seen()
         if look.spectra is None:
             return ""
-        points = [[f"{p.rank}, suggested" if p.suggested else str(p.rank), "–" if p.loss is None else f"{p.loss:.4f}", "–" if p.low is None else f"{p.low:.4f} to {p.high:.4f}", str(p.seeds)]
-                  for p in look.points]
+        points = [[f"{p.rank}, suggested" if p.suggested else str(p.rank), "–" if p.loss is None else f"{p.loss:.4f}",
+                   "–" if p.low is None else f"{p.low:.4f} to {p.high:.4f}", str(p.seeds)] for p in look.points]
         table = controls.table_html(["rank trained", "held-out loss", "95 % interval", "seeds"], points, numeric=range(4),
                                     caption="The sweep") if points else ""
         return table + pattern_html(self._view())
@@ -334,8 +336,8 @@ class RankExplorer(Panel):
             if plain_name(matrix.name) != plain_name(self.state.picked):
                 self.state.picked = matrix.name
                 self.actions.later(self.refresh, "pick")
-        elif kind == "run" and near(one) != near(self.state.source) and self.sweeping.is_run(one):
-            self.actions.open(near(one))
+        elif kind == "run" and reading.near(one) != reading.near(self.state.source) and self.sweeping.is_run(one):
+            self.actions.open(reading.near(one))
 
     # ---- what the controls show
 
@@ -349,7 +351,7 @@ class RankExplorer(Panel):
         count = reading.trainable(plan.layers, settings) if plan.layers else 0
         scoring = reading.rows_words(opened, self.rows)
         size = plan.memory_of(state)
-        going = self.sweeping.going
+        going, readable = self.sweeping.going, "source" not in self.faults
         return View(
             state=state, proposals=self.proposals, base=opened.base, picked=self.picked.name if self.picked else "",
             matrices=[(matrix.label, matrix.name) for matrix in opened.spectra.matrices], attention=attention, others=others,
@@ -358,16 +360,8 @@ class RankExplorer(Panel):
             memory=words.memory(size) if size else ("–", ""), memory_words=plan.memory_words,
             pattern=words.pattern_rows(plan.last_pattern, opened.spectra), pattern_words=plan.pattern_words(state),
             needs_rows=opened.adapter is not None and (opened.run is None or not reading.rows_words(opened, None)),
-            scoring=f"Scored on {scoring}." if scoring else "No held-out rows to score on.", can_truncate=bool(scoring) and opened.adapter is not None,
+            scoring=f"Scored on {scoring}." if scoring else "No held-out rows to score on.",
+            can_truncate=bool(scoring) and opened.adapter is not None and readable,
             cuts=state.rank < opened.spectra.rank,
-            can_sweep=self.recipe is not None or (opened.run is not None and not opened.run.read_only), sweeping=going,
+            can_sweep=readable and (self.recipe is not None or (opened.run is not None and not opened.run.read_only)), sweeping=going,
             sweep_words=self.sweeping.sentence or f"{number(len(state.ranks) * state.seeds)} runs, one after the other.")
-
-
-def near(folder: Any) -> str:
-    """A path as people write it: relative where it lies below the folder of now."""
-    path = Path(str(folder)).expanduser()
-    try:
-        return str(path.resolve().relative_to(Path.cwd().resolve())) if path.is_absolute() else str(path)
-    except ValueError:
-        return str(path)

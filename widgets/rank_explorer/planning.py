@@ -86,7 +86,9 @@ class Planning:
         if not self.last_pattern:
             return "No suggestion: no matrix of the spectrum is chosen."
         if set(self.last_pattern.values()) == {max(state.rank, 1)}:
-            return "Every known direction fits; at a lower rank it shows where they matter most." if state.rank > 1 else "Every matrix gets its one direction."
+            if state.rank <= 1:
+                return "Every matrix gets its one direction."
+            return "Every known direction fits; at a lower rank it shows where they matter most."
         return f"No more parameters than rank {max(state.rank, 1)} everywhere."
 
     def _key(self, state: State) -> str:

@@ -1,5 +1,7 @@
-"""What the panel reads: an adapter or a difference as `Spectra`, the linear layers of the base, the count of what a method trains, and how much
-of their subspaces two adapters share. Every call of the engine that takes longer than a frame is here; torch is imported by the engine, later.
+"""What the panel reads: an adapter or a difference as `Spectra`, the linear layers of the base, the count of what a method trains, how much
+of their subspaces two adapters share, and what a cut costs.
+
+Nearly every call of the engine that takes longer than a frame is here; torch is imported by the engine, later.
 """
 
 import re
@@ -15,6 +17,7 @@ from workbench.errors import WorkbenchError
 
 Progress = Callable[[str, int, int], None]
 """Called with words, how many are done, how many there are; what it raises ends the work."""
+BOTH = "Compare two adapters of one base."
 KNOWN = 64
 """Directions of a difference that are looked for."""
 
@@ -68,7 +71,8 @@ def read(source: Any, base: str = "", progress: Progress = lambda *_: None) -> O
             raise WorkbenchError(f"{folder} is a whole model, and it is not said what it was tuned from.", "Name the base model.")
         from workbench.recipes import resolve_model
 
-        frame = adapters.difference(folder, resolve_model(base), rank=KNOWN, progress=lambda done, total: progress("Reading tensors", done, total))
+        frame = adapters.difference(folder, resolve_model(base), rank=KNOWN,
+                                    progress=lambda done, total: progress("Reading tensors", done, total))
         return Opened(_spectra(frame, "difference", name, base), frame, run=run, base=base, notes=list(frame.attrs.get("notes", ())))
     adapter = adapters.open_adapter(folder)
     frame = adapters.spectrum(adapter)
@@ -174,11 +178,11 @@ def similarities(opened: Opened, other: Opened, progress: Progress = lambda *_: 
 
     for one in (opened, other):
         if one.adapter is None:
-            raise WorkbenchError(f"{one.spectra.name} is no adapter, so there are no factors to compare.", "Compare two adapters of one base.")
+            raise WorkbenchError(f"{one.spectra.name} is no adapter, so there are no factors to compare.", BOTH)
     both = [matrix for matrix in opened.spectra.matrices
             if (there := other.spectra.at(matrix.layer, matrix.module)) is not None and matrix.total > 0 and there.total > 0]
     if not both:
-        raise WorkbenchError(f"{opened.spectra.name} and {other.spectra.name} update no matrix in common.", "Compare two adapters of one base.")
+        raise WorkbenchError(f"{opened.spectra.name} and {other.spectra.name} update no matrix in common.", BOTH)
     found = {}
     for done, matrix in enumerate(both):
         progress("Comparing subspaces", done, len(both))
@@ -192,14 +196,16 @@ def chance(spectra: Spectra, phis: dict[tuple[int, str], np.ndarray]) -> float |
     return float(np.median(found)) if found else None
 
 
-def cut_losses(opened: Opened, source: str, base: str, ranks: Iterable[int], rows: Any, progress: Progress = lambda *_: None) -> dict[int, float]:
+def cut_losses(opened: Opened, source: str, base: str, ranks: Iterable[int], rows: Any,
+               progress: Progress = lambda *_: None) -> dict[int, float]:
     """Held-out loss, in nats per token, of the adapter cut to each rank; 0 is the base alone. Raises as `truncation_losses` does."""
     from workbench.evaluation.truncation import truncation_losses
 
     if opened.adapter is None:
         raise WorkbenchError(f"{opened.spectra.name} is no adapter, so there is nothing to cut.", "Open an adapter, or sweep ranks.")
     progress("Loading the model", 0, 0)
-    table = truncation_losses(source, ranks=list(ranks), rows=rows, base=base or None, progress=lambda done, total: progress("Scoring held-out rows", done, total))
+    table = truncation_losses(source, ranks=list(ranks), rows=rows, base=base or None,
+                              progress=lambda done, total: progress("Scoring held-out rows", done, total))
     return {int(rank): float(loss) for rank, loss in zip(table["rank"], table["loss"], strict=True)}
 
 
@@ -211,3 +217,12 @@ def rows_words(opened: Opened, rows: Any) -> str:
         return ""
     kept = list((opened.run.folder / "data").glob("heldout*.arrow"))
     return "the run's held-out rows" if kept and opened.run.recipe.heldout else ""
+
+
+def near(folder: Any) -> str:
+    """A path as people write it: relative where it lies below the folder of now."""
+    path = Path(str(folder)).expanduser()
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve())) if path.is_absolute() else str(path)
+    except ValueError:
+        return str(path)

@@ -1,6 +1,7 @@
 """A sweep as points of loss against rank, and the runs there are to open.
 
-Means and intervals are the engine's (`wb.sweep(...).table()`); of what has not ended the last held-out loss is read from the runs' own journals.
+Means and intervals are the engine's (`wb.sweep(...).table()`); of what has not ended the last held-out loss is read from the runs' own
+journals.
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from widgets.frame.sheet import number
 from widgets.rank_explorer.figure import Point
+from widgets.rank_explorer.reading import near
 from widgets.rank_explorer.state import State
 from workbench.errors import WorkbenchError
 
@@ -15,8 +17,8 @@ LIVING = ("queued", "starting", "running", "paused")
 
 
 def values_of(state: State, pattern: dict[str, int]) -> tuple[Any, dict[str, list[Any]]]:
-    """(the method every run starts from, what a sweep varies): the ranks, each with the scale that is set; and where the suggested ranks are in
-    use, those too, at as many parameters as the same rank everywhere."""
+    """(the method every run starts from, what a sweep varies): the ranks, each with the scale that is set; and where the suggested ranks are
+    in use, those too, at as many parameters as the same rank everywhere."""
     from workbench.models.methods import LoRA
 
     plain = {name: value for name, value in state.settings().items() if name != "alpha"}
@@ -56,7 +58,7 @@ class Sweeping:
         method, values = values_of(state, pattern)
         started = sweep(recipe.replace(method=method), values, seeds=state.seeds, runs=state.runs, name="ranks")
         self.forget()
-        self.sweep, state.sweep = started, str(started.folder)
+        self.sweep, state.sweep = started, near(started.folder)
 
     def forget(self) -> None:
         self.sweep, self.points, self.going, self.sentence, self._seen = None, [], False, "", ()
@@ -67,7 +69,7 @@ class Sweeping:
             self.sweep.stop()
 
     def look(self, state: State) -> bool:
-        """Reads what the runs have done since; whether anything is different now. Raises `RunError` where the sweep of a kept state is gone."""
+        """Reads what the runs have done since; whether anything is different now. Raises `RunError` where a kept state's sweep is gone."""
         if self.sweep is None and state.sweep:
             from workbench.runs.sweep import Sweep
 
@@ -93,7 +95,7 @@ class Sweeping:
     def adapters_in(runs: str) -> list[str]:
         """Folders of runs below `runs` whose result is an adapter, newest first."""
         found = [path.parent.parent for path in Path(runs).expanduser().glob("*/result/adapter_config.json")]
-        return [str(path) for path in sorted(found, key=lambda path: path.name, reverse=True)]
+        return [near(path) for path in sorted(found, key=lambda path: path.name, reverse=True)]
 
 
 def points_of(sweep: Any) -> list[Point]:
@@ -102,12 +104,13 @@ def points_of(sweep: Any) -> list[Point]:
     for place, row in enumerate(sweep.table().to_dict("records")):
         runs = sweep.runs_of(place)
         words = [str(run.status) for run in runs]
-        status = next((shown for word, shown in (("running", "running"), ("starting", "running"), ("paused", "running"), ("queued", "queued"),
-                                                 ("new", "queued")) if word in words), "finished")
+        shown = {"running": "running", "starting": "running", "paused": "running", "queued": "queued", "new": "queued"}
+        status = next((shown[word] for word in shown if word in words), "finished")
         loss, low, high = (float(row[name]) if row[name] == row[name] else None for name in ("loss", "low", "high"))
         if loss is None and status == "finished":
             status = "failed"
-        now = next((run.history.evaluations[-1].loss for run, word in zip(runs, words, strict=True) if word in LIVING and run.history.evaluations), None)
+        going = [run for run, word in zip(runs, words, strict=True) if word in LIVING and run.history.evaluations]
+        now = going[0].history.evaluations[-1].loss if going else None
         method = runs[0].recipe.method
         points.append(Point(method.rank, loss, low, high, int(row["finished"]), now, status, bool(getattr(method, "rank_pattern", None))))
     return sorted(points, key=lambda point: (point.rank, point.suggested))

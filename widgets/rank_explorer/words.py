@@ -13,10 +13,10 @@ from widgets.rank_explorer.spectra import Matrix, Spectra, middle, short
 from widgets.rank_explorer.state import State
 
 HELP = (
-    "ΔW is what tuning added to a weight matrix: (alpha / r) B A of an adapter, or tuned minus base. Its singular values say how much it does "
-    "in each direction; energy is their squared sum, and no matrix of rank r keeps more of it than the first r directions. φ(i, j) is the "
-    "share of one adapter's first i directions that lies in the span of the other's first j (LoRA, Hu et al. 2021, section 7.2, equation 4): "
-    "what two trainings found alike. A direction can be large and useless, so cut the adapter and score it, or train other ranks and see."
+    "ΔW is what tuning added to a weight matrix: (alpha / r) B A of an adapter, or tuned minus base. Its singular values say how much it "
+    "does in each direction; energy is their squared sum, and no matrix of rank r keeps more of it than the first r directions. φ(i, j) is the "
+    "share of one adapter's first i directions that lies in the span of the other's first j (LoRA, Hu et al. 2021, section 7.2, equation "
+    "4): what two trainings found alike. A direction can be large and useless, so cut the adapter and score it, or train other ranks and see."
 )
 SMALL_SHARE = 0.02
 """Of the loss: two losses closer than this are called the same where there are no intervals."""
@@ -30,7 +30,8 @@ def summary(look: Look, state: State, notes: Sequence[str] = (), failed: Sequenc
     flat = _flat(spectra)
     parts = [flat or _main(look), _kept(look) if flat else "", _trained(look.points), _cut(look), _shared(look)]
     odd = [*failed, *(note for note in notes if spectra.variant in ("dora", "pissa") or "alpha" in note)]
-    return Sentence("warn" if flat or odd or _failed(look.points) else "ok", " ".join(part for part in (*parts, _failed(look.points), *odd) if part))
+    failures = _failed(look.points)
+    return Sentence("warn" if flat or odd or failures else "ok", " ".join(part for part in (*parts, failures, *odd) if part))
 
 
 def _flat(spectra: Spectra) -> str:
@@ -43,8 +44,8 @@ def _flat(spectra: Spectra) -> str:
     flat = [matrix for matrix in known if matrix.flat]
     if 2 * len(flat) <= len(known):
         return ""
-    return (f"Rank {spectra.rank} is too small to tell: in {len(flat)} of {len(known)} matrices the last direction is used nearly as much as "
-            "the others, so a higher rank may hold more.")
+    return (f"Rank {spectra.rank} is too small to tell: in {len(flat)} of {len(known)} matrices the last direction is used nearly as much "
+            "as the others, so a higher rank may hold more.")
 
 
 def _main(look: Look) -> str:
@@ -102,7 +103,8 @@ def _trained(points: Sequence[Point]) -> str:
         return f"Trained, rank {best.rank} is the best so far ({best.loss:.3f}){worse}." if waiting else \
             f"Trained, rank {best.rank} is the best ({best.loss:.3f}){worse}."
     told = "within error of" if best.low is not None else "about as good as"
-    return f"Trained, rank {least.rank} is {told} {best.rank}{', the best so far' if waiting else ''} ({least.loss:.3f} and {best.loss:.3f})."
+    so_far = ", the best so far" if waiting else ""
+    return f"Trained, rank {least.rank} is {told} {best.rank}{so_far} ({least.loss:.3f} and {best.loss:.3f})."
 
 
 def _suggested(point: Point, same: Point) -> str:
@@ -134,7 +136,9 @@ def _cut(look: Look) -> str:
     if not look.cuts:
         return f"Held-out loss is {look.whole:.3f} as trained" + (f", {look.untuned:.3f} without it." if gain else ".")
     rank, loss = min(look.cuts, key=lambda cut: abs(cut[0] - look.rank))
-    kept = f" and keeps {_percent(min(1.0, (look.untuned - loss) / gain))} of what tuning gained" if gain and gain > 0 and loss < look.untuned else ""
+    kept = ""
+    if gain and gain > 0 and loss < look.untuned:
+        kept = f" and keeps {_percent(min(1.0, (look.untuned - loss) / gain))} of what tuning gained"
     return f"Cut to rank {rank}, its held-out loss is {loss:.3f} against {look.whole:.3f} as trained{kept}."
 
 
@@ -206,8 +210,8 @@ def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None
     if state.spread == "suggested":
         given = "spectrum" if not state.targets else f"spectrum[spectrum.module.isin({_modules(state, spectra)!r})]"
         lines.append(f"pattern = adapters.suggest_rank_pattern({given}, spectrum.attrs[\"shapes\"], budget={budget})")
-    inside = ", ".join([*(f"{name}={value!r}" for name, value in settings.items()), *(["rank_pattern=pattern"] if state.spread == "suggested" else [])])
-    lines.append(f"method = wb.LoRA({inside})")
+    inside = [f"{name}={value!r}" for name, value in settings.items()] + (["rank_pattern=pattern"] if state.spread == "suggested" else [])
+    lines.append(f"method = wb.LoRA({', '.join(inside)})")
     if base:
         lines.append(f"trainable, total = wb.count_parameters({base!r}, method)")
     lines += ["", *_actions(state, whole, given_rows, cut_base)]
@@ -223,11 +227,14 @@ def _actions(state: State, whole: bool, given_rows: bool, cut_base: str) -> list
     lines = []
     if state.cuts and not whole:
         ranks = sorted(int(rank) for rank in state.cuts)
-        given = (", rows=rows" if given_rows else f", rows={state.rows!r}" if state.rows else "") + (f", base={cut_base!r}" if cut_base else "")
+        given = ", rows=rows" if given_rows else f", rows={state.rows!r}" if state.rows else ""
+        given += f", base={cut_base!r}" if cut_base else ""
         lines += ["# rows: the held-out rows given to this panel"] if given_rows else []
-        lines += ["from workbench.evaluation.truncation import truncation_losses", f"cut = truncation_losses({state.source!r}, ranks={ranks!r}{given})"]
+        lines += ["from workbench.evaluation.truncation import truncation_losses",
+                  f"cut = truncation_losses({state.source!r}, ranks={ranks!r}{given})"]
     if state.sweep:
-        lines += ["from workbench.runs.sweep import Sweep", f"sweep = Sweep({state.sweep!r})   # as wb.sweep gave it", "losses = sweep.table()"]
+        lines += [f"sweep = wb.Sweep({state.sweep!r})   # as wb.sweep gave it", "losses = sweep.table()"]
     elif not whole:
-        lines.append(f"# sweep = wb.sweep(wb.attach({state.source!r}).recipe.replace(method=method), {{\"method.rank\": {list(state.ranks)!r}}}, seeds={state.seeds})")
+        lines += [f"# recipe = wb.attach({state.source!r}).recipe.replace(method=method)",
+                  f"# sweep = wb.sweep(recipe, {{\"method.rank\": {list(state.ranks)!r}}}, seeds={state.seeds})"]
     return lines
