@@ -1,6 +1,8 @@
-"""Memory plans against the allocation timeline of torch's profiler on the CPU: models of 10 to 100 M parameters; full, LoRA and QLoRA; three lengths.
+"""Memory plans against the allocation timeline of torch's profiler on the CPU: models of 10 to 100 M parameters; full, LoRA and QLoRA;
+three lengths.
 
-Prints the table of docs/memory.md. On a machine with a GPU the peak that CUDA reports would be the thing to measure; here it is the CPU's allocations.
+Prints the table of docs/memory.md. On a machine with a GPU the peak that CUDA reports would be the thing to measure; here it is the CPU's
+allocations.
 """
 
 import pytest
@@ -32,6 +34,10 @@ def test_plans_against_the_profilers_peak(report, capsys):
                 measured, plan = measure_step(config, method, settings), memory.plan(memory.architecture_of(config, method), settings)
                 worst = max(worst, abs(plan.total / measured.peak - 1))
                 with capsys.disabled():
-                    print(f"| {name} | {words} | {BATCH} × {length} | {measured.peak / 2**20:.1f} | {plan.total / 2**20:.1f} | {plan.total / measured.peak:.3f} |", flush=True)
+                    print(
+                        f"| {name} | {words} | {BATCH} × {length} | {measured.peak / 2**20:.1f} | {plan.total / 2**20:.1f} "
+                        f"| {plan.total / measured.peak:.3f} |",
+                        flush=True,
+                    )
     report(device=measured.device, worst_share=worst, bound=WITHIN)
     assert worst <= WITHIN

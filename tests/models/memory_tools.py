@@ -6,12 +6,30 @@ import torch
 import transformers
 
 
-def model_of(layers: int = 2, hidden: int = 64, heads: int = 4, kv_heads: int = 2, inner: int = 176, vocabulary: int = 1000, tied: bool = True,
-             family: str = "qwen2") -> transformers.PretrainedConfig:
+def model_of(
+    layers: int = 2,
+    hidden: int = 64,
+    heads: int = 4,
+    kv_heads: int = 2,
+    inner: int = 176,
+    vocabulary: int = 1000,
+    tied: bool = True,
+    family: str = "qwen2",
+) -> transformers.PretrainedConfig:
     """The config of a small decoder."""
     kind = {"qwen2": transformers.Qwen2Config, "llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}[family]
-    return kind(vocab_size=vocabulary, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-                num_key_value_heads=kv_heads, tie_word_embeddings=tied, max_position_embeddings=2048, bos_token_id=0, eos_token_id=0)
+    return kind(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        tie_word_embeddings=tied,
+        max_position_embeddings=2048,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
 
 
 def kept_by_autograd(model: Any, batch: int, length: int, autocast: bool = False) -> int:

@@ -1,4 +1,5 @@
-"""The plan against the ZeRO paper's table, accelerate's estimator, bitsandbytes' tensors, what autograd keeps, and the profiler's timeline on the CPU."""
+"""The plan against the ZeRO paper's table, accelerate's estimator, bitsandbytes' tensors, what autograd keeps, and the profiler's timeline
+on the CPU."""
 
 import dataclasses
 import itertools
@@ -11,7 +12,7 @@ import transformers
 from tests.models.memory_tools import kept_by_autograd, model_of
 from workbench.errors import RecipeError, WorkbenchError
 from workbench.models import activations, memory
-from workbench.models.architecture import read
+from workbench.models.anatomy import read
 from workbench.models.counting import count_parameters, skeleton
 from workbench.models.measuring import Stopped, adapted, bytes_held, measure_step, peak_of_step
 from workbench.models.methods import BitFit, Freeze, Full, LoRA, QLoRA
@@ -21,8 +22,23 @@ BATCH, LENGTH = 2, 33
 
 # ---- states
 
-@pytest.mark.parametrize(("stage", "devices", "gigabytes"), [(0, 64, 120.0), (1, 64, 31.4), (2, 64, 16.6), (3, 64, 1.88), (0, 1, 120.0), (1, 4, 52.5), (2, 4, 41.3),
-                                                             (3, 4, 30.0), (1, 1024, 30.1), (2, 1024, 15.1), (3, 1024, 0.12)])
+
+@pytest.mark.parametrize(
+    ("stage", "devices", "gigabytes"),
+    [
+        (0, 64, 120.0),
+        (1, 64, 31.4),
+        (2, 64, 16.6),
+        (3, 64, 1.88),
+        (0, 1, 120.0),
+        (1, 4, 52.5),
+        (2, 4, 41.3),
+        (3, 4, 30.0),
+        (1, 1024, 30.1),
+        (2, 1024, 15.1),
+        (3, 1024, 0.12),
+    ],
+)
 def test_the_table_of_the_zero_paper(stage: int, devices: int, gigabytes: float) -> None:
     """Rajbhandari et al. 2020, figure 1 and table 1: 7.5 billion parameters, mixed-precision Adam."""
     plan = memory.plan_memory(7_500_000_000, zero_stage=stage, devices=devices)
@@ -40,12 +56,23 @@ def test_the_formulas_of_the_zero_paper_at_other_sizes(count: int, devices: int)
     assert memory.plan_memory(count, zero_stage="fsdp", devices=devices).total == got[3]
 
 
-@pytest.mark.parametrize(("precision", "convention", "optimizer", "each"), [
-    ("bf16", "zero", "adamw", (2, 2, 12)), ("fp16", "transformers", "adamw", (6, 4, 8)), ("fp32", "zero", "adamw", (4, 4, 8)), ("bf16", 18, "adamw_torch", (6, 4, 8)),
-    ("pure bf16", "zero", "adamw", (2, 2, 4)), ("bf16", "zero", "sgd", (2, 2, 4)), ("fp32", "zero", "adamw_8bit", (4, 4, 2.03125)),
-    ("bf16", "transformers", "paged_adamw_8bit", (6, 4, 2.03125)), ("fp32", "zero", "lion_32bit", (4, 4, 4))])
+@pytest.mark.parametrize(
+    ("precision", "convention", "optimizer", "each"),
+    [
+        ("bf16", "zero", "adamw", (2, 2, 12)),
+        ("fp16", "transformers", "adamw", (6, 4, 8)),
+        ("fp32", "zero", "adamw", (4, 4, 8)),
+        ("bf16", 18, "adamw_torch", (6, 4, 8)),
+        ("pure bf16", "zero", "adamw", (2, 2, 4)),
+        ("bf16", "zero", "sgd", (2, 2, 4)),
+        ("fp32", "zero", "adamw_8bit", (4, 4, 2.03125)),
+        ("bf16", "transformers", "paged_adamw_8bit", (6, 4, 2.03125)),
+        ("fp32", "zero", "lion_32bit", (4, 4, 4)),
+    ],
+)
 def test_bytes_a_parameter(precision: str, convention: str | int, optimizer: str, each: tuple[float, ...]) -> None:
-    """16 of the ZeRO paper, 18 of transformers' page on GPU memory; 8-bit states have a fp32 scale each 256, two of them with Adam (2 + 2 * 4 / 256)."""
+    """16 of the ZeRO paper, 18 of transformers' page on GPU memory; 8-bit states have a fp32 scale each 256, two of them with Adam (2 + 2 *
+    4 / 256)."""
     plan = memory.plan_memory(1_000_000, precision=precision, convention=convention, optimizer=optimizer)
     assert [plan[name] for name in ("weights", "gradients", "optimizer")] == [pytest.approx(1_000_000 * value) for value in each]
 
@@ -58,9 +85,17 @@ def test_trained_and_frozen_are_counted_apart() -> None:
     assert plan["gradients"] == 2 * trainable and plan["optimizer"] == 12 * trainable and plan["weights"] == 2 * total
 
 
-@pytest.mark.parametrize("config", [
-    transformers.BertConfig(vocab_size=28996), transformers.GPT2Config(), model_of(), model_of(family="llama", tied=False), transformers.T5Config(num_layers=2)],
-    ids=lambda config: config.model_type)
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.BertConfig(vocab_size=28996),
+        transformers.GPT2Config(),
+        model_of(),
+        model_of(family="llama", tied=False),
+        transformers.T5Config(num_layers=2),
+    ],
+    ids=lambda config: config.model_type,
+)
 def test_reading_takes_what_accelerate_says(config: transformers.PretrainedConfig) -> None:
     """accelerate's `estimate-memory`: its own sum over the model on the meta device, divided for the narrower types."""
     from accelerate.utils import calculate_maximum_sizes
@@ -75,7 +110,9 @@ def test_reading_takes_what_accelerate_says(config: transformers.PretrainedConfi
 
 def test_the_figures_that_accelerate_prints_for_bert() -> None:
     config = transformers.BertConfig(vocab_size=28996)
-    plans = [memory.plan_memory(config, training=False, precision=precision, sequence_length=0) for precision in ("fp32", "fp16", "int8", "int4")]
+    plans = [
+        memory.plan_memory(config, training=False, precision=precision, sequence_length=0) for precision in ("fp32", "fp16", "int8", "int4")
+    ]
     assert plans[0].architecture.parameters == 108_310_272
     assert [round(plan.total / 2**20, 2) for plan in plans] == [413.18, 206.59, 103.29, 51.65]
 
@@ -98,8 +135,13 @@ def test_constants_of_four_bits_are_as_the_qlora_paper_says() -> None:
 # ---- activations
 
 FAMILIES = {
-    "qwen2": model_of(layers=3), "llama": model_of(layers=3, family="llama", kv_heads=4, tied=False), "qwen3": model_of(layers=3, family="qwen3"),
-    "gpt2": transformers.GPT2Config(vocab_size=1000, n_embd=64, n_layer=3, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0)}
+    "qwen2": model_of(layers=3),
+    "llama": model_of(layers=3, family="llama", kv_heads=4, tied=False),
+    "qwen3": model_of(layers=3, family="qwen3"),
+    "gpt2": transformers.GPT2Config(
+        vocab_size=1000, n_embd=64, n_layer=3, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0
+    ),
+}
 METHODS = {"full": Full(), "lora": LoRA(rank=4), "freeze": Freeze(patterns=("*layers.0*", "*h.0*"))}
 NUMBERS = {"fp32": activations.FP32, "bf16": activations.HALF, "autocast": activations.AUTOCAST}
 
@@ -119,7 +161,9 @@ def test_activations_are_what_autograd_keeps(family: str, attention: str, number
         model = method.apply(model.to(torch.bfloat16) if numbers == "bf16" else model)
         kept = kept_by_autograd(model, BATCH, LENGTH, numbers == "autocast")
         of = read(model)
-        shared = 2 * LENGTH * of.rotary * NUMBERS[numbers].residual + 4 * BATCH * LENGTH * config.vocab_size  # rotary tables, and the loss's log-probabilities
+        shared = (
+            2 * LENGTH * of.rotary * NUMBERS[numbers].residual + 4 * BATCH * LENGTH * config.vocab_size
+        )  # rotary tables, and the loss's log-probabilities
         reckoned = activations.kept_by_step(of, NUMBERS[numbers], BATCH, LENGTH, attention) + shared
         if numbers == "autocast":  # 16-bit copies of the matrices: in a plan these are weights
             reckoned += 2 * (sum(each.d_in * each.d_out for layer, count in of.stacks for each in layer.maps * count) + of.embedding)
@@ -127,7 +171,8 @@ def test_activations_are_what_autograd_keeps(family: str, attention: str, number
 
 
 def test_korthikanti_is_met_where_his_layer_is_ours() -> None:
-    """Eq. 1: s b h (34 + 5 a s / h) bytes, of which 3 a s / h are dropout on the scores (a mask of one byte, a result of two), here left out."""
+    """Eq. 1: s b h (34 + 5 a s / h) bytes, of which 3 a s / h are dropout on the scores (a mask of one byte, a result of two), here left
+    out."""
     config = transformers.GPT2Config(n_embd=768, n_layer=1, n_head=12, activation_function="gelu", attn_pdrop=0.0)
     layer, _ = memory.architecture_of(config).stacks[0]
     b, s, h, a = 4, 512, 768, 12
@@ -147,23 +192,36 @@ def test_every_factor_moves_activations_as_it_should() -> None:
     assert active(checkpointing=True) < 0.8 * active()
     assert active(precision="bf16") < 0.75 * active()
     assert active(attention="flash") == active()
-    larger = memory.plan_memory(model_of(layers=4, vocabulary=4000), method, sequence_length=128, batch_size=4, precision="fp32")["activations"]
-    assert larger - active() == 3 * 4 * 4 * 128 * 3000  # log-probabilities, their gradient and the logits': fp32, 4 x 128 tokens, 3 000 words more
+    larger = memory.plan_memory(model_of(layers=4, vocabulary=4000), method, sequence_length=128, batch_size=4, precision="fp32")[
+        "activations"
+    ]
+    assert (
+        larger - active() == 3 * 4 * 4 * 128 * 3000
+    )  # log-probabilities, their gradient and the logits': fp32, 4 x 128 tokens, 3 000 words more
 
 
 def test_a_method_keeps_only_what_its_gradients_ask_for() -> None:
     config = model_of(layers=4, hidden=256, inner=704)
-    full, lora, first = (memory.plan_memory(config, method, sequence_length=256, precision="fp32")["activations"]
-                         for method in (Full(), LoRA(rank=2), Freeze(patterns=("*layers.0.*", "*layers.1.*", "*layers.2.*", "*embed*"))))
+    full, lora, first = (
+        memory.plan_memory(config, method, sequence_length=256, precision="fp32")["activations"]
+        for method in (Full(), LoRA(rank=2), Freeze(patterns=("*layers.0.*", "*layers.1.*", "*layers.2.*", "*embed*")))
+    )
     assert first < lora < full
     assert memory.plan_memory(config, BitFit(), sequence_length=256, precision="fp32")["activations"] < lora
 
 
 # ---- the whole step
 
-CASES = [pytest.param(method, length, options, id=f"{method.name} {length}{''.join(f' {name}' for name in options)}")
-         for method, length, options in [*itertools.product((Full(), LoRA(rank=8)), (64, 128, 256), ({},)), (Full(), 128, {"checkpointing": True}),
-                                         (LoRA(rank=8), 128, {"checkpointing": True}), (Full(), 128, {"autocast": True}), (LoRA(rank=8), 128, {"autocast": True})]]
+CASES = [
+    pytest.param(method, length, options, id=f"{method.name} {length}{''.join(f' {name}' for name in options)}")
+    for method, length, options in [
+        *itertools.product((Full(), LoRA(rank=8)), (64, 128, 256), ({},)),
+        (Full(), 128, {"checkpointing": True}),
+        (LoRA(rank=8), 128, {"checkpointing": True}),
+        (Full(), 128, {"autocast": True}),
+        (LoRA(rank=8), 128, {"autocast": True}),
+    ]
+]
 
 
 @pytest.mark.parametrize(("method", "length", "options"), CASES)
@@ -171,8 +229,15 @@ def test_the_plan_is_the_peak_of_the_profilers_timeline(method, length: int, opt
     """On the CPU; the table of larger models is printed by tests/benchmarks/test_memory.py."""
     config = model_of(layers=3, hidden=128, heads=4, inner=352, vocabulary=2000)
     measured = peak_of_step(adapted(config, method), batch=4, length=length, **options)
-    plan = memory.plan_memory(config, method, sequence_length=length, batch_size=4, precision="bf16" if "autocast" in options else "fp32",
-                              convention="transformers", checkpointing="checkpointing" in options)
+    plan = memory.plan_memory(
+        config,
+        method,
+        sequence_length=length,
+        batch_size=4,
+        precision="bf16" if "autocast" in options else "fp32",
+        convention="transformers",
+        checkpointing="checkpointing" in options,
+    )
     assert plan.total == pytest.approx(measured["peak"], rel=0.05)
 
 
@@ -187,8 +252,16 @@ def test_a_step_is_measured_in_a_process_of_its_own() -> None:
         measure_step(config, None, settings, stop)
 
 
-@pytest.mark.parametrize(("changes", "words"), [({"devices": 2}, "one device"), ({"zero_stage": 1}, "one device"), ({"precision": "bf16"}, "DeepSpeed"),
-                                                ({"optimizer": "adamw_8bit"}, "AdamW"), ({"batch_size": 10**9}, "free")])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"devices": 2}, "one device"),
+        ({"zero_stage": 1}, "one device"),
+        ({"precision": "bf16"}, "DeepSpeed"),
+        ({"optimizer": "adamw_8bit"}, "AdamW"),
+        ({"batch_size": 10**9}, "free"),
+    ],
+)
 def test_what_cannot_be_measured_here_is_said_before_it_is_tried(changes: dict, words: str) -> None:
     with pytest.raises(WorkbenchError, match=words) as found:
         measure_step(model_of(), None, dataclasses.replace(memory.Settings(precision="fp32"), **changes))
@@ -196,7 +269,9 @@ def test_what_cannot_be_measured_here_is_said_before_it_is_tried(changes: dict, 
 
 
 def test_gradients_that_stay_are_added_to_the_worst_moment() -> None:
-    once, summed = (memory.plan_memory(model_of(), Full(), sequence_length=256, precision="fp32", gradient_accumulation=count) for count in (1, 2))
+    once, summed = (
+        memory.plan_memory(model_of(), Full(), sequence_length=256, precision="fp32", gradient_accumulation=count) for count in (1, 2)
+    )
     assert dict(once) == dict(summed) and once.overlap > 0
     assert summed.total - once.total == pytest.approx(once["gradients"], abs=2)
     assert once.worst == "loss" and once.total == sum(once.moments["loss"].values())
@@ -205,14 +280,27 @@ def test_gradients_that_stay_are_added_to_the_worst_moment() -> None:
 def test_shared_out_layers_are_gathered_two_at_a_time() -> None:
     plain, shared = (memory.plan_memory(model_of(), Full(), zero_stage=3, devices=devices) for devices in (1, 4))
     assert shared["weights"] == pytest.approx(plain["weights"] / 4, abs=1)
-    assert shared["buffers"] - plain["buffers"] == pytest.approx(2 * 2 * plain.architecture.largest_layer, rel=0.01, abs=2 * 4 * plain.architecture.largest_trained)
+    assert shared["buffers"] - plain["buffers"] == pytest.approx(
+        2 * 2 * plain.architecture.largest_layer, rel=0.01, abs=2 * 4 * plain.architecture.largest_trained
+    )
 
 
 # ---- what cannot be
 
-@pytest.mark.parametrize(("changes", "words"), [({"batch_size": -1}, "batch_size"), ({"precision": "int4"}, "int4"), ({"precision": "fp8"}, "none of"), ({"zero_stage": 4}, "zero_stage"),
-                                                ({"devices": 0}, "devices"), ({"optimizer": "magic"}, "magic"), ({"attention": "linear"}, "attention"),
-                                                ({"convention": "mine"}, "convention")])
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": -1}, "batch_size"),
+        ({"precision": "int4"}, "int4"),
+        ({"precision": "fp8"}, "none of"),
+        ({"zero_stage": 4}, "zero_stage"),
+        ({"devices": 0}, "devices"),
+        ({"optimizer": "magic"}, "magic"),
+        ({"attention": "linear"}, "attention"),
+        ({"convention": "mine"}, "convention"),
+    ],
+)
 def test_what_cannot_be_planned_is_said_in_a_sentence(changes: dict, words: str) -> None:
     with pytest.raises(RecipeError, match=words) as found:
         memory.plan_memory(1000, **changes)

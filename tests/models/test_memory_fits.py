@@ -24,10 +24,24 @@ def lora() -> Architecture:
     return memory.architecture_of(model_of(layers=4, hidden=256, inner=704), LoRA(rank=4))
 
 
-@pytest.mark.parametrize(("said", "name"), [
-    ("NVIDIA A100-SXM4-80GB", "A100 80 GB"), ("NVIDIA A100-PCIE-40GB", "A100 40 GB"), ("Tesla T4", "T4"), ("NVIDIA GeForce RTX 4090", "RTX 4090"), ("h100", "H100 80 GB"),
-    ("NVIDIA H100 80GB HBM3", "H100 80 GB"), ("NVIDIA H200", "H200"), ("AMD Instinct MI300X", "MI300X"), ("Tesla V100-SXM2-16GB", "V100 16 GB"), ("a100", "A100 40 GB"),
-    ("Tesla P100-PCIE-16GB", "P100"), ("RTX 4060 Ti 16GB", "RTX 4060 Ti 16 GB"), ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada")])
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100 80 GB"),
+        ("NVIDIA A100-PCIE-40GB", "A100 40 GB"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("h100", "H100 80 GB"),
+        ("NVIDIA H100 80GB HBM3", "H100 80 GB"),
+        ("NVIDIA H200", "H200"),
+        ("AMD Instinct MI300X", "MI300X"),
+        ("Tesla V100-SXM2-16GB", "V100 16 GB"),
+        ("a100", "A100 40 GB"),
+        ("Tesla P100-PCIE-16GB", "P100"),
+        ("RTX 4060 Ti 16GB", "RTX 4060 Ti 16 GB"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+    ],
+)
 def test_a_device_is_known_by_what_drivers_and_people_call_it(said: str, name: str) -> None:
     assert device_of(said).name == name
 
@@ -49,7 +63,9 @@ def test_what_fits_leaves_room_for_the_driver() -> None:
 
 
 def test_the_tables_are_whole() -> None:
-    assert len({device.name for device in DEVICES}) == len(DEVICES) and len({(each.cloud, each.name) for each in INSTANCES}) == len(INSTANCES)
+    assert len({device.name for device in DEVICES}) == len(DEVICES) and len({(each.cloud, each.name) for each in INSTANCES}) == len(
+        INSTANCES
+    )
     assert all(each.device in DEVICES and each.count in (1, 2, 4, 8) for each in INSTANCES)
 
 
@@ -84,7 +100,12 @@ def test_another_method_is_the_last_way_out(full: Architecture, lora: Architectu
         asked.append(True)
         return lora
 
-    least = memory.plan(full, dataclasses.replace(SETTINGS, batch_size=1, sequence_length=64, checkpointing=True, optimizer="adamw_8bit", gradient_accumulation=8)).total
+    least = memory.plan(
+        full,
+        dataclasses.replace(
+            SETTINGS, batch_size=1, sequence_length=64, checkpointing=True, optimizer="adamw_8bit", gradient_accumulation=8
+        ),
+    ).total
     assert fitting.nearest([(Full(), full), (LoRA(rank=4), of)], SETTINGS, least) and not asked
     found = fitting.nearest([(Full(), full), (LoRA(rank=4), of)], SETTINGS, 0.9 * least)
     assert asked and found[0].changes["method"] == ("full", "lora") and found[0].plan.total <= 0.9 * least

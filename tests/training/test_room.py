@@ -14,7 +14,9 @@ ROWS = [{"prompt": f"Who is number {n}?", "completion": "A baker " * (1 + n % 5)
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory):
-    recipe = wb.Recipe(model="town-small", data=ROWS, method=wb.Full(), steps=1, batch_size=8, heldout=0, training_arguments={"use_cpu": True})
+    recipe = wb.Recipe(
+        model="town-small", data=ROWS, method=wb.Full(), steps=1, batch_size=8, heldout=0, training_arguments={"use_cpu": True}
+    )
     job = supervised.load_job(recipe, gather(recipe.data, 0, 0)[0])
     return supervised.build_trainer(recipe, job, tmp_path_factory.mktemp("run"), []), job
 
@@ -35,7 +37,11 @@ def test_running_out_says_what_outgrew_the_plan_and_what_would_fit(trainer, monk
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)  # the CPU's own words for it
     ended = _told_of(raised.value, 3, space)
-    assert ended.status == "failed" and ended.reason.startswith("The device ran out of memory. Its activations took ") and "more than planned" in ended.reason
+    assert (
+        ended.status == "failed"
+        and ended.reason.startswith("The device ran out of memory. Its activations took ")
+        and "more than planned" in ended.reason
+    )
     assert "batch_size=" in ended.remedy and "gradient_accumulation=" in ended.remedy and "Fork with that" in ended.remedy
     without = _told_of(raised.value, 3)
     assert "smaller batch_size" in without.remedy
@@ -59,7 +65,9 @@ def test_a_run_keeps_its_plan_in_the_journal(tmp_path, warm) -> None:
     run = wb.train(wb.Recipe(model="town-small", data=ROWS, method=wb.LoRA(rank=2), steps=2, batch_size=4), runs=tmp_path)
     planned = run.history.prepared.planned
     plan = {name: planned[name] for name in memory.COMPONENTS}
-    assert planned["weights"] == 4 * run.history.prepared.parameters and planned["gradients"] == 4 * run.history.prepared.trainable_parameters
+    assert (
+        planned["weights"] == 4 * run.history.prepared.parameters and planned["gradients"] == 4 * run.history.prepared.trainable_parameters
+    )
     assert max(plan.values()) < planned["total"] <= sum(plan.values())
     # resident memory on a CPU: the process as it was, and the step
     assert 0 < planned["before"] < max(run.history.columns["memory_gib"]) * 2**30

@@ -1,4 +1,5 @@
-"""The method chooser without a page: its numbers against plans made here, its sentence, code, tables, errors and a run's measured memory."""
+"""The method chooser without a page: its numbers against plans made here, its sentence, code, tables, errors and a run's measured
+memory."""
 
 from __future__ import annotations
 
@@ -47,8 +48,18 @@ def chooser(read) -> MethodChooser:
 
 def plan_of(state: State, method, model="town-small") -> memory.Plan:
     precision, convention = PRECISIONS[state.precision]
-    return wb.plan_memory(model, method, sequence_length=state.sequence_length, batch_size=state.batch_size, precision=precision, convention=convention,
-                          optimizer=state.optimizer, checkpointing=state.checkpointing, zero_stage=state.zero_stage, devices=state.devices)
+    return wb.plan_memory(
+        model,
+        method,
+        sequence_length=state.sequence_length,
+        batch_size=state.batch_size,
+        precision=precision,
+        convention=convention,
+        optimizer=state.optimizer,
+        checkpointing=state.checkpointing,
+        zero_stage=state.zero_stage,
+        devices=state.devices,
+    )
 
 
 def trace(figure: dict, uid: str) -> dict:
@@ -57,8 +68,17 @@ def trace(figure: dict, uid: str) -> dict:
 
 # ---- what it shows
 
-@pytest.mark.parametrize("changes", [{}, {"batch_size": 2, "sequence_length": 64}, {"precision": "bf16 DeepSpeed", "devices": 4, "zero_stage": 2}, {"checkpointing": True},
-                                     {"optimizer": "sgd", "precision": "fp32"}])
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"batch_size": 2, "sequence_length": 64},
+        {"precision": "bf16 DeepSpeed", "devices": 4, "zero_stage": 2},
+        {"checkpointing": True},
+        {"optimizer": "sgd", "precision": "fp32"},
+    ],
+)
 def test_the_bars_are_the_plans(chooser, changes) -> None:
     for name, value in changes.items():
         setattr(chooser.state, name, value)
@@ -66,7 +86,7 @@ def test_the_bars_are_the_plans(chooser, changes) -> None:
     figure = chooser.figure("wide")
     drawn = [sum(trace(figure, part)["x"][k] for part in words.PARTS) for k in range(len(METHODS))]
     assert drawn == pytest.approx([plan.total / 2**20 for plan in plans])
-    assert trace(figure, "full"[:0] + "trained")["x"][0] == pytest.approx(plans[0].trained_weights / 2**20)
+    assert trace(figure, "trained")["x"][0] == pytest.approx(plans[0].trained_weights / 2**20)
     assert trace(figure, "frozen")["x"][2] == pytest.approx((plans[2]["weights"] - plans[2].trained_weights) / 2**20)
     moments = [sum(trace(figure, f"moment-{part}")["y"][k] for part in words.PARTS) for k in range(len(plans[2].moments))]
     assert moments == pytest.approx([sum(moment.values()) / 2**20 for moment in plans[2].moments.values()])
@@ -111,10 +131,14 @@ def test_a_classifier_trains_a_frozen_backbones_head() -> None:
 
 # ---- words
 
+
 def test_the_sentence_says_whether_it_fits_and_what_would(chooser) -> None:
     assert chooser.summary().kind == "ok"
     plan = plan_of(chooser.state, METHODS[2])
-    assert chooser.summary().text.startswith(f"LoRA r 4 takes {words.size(plan.total)} at its fullest moment ({plan.worst})") and "it fits the T4" in chooser.summary().text
+    assert (
+        chooser.summary().text.startswith(f"LoRA r 4 takes {words.size(plan.total)} at its fullest moment ({plan.worst})")
+        and "it fits the T4" in chooser.summary().text
+    )
     chooser.state.batch_size, chooser.state.sequence_length = 512, 4096
     warning = chooser.summary()
     assert warning.kind == "warn" and "the T4 has" in warning.text and "It would fit with batch 512 → " in warning.text
@@ -129,12 +153,21 @@ def test_an_unknown_card_is_unknown(chooser) -> None:
 
 
 def test_sizes_are_written_as_people_read_them() -> None:
-    assert [words.size(value) for value in (0, 2048, 3 * 2**20, 200 * 2**20, 2**30, 130 * 2**30)] == ["0", "2 KiB", "3.0 MiB", "200 MiB", "1.0 GiB", "130 GiB"]
+    assert [words.size(value) for value in (0, 2048, 3 * 2**20, 200 * 2**20, 2**30, 130 * 2**30)] == [
+        "0",
+        "2 KiB",
+        "3.0 MiB",
+        "200 MiB",
+        "1.0 GiB",
+        "130 GiB",
+    ]
     assert [words.count(value) for value in (12, 1234, 20_185_088, 6_738_415_616)] == ["12", "1.23 k", "20.2 M", "6.74 B"]
     assert [words.share(part, 1000) for part in (0.01, 5, 150, 1000)] == ["< 0.01 %", "0.50 %", "15.0 %", "100 %"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "bf16 DeepSpeed", "devices": 8, "zero_stage": 3, "optimizer": "adamw_8bit"}, {"task": "classifier"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bf16 DeepSpeed", "devices": 8, "zero_stage": 3, "optimizer": "adamw_8bit"}, {"task": "classifier"}]
+)
 def test_its_code_makes_the_same_plan(changes) -> None:
     chooser = MethodChooser("town-small", [Full(), LoRA(rank=4, dropout=0.1)])
     for name, value in changes.items():
@@ -145,10 +178,15 @@ def test_its_code_makes_the_same_plan(changes) -> None:
 
 
 def test_methods_are_written_with_what_differs() -> None:
-    assert [written(method) for method in (Full(), LoRA(rank=8), QLoRA(rank=4, bits=8))] == ["wb.Full()", "wb.LoRA(rank=8)", "wb.QLoRA(rank=4, bits=8)"]
+    assert [written(method) for method in (Full(), LoRA(rank=8), QLoRA(rank=4, bits=8))] == [
+        "wb.Full()",
+        "wb.LoRA(rank=8)",
+        "wb.QLoRA(rank=4, bits=8)",
+    ]
 
 
 # ---- tables
+
 
 def test_the_table_names_the_largest_batch_that_fits(chooser) -> None:
     state = chooser.state
@@ -177,12 +215,16 @@ def test_instances_share_everything_out(chooser) -> None:
 
 # ---- a step measured, a run
 
+
 def test_a_measured_step_stands_beside_its_plan_and_with_no_other(chooser) -> None:
     plan = chooser.plan
     chooser.measured[chooser._key_of(2)] = Measured(round(1.1 * plan.total), 0, "CPU")
     marks = trace(chooser.figure(), "measured")
     assert marks["y"] == [0] and marks["x"][0] * 2**20 == pytest.approx(1.1 * plan.total, rel=1e-6)
-    assert "Measured on this machine's CPU" in chooser.summary().text and f"the plan is {number(100 * (1 - 1 / 1.1), 1)} % below" in chooser.summary().text
+    assert (
+        "Measured on this machine's CPU" in chooser.summary().text
+        and f"the plan is {number(100 * (1 - 1 / 1.1), 1)} % below" in chooser.summary().text
+    )
     chooser.state.batch_size *= 2
     assert "measured" not in [trace.get("uid") for trace in chooser.figure()["data"]] and "Measured" not in chooser.summary().text
 
@@ -190,11 +232,26 @@ def test_a_measured_step_stands_beside_its_plan_and_with_no_other(chooser) -> No
 def test_a_runs_memory_stands_beside_its_plan(tmp_path) -> None:
     recipe = wb.Recipe(model="town-small", method=LoRA(rank=4), batch_size=4, max_length=96, steps=30)
     run = FakeRun(tmp_path / "run", recipe)
-    planned = dict(wb.plan_memory("town-small", LoRA(rank=4), sequence_length=64, batch_size=4, precision="fp32", convention="transformers"))
+    planned = dict(
+        wb.plan_memory("town-small", LoRA(rank=4), sequence_length=64, batch_size=4, precision="fp32", convention="transformers")
+    )
     before = 2**29
-    run.write(ev.Started(pid=1, device="cpu"), ev.Prepared(
-        rows=9, heldout_rows=0, dropped={}, truncated=0, tokens=9, trained_tokens=9, parameters=9, trainable_parameters=9, steps=30,
-        planned=planned | {"total": 1, "before": before, "sequence_length": 64}), *steps(1, 20))
+    run.write(
+        ev.Started(pid=1, device="cpu"),
+        ev.Prepared(
+            rows=9,
+            heldout_rows=0,
+            dropped={},
+            truncated=0,
+            tokens=9,
+            trained_tokens=9,
+            parameters=9,
+            trainable_parameters=9,
+            steps=30,
+            planned=planned | {"total": 1, "before": before, "sequence_length": 64},
+        ),
+        *steps(1, 20),
+    )
     run.history.refresh()
     chooser = MethodChooser(run=run)
     assert (chooser.state.sequence_length, chooser.state.batch_size, chooser.state.precision) == (64, 4, "fp32")
@@ -204,6 +261,7 @@ def test_a_runs_memory_stands_beside_its_plan(tmp_path) -> None:
 
 
 # ---- state, errors, foreign text
+
 
 def test_its_state_comes_back(chooser) -> None:
     chooser.state.picked, chooser.state.batch_size = 1, 3
@@ -257,7 +315,9 @@ def test_a_moved_slider_is_answered_within_a_frame(chooser) -> None:
 
 
 def test_it_opens_without_the_heavy_packages() -> None:
-    script = ("import sys; from widgets import MethodChooser; MethodChooser('town'); "
-              "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])")
+    script = (
+        "import sys; from widgets import MethodChooser; MethodChooser('town'); "
+        "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

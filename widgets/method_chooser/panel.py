@@ -1,7 +1,7 @@
 """Panel 9, the method chooser and memory planner: which ways of training fit, and what takes the room?
 
-`MethodChooser("town")` reads the model as each method would train it, without its weights and in a thread; from then on every slider is arithmetic.
-Numbers are reckoned in `reading.py`, drawn in `figure.py`, said in `words.py`; here they are joined and kept up to date.
+`MethodChooser("town")` reads the model as each method would train it, without its weights and in a thread; from then on every slider is
+arithmetic. Numbers are reckoned in `reading.py`, drawn in `figure.py`, said in `words.py`; here they are joined and kept up to date.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from widgets.method_chooser import reading, words
 from widgets.method_chooser.controls import Controls, View
 from widgets.method_chooser.figure import figure
 from widgets.method_chooser.reading import Look, Read
-from widgets.method_chooser.state import State
+from widgets.method_chooser.state import TABLES, State
 from workbench.errors import WorkbenchError
 from workbench.models import fitting, memory
 from workbench.models.adaptation import Method
@@ -27,10 +27,12 @@ from workbench.models.measuring import Measured, Stopped, measure_step
 
 
 class MethodChooser(Panel):
-    """`MethodChooser(model)`: a name ("town"), folder, hub id, transformers config or model. `methods` are those put side by side (None: one of each kind).
+    """`MethodChooser(model)`: a name ("town"), folder, hub id, transformers config or model. `methods` are those put side by side (None:
+    one of each kind).
 
-    `gpu` names the card that is to hold it. `run` is a run of the workbench: its recipe is planned, and what it took is drawn beside the plan. `panel.plan` is the
-    plan of the method that is looked into, `panel.plans` those of all (None where a method cannot be). Raises `WorkbenchError` for what is no model.
+    `gpu` names the card that is to hold it. `run` is a run of the workbench: its recipe is planned, and what it took is drawn beside the
+    plan. `panel.plan` is the plan of the method that is looked into, `panel.plans` those of all (None where a method cannot be). Raises
+    `WorkbenchError` for what is no model.
     """
 
     title = "Method chooser"
@@ -39,8 +41,16 @@ class MethodChooser(Panel):
     State = State
     frame_ms = 30
 
-    def __init__(self, model: Any = None, methods: list[Method] | None = None, *, gpu: str | None = None, run: Any = None, state: State | None = None,
-                 selection: Selection | None = None) -> None:
+    def __init__(
+        self,
+        model: Any = None,
+        methods: list[Method] | None = None,
+        *,
+        gpu: str | None = None,
+        run: Any = None,
+        state: State | None = None,
+        selection: Selection | None = None,
+    ) -> None:
         super().__init__(state, selection)
         self._ran: tuple[str, Measured] | None = None
         if run is not None:
@@ -75,11 +85,21 @@ class MethodChooser(Panel):
         longest = prepared.planned.get("sequence_length", recipe.max_length) if prepared else recipe.max_length
         found = [value for value in run.history.columns["memory_gib"] if value == value]
         args = recipe.training_arguments
-        half = recipe.precision == "bf16" or (recipe.precision == "auto" and run.history.started is not None and run.history.started.device != "cpu")
-        self.state = State(model=recipe.model, methods=[recipe.method.to_json()], picked=0, sequence_length=longest, batch_size=recipe.batch_size,
-                           precision="bf16 autocast" if half else "fp32", optimizer=memory.optimizer_of(recipe.optimizer),
-                           checkpointing=bool(args.get("gradient_checkpointing")), gpu=self.state.gpu,
-                           task="classifier" if recipe.objective == "classification" else "language model")
+        half = recipe.precision == "bf16" or (
+            recipe.precision == "auto" and run.history.started is not None and run.history.started.device != "cpu"
+        )
+        self.state = State(
+            model=recipe.model,
+            methods=[recipe.method.to_json()],
+            picked=0,
+            sequence_length=longest,
+            batch_size=recipe.batch_size,
+            precision="bf16 autocast" if half else "fp32",
+            optimizer=memory.optimizer_of(recipe.optimizer),
+            checkpointing=bool(args.get("gradient_checkpointing")),
+            gpu=self.state.gpu,
+            task="classifier" if recipe.objective == "classification" else "language model",
+        )
         if found and prepared and prepared.planned:
             device = run.history.started.device if run.history.started else ""
             before = prepared.planned["before"] if device == "cpu" else 0
@@ -126,15 +146,37 @@ class MethodChooser(Panel):
     def _key_of(self, place: int) -> str:
         """What a measurement hangs on."""
         state = self.state
-        return repr((state.model, state.task, state.methods[place], state.sequence_length, state.batch_size, state.precision, state.optimizer, state.checkpointing, state.devices))
+        return repr(
+            (
+                state.model,
+                state.task,
+                state.methods[place],
+                state.sequence_length,
+                state.batch_size,
+                state.precision,
+                state.optimizer,
+                state.checkpointing,
+                state.devices,
+            )
+        )
 
     def figure(self, width: str = "wide") -> dict:
         now = self.look()
-        return figure(now, width, self._measurements(now), ("No model to plan for", self._fault) if self._fault else
-                      ("Reading the model", "Its layers are counted as each method would train them; no weight is loaded."))
+        return figure(
+            now,
+            width,
+            self._measurements(now),
+            ("No model to plan for", self._fault)
+            if self._fault
+            else ("Reading the model", "Its layers are counted as each method would train them; no weight is loaded."),
+        )
 
     def _measurements(self, now: Look | None) -> dict[int, Measured]:
-        return {} if now is None else {place: found for place in range(len(now.plans)) if (found := self.measured.get(self._key_of(place))) is not None}
+        return (
+            {}
+            if now is None
+            else {place: found for place in range(len(now.plans)) if (found := self.measured.get(self._key_of(place))) is not None}
+        )
 
     def summary(self) -> Sentence:
         now = self.look()
@@ -159,18 +201,22 @@ class MethodChooser(Panel):
         return words.code(self.state, now.picked if now else 0, self._given is None)
 
     def extra_html(self) -> str:
-        return self._tables(self.look())
+        now = self.look()
+        return "" if now is None else "<br>".join(self._table(now, name, live=False) for name in TABLES)
 
-    def _tables(self, now: Look | None) -> str:
-        if now is None:
-            return ""
+    def _table(self, now: Look, name: str, live: bool) -> str:
         settings, groups = self.state.settings, reading.groups()
-        rooms = [min(device.room for device in devices) for _, devices in groups]
-        one = dataclasses.replace(settings, devices=1, zero_stage=0)
-        biggest = max((way.of for way in now.read.ways if way.of), key=lambda of: of.parameters - (of.trained if of.bits else 0), default=None)
-        need = memory.plan(biggest, dataclasses.replace(one, training=False, batch_size=1)).total if biggest else 0
-        return words.tables_html(words.methods_html(now), words.devices_html(groups, reading.largest_batches(now.read, one, rooms), now.read, [need <= room for room in rooms]),
-                                 words.instances_html(reading.on_instances(now.read, settings), now.read), self.state)
+        match name:
+            case "components":
+                table = words.components(now)
+            case "GPUs":
+                rooms = [min(device.room for device in devices) for _, devices in groups]
+                one = dataclasses.replace(settings, devices=1, zero_stage=0)
+                needed = reading.alone(now.read, one)
+                table = words.cards(now, groups, reading.largest_batches(now.read, one, rooms), [needed <= room for room in rooms])
+            case _:
+                table = words.instances(now, reading.on_instances(now.read, settings))
+        return words.table_html(words.titles(self.state)[name], table, live)
 
     # ---- the live widget
 
@@ -181,12 +227,20 @@ class MethodChooser(Panel):
 
     def extra(self) -> Any:
         self.controls()
-        return self.made.tables
+        return self.made.extra
 
     def _view(self, now: Look | None, tables: str = "") -> View:
         over = now is not None and now.plan is not None and now.over(now.picked)
-        return View(state=self.state, labels=[way.label for way in now.read.ways] if now else [], picked=now.picked if now else -1, named=self._given is None,
-                    fits=not over, can_fit=over and bool(self.fits(now)), ready=now is not None and now.plan is not None and not self._fault, tables=tables)
+        return View(
+            state=self.state,
+            labels=[way.label for way in now.read.ways] if now else [],
+            picked=now.picked if now else -1,
+            named=self._given is None,
+            fits=not over,
+            can_fit=over and bool(self.fits(now)),
+            ready=now is not None and now.plan is not None and not self._fault,
+            tables=tables,
+        )
 
     def _build(self) -> None:
         if "transformers" in sys.modules and self._given is None and self.state.model.startswith("town"):
@@ -213,7 +267,8 @@ class MethodChooser(Panel):
                 self._taken = None
 
     def _settle(self) -> None:
-        tables = self._tables(self.look())
+        now = self.look()
+        tables = self._table(now, self.state.table, live=True) if now is not None else ""
         with self._lock:
             if self.made is not None and tables:
                 self.made.show(self._view(self.look(), tables))
@@ -242,7 +297,11 @@ class MethodChooser(Panel):
             self._fault = fault
             self.refresh()
             if fault:
-                self.show_error(self.made.model, fault, ('Use "town"', lambda: self.set("model", "town")) if self._given is None and self.state.model != "town" else None)
+                self.show_error(
+                    self.made.model,
+                    fault,
+                    ('Use "town"', lambda: self.set("model", "town")) if self._given is None and self.state.model != "town" else None,
+                )
             else:
                 self.clear_error(self.made.model)
         self._settle()
@@ -312,7 +371,9 @@ class MethodChooser(Panel):
             self.refresh()
             if fault:
                 self._refused = self.made.measure
-                self.show_error(self.made.measure, fault, ("Use fp32", lambda: self.set("precision", "fp32")) if "DeepSpeed" in fault else None)
+                self.show_error(
+                    self.made.measure, fault, ("Use fp32", lambda: self.set("precision", "fp32")) if "DeepSpeed" in fault else None
+                )
         self.freeze()
 
     def _clicked(self, event: dict) -> None:
@@ -322,4 +383,3 @@ class MethodChooser(Panel):
             place = len(now.plans) - 1 - round(event["y"])
             if 0 <= place < len(now.plans):
                 self.set("picked", place)
-

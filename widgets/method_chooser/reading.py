@@ -1,6 +1,8 @@
-"""What the chooser knows of a model: its architecture as each method would train it, or why a method cannot; and what follows from that by arithmetic.
+"""What the chooser knows of a model: its architecture as each method would train it, or why a method cannot; and what follows from that by
+arithmetic.
 
-Reading builds the model without weights once for each method, which takes seconds for a large one: in a thread. All else is well under a frame.
+Reading builds the model without weights once for each method, which takes seconds for a large one: in a thread. All else is well under a
+frame.
 """
 
 from collections.abc import Callable
@@ -38,10 +40,6 @@ class Read:
     config: Any
     ways: list[Way] = field(default_factory=list)
 
-    @property
-    def parameters(self) -> int:
-        return max((way.of.parameters - way.of.trained if way.method.name != "full" else way.of.parameters for way in self.ways if way.of), default=0)
-
 
 def config_of(model_or_config: Any, task: str) -> Any:
     """The transformers config behind a name, folder, hub id or model. Raises `WorkbenchError`."""
@@ -55,7 +53,8 @@ def config_of(model_or_config: Any, task: str) -> Any:
 
 
 def read(model_or_config: Any, state: State, progress: Callable[[str, int, int], None] | None = None) -> Read:
-    """Reads the model as each of the state's methods trains it. Raises `WorkbenchError` where there is no such model; what `progress` raises ends it."""
+    """Reads the model as each of the state's methods trains it. Raises `WorkbenchError` where there is no such model; what `progress`
+    raises ends it."""
     found = Read(config_of(model_or_config, state.task))
     for number, body in enumerate(state.methods):
         method = method_of(body)
@@ -101,7 +100,14 @@ def look(found: Read, state: State) -> Look:
     plans = [memory.plan(way.of, settings) if way.of else None for way in found.ways]
     picked = pick(found, state)
     of = found.ways[picked].of
-    sharing = {} if of is None else {stage: [memory.plan(of, replace(settings, zero_stage=stage, devices=count)).total for count in DEVICES_SHOWN] for stage in range(4)}
+    sharing = (
+        {}
+        if of is None
+        else {
+            stage: [memory.plan(of, replace(settings, zero_stage=stage, devices=count)).total for count in DEVICES_SHOWN]
+            for stage in range(4)
+        }
+    )
     return Look(state, found, plans, picked, device_of(state.gpu), sharing)
 
 
@@ -114,6 +120,7 @@ def pick(found: Read, state: State) -> int:
 
 
 # ---- tables
+
 
 def groups() -> list[tuple[float, list[Device]]]:
     """The known GPUs by their memory, the smallest first."""
@@ -133,6 +140,13 @@ def largest_batches(found: Read, settings: Settings, rooms: list[float]) -> list
         totals = [memory.plan(way.of, replace(settings, batch_size=batch)).total for batch in BATCHES]
         table.append([max((batch for batch, total in zip(BATCHES, totals, strict=True) if total <= room), default=0) for room in rooms])
     return table
+
+
+def alone(found: Read, settings: Settings) -> float:
+    """Bytes that reading with the model takes, one row at a time: its weights as they are, without any method's."""
+    plain = [way.of for way in found.ways if way.of and way.of.bits == 0]
+    of = min(plain, key=lambda of: of.parameters, default=None)
+    return memory.plan(of, replace(settings, training=False, batch_size=1)).total if of else 0.0
 
 
 def on_instances(found: Read, settings: Settings) -> list[tuple[Instance, list[int]]]:

@@ -1,4 +1,5 @@
-"""What is set by hand in the method chooser: the model, the ways of training, and the settings of a step; and what these mean to the engine.
+"""What is set by hand in the method chooser: the model, the ways of training, and the settings of a step; and what these mean to the
+engine.
 
 Plain values. Methods stand as the JSON they have in recipes.
 """
@@ -10,9 +11,16 @@ from typing import Any
 from workbench.models import memory
 from workbench.models.adaptation import METHODS, Method, from_json
 
-PRECISIONS = {"fp32": ("fp32", "transformers"), "bf16 autocast": ("bf16", "transformers"), "bf16 DeepSpeed": ("bf16", "zero"), "bf16 alone": ("pure bf16", "zero")}
+PRECISIONS = {
+    "fp32": ("fp32", "transformers"),
+    "bf16 autocast": ("bf16", "transformers"),
+    "bf16 DeepSpeed": ("bf16", "zero"),
+    "bf16 alone": ("pure bf16", "zero"),
+}
 """Words of the control → precision and convention: 16, 18, 16 and 8 bytes a parameter with Adam."""
-TASKS = ("language model", "classifier")
+TASKS = {"next tokens": "language model", "labels": "classifier"}
+"""Words of the control → what the model is trained as."""
+TABLES = ("components", "GPUs", "cloud instances")
 OPTIMIZERS = ("adamw", "adamw_8bit", "sgd", "lion", "adafactor")
 
 
@@ -20,8 +28,15 @@ def usual() -> list[dict[str, Any]]:
     """The ways of training that are put side by side unless others are given."""
     from workbench.models import frozen, methods  # noqa: F401 - so that every method is known by its name
 
-    chosen = [{"name": "full"}, {"name": "frozen-backbone"}, {"name": "bitfit"}, {"name": "adapters", "size": 64}, {"name": "prompt", "tokens": 8},
-              {"name": "lora", "rank": 8}, {"name": "qlora", "rank": 8}]
+    chosen = [
+        {"name": "full"},
+        {"name": "frozen-backbone"},
+        {"name": "bitfit"},
+        {"name": "adapters", "size": 64},
+        {"name": "prompt", "tokens": 8},
+        {"name": "lora", "rank": 8},
+        {"name": "qlora", "rank": 8},
+    ]
     return [each for each in chosen if each["name"] in METHODS]
 
 
@@ -31,7 +46,7 @@ class State:
 
     model: str = "town"
     """A name, folder or hub id; "" where a config was given."""
-    task: str = TASKS[0]
+    task: str = "language model"
     methods: list = field(default_factory=usual)
     picked: int = -1
     """Which method is looked into; -1 is LoRA, or the first."""
@@ -43,12 +58,22 @@ class State:
     zero_stage: int = 0
     devices: int = 1
     gpu: str = "RTX 4090"
+    table: str = TABLES[0]
+    """Which table stands below the figure."""
 
     @property
     def settings(self) -> memory.Settings:
         precision, convention = PRECISIONS[self.precision]
-        return memory.Settings(sequence_length=self.sequence_length, batch_size=self.batch_size, precision=precision, convention=convention, optimizer=self.optimizer,
-                               checkpointing=self.checkpointing, zero_stage=self.zero_stage, devices=self.devices)
+        return memory.Settings(
+            sequence_length=self.sequence_length,
+            batch_size=self.batch_size,
+            precision=precision,
+            convention=convention,
+            optimizer=self.optimizer,
+            checkpointing=self.checkpointing,
+            zero_stage=self.zero_stage,
+            devices=self.devices,
+        )
 
 
 def method_of(body: dict[str, Any]) -> Method:
@@ -63,7 +88,7 @@ def label(method: Method) -> str:
     name = type(method).__name__
     match name:
         case "QLoRA":
-            return f"QLoRA r {method.rank}, {method.bits} bits"
+            return f"QLoRA r {method.rank}" + (", 8 bits" if method.bits == 8 else "")
         case "LoRA":
             variant = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "pissa": "PiSSA"}.get(getattr(method, "variant", "lora"), "LoRA")
             return f"{variant} r {method.rank}"
@@ -83,7 +108,13 @@ def written(method: Method) -> str:
     changed = []
     for each in dataclasses.fields(method):
         value = getattr(method, each.name)
-        default = each.default if each.default is not dataclasses.MISSING else each.default_factory() if each.default_factory is not dataclasses.MISSING else None
+        default = (
+            each.default
+            if each.default is not dataclasses.MISSING
+            else each.default_factory()
+            if each.default_factory is not dataclasses.MISSING
+            else None
+        )
         if value != default or each.name == "rank":
             changed.append(f"{each.name}={value!r}")
     return f"wb.{type(method).__name__}({', '.join(changed)})"

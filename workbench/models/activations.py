@@ -1,9 +1,10 @@
 """Bytes that a training step keeps for its backward pass, and those that it needs for a moment, from the architecture.
 
-The reckoning is that of Korthikanti et al. 2022 ("Reducing Activation Recomputation in Large Transformer Models", section 4): what each operation of a layer
-keeps is added up, eq. 1 of the paper being the sum for a GPT layer in 16 bits, s b h (34 + 5 a s / h). Here the operations are those of the modules as
-transformers writes them (gated perceptrons, RMSNorm in single operations, fused attention), and an operation keeps only what the gradients of a method ask
-for: a frozen matrix keeps no input. Sizes: b rows, s positions, a heads, h hidden, T = b s. Not here: weights and optimizer, and when what is alive.
+The reckoning is that of Korthikanti et al. 2022 ("Reducing Activation Recomputation in Large Transformer Models", section 4): what each
+operation of a layer keeps is added up, eq. 1 of the paper being the sum for a GPT layer in 16 bits, s b h (34 + 5 a s / h). Here the
+operations are those of the modules as transformers writes them (gated perceptrons, RMSNorm in single operations, fused attention), and an
+operation keeps only what the gradients of a method ask for: a frozen matrix keeps no input. Sizes: b rows, s positions, a heads, h hidden,
+T = b s. Not here: weights and optimizer, and when what is alive.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from workbench.models.architecture import Architecture, Layer, Map, Norm
 
 ATTENTION = ("sdpa", "flash", "eager")
 KEPT_BY_ACTIVATION = {"relu": 0, "silu": 1, "gelu": 1, "gelu_pytorch_tanh": 1, "gelu_new": 4, "gelu_fast": 4, "quick_gelu": 2, "swish": 1}
-"""Tensors of the inner width that an activation keeps: those written as one operation keep what goes in, relu what comes out (counted as the next map's input)."""
+"""Tensors of the inner width that an activation keeps: those written as one operation keep what goes in, relu what comes out (counted as
+the next map's input)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,18 @@ def layer_bytes(layer: Layer, numbers: Numbers, batch: int, length: int, attenti
     scores = batch * layer.heads * length * length
     if asked:
         kept_attention += tokens * compute * (width_q + 2 * width_kv)
-        if attention == "eager":  # keys and values repeated for each group of heads; softmax in fp32 (but in GPT-2's like), then as wide as the values
+        if (
+            attention == "eager"
+        ):  # keys and values repeated for each group of heads; softmax in fp32 (but in GPT-2's like), then as wide as the values
             softmax = 4 + compute if compute < 4 and (layer.rotary or numbers.cast) else compute
             kept_attention += tokens * compute * 2 * (width_q - width_kv) + scores * (softmax + compute * layer.capped)
         else:
-            kept_attention += tokens * compute * width_q + batch * layer.heads * length * 4  # its result, and the log-sum-exp of each row of scores
-            if len(layer.attention_in) == 1 and layer.rotary:  # values are a part of one tensor with queries and keys, which are turned into new ones
+            kept_attention += (
+                tokens * compute * width_q + batch * layer.heads * length * 4
+            )  # its result, and the log-sum-exp of each row of scores
+            if (
+                len(layer.attention_in) == 1 and layer.rotary
+            ):  # values are a part of one tensor with queries and keys, which are turned into new ones
                 kept_attention += tokens * compute * (width_q + width_kv)
     shared = asked and attention != "eager"
     kept_attention += _last_input(layer.attention_out, numbers, tokens, width_q, shared)
@@ -144,8 +152,8 @@ Moment = tuple[str, float, float]
 def moments(of: Architecture, numbers: Numbers, batch: int, length: int, attention: str, checkpointing: bool) -> list[Moment]:
     """What is alive of activations at the moments of a step that can be its worst, from the forward pass to the embedding's gradient.
 
-    A layer's own gradients are counted as there while its backward pass goes. Of layers that are alike the last and the first are looked at: between them what is
-    alive rises or falls evenly.
+    A layer's own gradients are counted as there while its backward pass goes. Of layers that are alike the last and the first are looked
+    at: between them what is alive rises or falls evenly.
     """
     if not of.stacks:
         return [("forward", 0, 0), ("backward", of.trained, 0)]
@@ -161,8 +169,16 @@ def moments(of: Architecture, numbers: Numbers, batch: int, length: int, attenti
     found = [("forward", 0.0, below + 4 * logits + numbers.compute * logits + upcast), ("loss", 0.0, below + 3 * 4 * logits)]
     head = of.head.d_in * of.head.d_out if of.head is not None and of.head.trained else 0
     made = float(head)
-    found.append(("head", made, below + logits * (numbers.compute + (4 if upcast else 0)) + (head * numbers.compute if numbers.cast else 0)
-                  + tokens * of.hidden * numbers.compute))
+    found.append(
+        (
+            "head",
+            made,
+            below
+            + logits * (numbers.compute + (4 if upcast else 0))
+            + (head * numbers.compute if numbers.cast else 0)
+            + tokens * of.hidden * numbers.compute,
+        )
+    )
     made += of.norm.width if of.norm is not None and of.norm.trained else 0
     below -= top
     number = sum(count for _, count in of.stacks)
@@ -172,15 +188,23 @@ def moments(of: Architecture, numbers: Numbers, batch: int, length: int, attenti
         if count > 1:
             found.append((f"layer {number}", made, below + worst))
     if of.input_learns:
-        found.append(("embedding", float(of.trained), always + tokens * of.hidden * numbers.residual + of.embedding * of.embedding_trained * numbers.residual))
+        found.append(
+            (
+                "embedding",
+                float(of.trained),
+                always + tokens * of.hidden * numbers.residual + of.embedding * of.embedding_trained * numbers.residual,
+            )
+        )
     return found
 
 
-def _layers(of: Architecture, numbers: Numbers, batch: int, length: int, attention: str, checkpointing: bool) -> Iterator[tuple[Layer, int, float, float]]:
+def _layers(
+    of: Architecture, numbers: Numbers, batch: int, length: int, attention: str, checkpointing: bool
+) -> Iterator[tuple[Layer, int, float, float]]:
     """(layer, number of such, bytes kept, bytes at the worst), the first of a stack apart where gradients end at it."""
     reached = of.input_learns
     for layer, count in of.stacks:
-        for part in ((1, count - 1) if not reached and layer.trained and count > 1 else (count,)):
+        for part in (1, count - 1) if not reached and layer.trained and count > 1 else (count,):
             found = layer_bytes(layer, numbers, batch, length, attention, reached)
             held = batch * length * layer.hidden * numbers.residual  # all that checkpointing keeps of a layer: what went in
             yield layer, part, held if checkpointing else found.kept, found.worst + (held if checkpointing else 0)

@@ -2,13 +2,13 @@
 
     for fit in nearest(wb.Full(), architecture, settings, room=24 * 2**30): print(fit.sentence)
 
-The ways are tried together and the ones that change least come first: a smaller batch with more accumulation teaches the same, checkpointing costs time, a
-shorter sequence loses text, another method trains something else. Not here: the plan itself (`memory.py`).
+The ways are tried together and the ones that change least come first: a smaller batch with more accumulation teaches the same,
+checkpointing costs time, a shorter sequence loses text, another method trains something else. Not here: the plan itself (`memory.py`).
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,14 @@ SHORTEST = 64
 COSTS = {"batch_size": 1.0, "checkpointing": 1.5, "zero_stage": 1.0, "optimizer": 2.0, "sequence_length": 3.0, "method": 4.0}
 """How much each step away from what was asked weighs; a second halving weighs as much as the first."""
 MOST = 4
-NAMES = {"batch_size": "batch", "sequence_length": "sequence", "checkpointing": "checkpointing", "zero_stage": "ZeRO stage", "optimizer": "optimizer", "method": "method"}
+NAMES = {
+    "batch_size": "batch",
+    "sequence_length": "sequence",
+    "checkpointing": "checkpointing",
+    "zero_stage": "ZeRO stage",
+    "optimizer": "optimizer",
+    "method": "method",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +43,22 @@ class Fit:
     @property
     def sentence(self) -> str:
         """`batch 8 → 2, checkpointing on: 10.1 GiB`"""
-        parts = [f"{NAMES[name]} on" if new is True else f"{NAMES[name]} {old} → {new}" for name, (old, new) in self.changes.items() if name in NAMES]
+        parts = [
+            f"{NAMES[name]} on" if new is True else f"{NAMES[name]} {old} → {new}"
+            for name, (old, new) in self.changes.items()
+            if name in NAMES
+        ]
         return f"{', '.join(parts) or 'as it is'}: {words(self.plan.total)}"
 
 
-def nearest(candidates: Sequence[tuple[Method | None, Architecture | Callable[[], Architecture]]], settings: Settings, room: float) -> list[Fit]:
-    """Settings whose plan needs at most `room` bytes a device, the nearest to what was asked first; at most four, each with levers of its own.
+def nearest(
+    candidates: Sequence[tuple[Method | None, Architecture | Callable[[], Architecture]]], settings: Settings, room: float
+) -> list[Fit]:
+    """Settings whose plan needs at most `room` bytes a device, the nearest to what was asked first; at most four, each with levers of its
+    own.
 
-    `candidates[0]` is the method as it is with its architecture; others are methods to go over to (an architecture may be a function, called only where the first
-    method fits in no way). [] where nothing fits.
+    `candidates[0]` is the method as it is with its architecture; others are methods to go over to (an architecture may be a function,
+    called only where the first method fits in no way). [] where nothing fits.
     """
     for place, (method, of) in enumerate(candidates):
         architecture = of() if callable(of) else of
@@ -93,6 +107,7 @@ def _name(method: Method | None) -> str:
 
 # ---- a run that failed
 
+
 def outgrown(planned: dict[str, float], measured: dict[str, float]) -> tuple[str, float]:
     """(component, bytes over its plan) that grew most beyond the plan; ("", 0) where none did."""
     over = {name: measured[name] - planned[name] for name in COMPONENTS if name in measured and name in planned}
@@ -111,7 +126,8 @@ def told(planned: Plan, measured: dict[str, float], room: float | None) -> str:
 
 
 def held(model: Any, optimizer: Any, peak: float) -> dict[str, float]:
-    """Bytes of each component in this process: what model and optimizer hold, and of `peak` the rest as activations. 0 where a thing is not made yet."""
+    """Bytes of each component in this process: what model and optimizer hold, and of `peak` the rest as activations. 0 where a thing is not
+    made yet."""
     gradients = sum(p.grad.untyped_storage().nbytes() for p in model.parameters() if p.grad is not None)
     found = {"gradients": float(gradients)} | {name: float(value) for name, value in bytes_held(model, optimizer).items()}
     return found | {"activations": max(0.0, peak - sum(found.values()))}

@@ -1,7 +1,8 @@
-"""The memory that one training step really takes: measured in a process of its own, on random weights, so that nothing is loaded and nothing here grows.
+"""The memory that one training step really takes: measured in a process of its own, on random weights, so that nothing is loaded and
+nothing here grows.
 
-On a GPU the peak is what CUDA's allocator says; on a CPU it is the highest point of torch's profiler's timeline of allocations. Not here: the plan it is held
-against (`memory.py`).
+On a GPU the peak is what CUDA's allocator says; on a CPU it is the highest point of torch's profiler's timeline of allocations. Not here:
+the plan it is held against (`memory.py`).
 """
 
 import json
@@ -37,12 +38,18 @@ class Stopped(Exception):
 
 
 def measure_step(config: Any, method: Method | None, settings: memory.Settings, stop: threading.Event | None = None) -> Measured:
-    """Trains two steps of a model of this transformers config with random weights, and measures the second. Raises `WorkbenchError` where that cannot be done here,
-    `Stopped` when `stop` is set before the end."""
+    """Trains two steps of a model of this transformers config with random weights, and measures the second. Raises `WorkbenchError` where
+    that cannot be done here, `Stopped` when `stop` is set before the end."""
     check(config, method, settings)
-    asked = {"config": config.to_dict() | {"model_type": config.model_type}, "method": method.to_json() if method else None, "batch_size": settings.batch_size,
-             "sequence_length": settings.sequence_length, "precision": MEASURED[settings.precision], "checkpointing": settings.checkpointing,
-             "attention": settings.attention}
+    asked = {
+        "config": config.to_dict() | {"model_type": config.model_type},
+        "method": method.to_json() if method else None,
+        "batch_size": settings.batch_size,
+        "sequence_length": settings.sequence_length,
+        "precision": MEASURED[settings.precision],
+        "checkpointing": settings.checkpointing,
+        "attention": settings.attention,
+    }
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as log:
         process = subprocess.Popen([sys.executable, "-m", "workbench.models.measuring"], stdin=subprocess.PIPE, stdout=out, stderr=log)
         process.stdin.write(json.dumps(asked).encode())
@@ -70,18 +77,24 @@ def check(config: Any, method: Method | None, settings: memory.Settings) -> None
     if settings.devices > 1 or settings.zero_stage:
         raise WorkbenchError("One process measures one device.", "Set devices to 1 and the ZeRO stage to 0.")
     if settings.precision not in MEASURED or settings.precision == "bf16" and settings.convention == "zero":
-        raise WorkbenchError("Numbers kept as DeepSpeed keeps them cannot be measured in one process.", 'Choose fp32, or bf16 under autocast (convention="transformers").')
+        raise WorkbenchError(
+            "Numbers kept as DeepSpeed keeps them cannot be measured in one process.",
+            'Choose fp32, or bf16 under autocast (convention="transformers").',
+        )
     if settings.optimizer != "adamw" or settings.gradient_accumulation != 1:
         raise WorkbenchError("A step is measured with AdamW and no accumulation.", 'Set optimizer="adamw" and gradient_accumulation=1.')
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         needed, free = memory.plan(memory.architecture_of(config, method), settings).total, psutil.virtual_memory().available
         if needed > 0.7 * free:
-            raise WorkbenchError(f"This step is planned to take {memory.words(needed)}, and this machine has {memory.words(free)} free.",
-                                 "Make the batch or the sequence smaller, or choose a smaller model.")
+            raise WorkbenchError(
+                f"This step is planned to take {memory.words(needed)}, and this machine has {memory.words(free)} free.",
+                "Make the batch or the sequence smaller, or choose a smaller model.",
+            )
 
 
 # ---- in the process of its own
+
 
 def bytes_held(model: Any, optimizer: Any = None) -> dict[str, int]:
     """Bytes of the tensors that are there between two steps, by what they are; those that share their memory are counted once."""
@@ -104,7 +117,8 @@ def _tensors(state: Any) -> list[Any]:
 
 
 def peak_of_step(model: Any, batch: int, length: int, checkpointing: bool = False, autocast: bool = False) -> dict[str, int]:
-    """{"peak", "held"} of the second training step of `model`, which is the Trainer's: forward, loss, backward, AdamW, gradients dropped."""
+    """{"peak", "held"} of the second training step of `model`, which is the Trainer's: forward, loss, backward, AdamW, gradients
+    dropped."""
     import torch
 
     torch.manual_seed(0)
@@ -140,7 +154,11 @@ def highest(profile: Any) -> int:
     """The most bytes that were there at once, above what was there before, in the profiler's timeline of allocations on the CPU."""
     import torch
 
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]" and event.device_type() == torch.profiler.DeviceType.CPU]
+    events = [
+        event
+        for event in profile.profiler.kineto_results.events()
+        if event.name() == "[memory]" and event.device_type() == torch.profiler.DeviceType.CPU
+    ]
     now = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
@@ -178,7 +196,9 @@ def main() -> None:
     method = adaptation.from_json(asked["method"]) if asked["method"] else None
     model = adapted(config, method, asked["attention"], torch.bfloat16 if asked["precision"] == "pure bf16" else None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = peak_of_step(model.to(device), asked["batch_size"], asked["sequence_length"], asked["checkpointing"], asked["precision"] == "autocast")
+    found = peak_of_step(
+        model.to(device), asked["batch_size"], asked["sequence_length"], asked["checkpointing"], asked["precision"] == "autocast"
+    )
     print(json.dumps(found | {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}))
 
 

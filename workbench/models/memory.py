@@ -3,8 +3,9 @@
     plan = wb.plan_memory("town", wb.LoRA(rank=8), sequence_length=512, batch_size=8, precision="bf16")
     plan["weights"], plan["gradients"], plan["optimizer"], plan["activations"], plan["buffers"], plan.total
 
-Weights, gradients and optimizer are bytes a parameter as the ZeRO paper counts them (Rajbhandari et al. 2020, section 3 and figure 1), trained and frozen
-ones apart; activations are reckoned in `activations.py`. Not here: what a GPU has (`devices.py`), and what to change where a plan does not fit (`fitting.py`).
+Weights, gradients and optimizer are bytes a parameter as the ZeRO paper counts them (Rajbhandari et al. 2020, section 3 and figure 1),
+trained and frozen ones apart; activations are reckoned in `activations.py`. Not here: what a GPU has (`devices.py`), and what to change
+where a plan does not fit (`fitting.py`).
 """
 
 import dataclasses
@@ -15,27 +16,62 @@ from typing import Any
 from workbench.errors import RecipeError
 from workbench.models import activations
 from workbench.models.adaptation import Method
-from workbench.models.architecture import Architecture, read
+from workbench.models.anatomy import read
+from workbench.models.architecture import Architecture
 
 COMPONENTS = ("weights", "gradients", "optimizer", "activations", "buffers")
-PRECISIONS = {"fp32": "fp32", "float32": "fp32", "bf16": "bf16", "bfloat16": "bf16", "mixed": "bf16", "auto": "bf16", "fp16": "fp16", "float16": "fp16",
-              "half": "fp16", "pure bf16": "pure bf16", "pure_bf16": "pure bf16", "int8": "int8", "int4": "int4"}
-CONVENTIONS = {"zero": "zero", "deepspeed": "zero", "16": "zero", "transformers": "transformers", "hf": "transformers", "18": "transformers"}
-"""How mixed precision is kept. "zero": 16-bit weights and gradients, and a fp32 copy with the optimizer (2 + 2 + 12 bytes a parameter with Adam). "transformers":
-fp32 weights and gradients and a 16-bit copy of the weights (6 + 4 + 8), which is what autocast, the Trainer and so a run of the workbench does."""
+PRECISIONS = {
+    "fp32": "fp32",
+    "float32": "fp32",
+    "bf16": "bf16",
+    "bfloat16": "bf16",
+    "mixed": "bf16",
+    "auto": "bf16",
+    "fp16": "fp16",
+    "float16": "fp16",
+    "half": "fp16",
+    "pure bf16": "pure bf16",
+    "pure_bf16": "pure bf16",
+    "int8": "int8",
+    "int4": "int4",
+}
+CONVENTIONS = {
+    "zero": "zero",
+    "deepspeed": "zero",
+    "16": "zero",
+    "transformers": "transformers",
+    "hf": "transformers",
+    "18": "transformers",
+}
+"""How mixed precision is kept. "zero": 16-bit weights and gradients, and a fp32 copy with the optimizer (2 + 2 + 12 bytes a parameter with
+Adam). "transformers": fp32 weights and gradients and a 16-bit copy of the weights (6 + 4 + 8), which is what autocast, the Trainer and so a
+run of the workbench does."""
 WIDTHS = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "pure bf16": 2.0, "int8": 1.0, "int4": 0.5}
 """Bytes of a weight that is only read."""
-OPTIMIZERS = {"adamw": 8.0, "adamw_8bit": 2 + 8 / 256, "sgd": 0.0, "sgd_momentum": 4.0, "lion": 4.0, "lion_8bit": 1 + 4 / 256, "adafactor": 0.0, "rmsprop": 4.0, "adagrad": 4.0}
-"""Bytes of state a trained parameter: fp32 moments, or 8-bit ones with a fp32 scale for each 256 (Dettmers et al. 2022). Adafactor's rows and columns are next to nothing."""
+OPTIMIZERS = {
+    "adamw": 8.0,
+    "adamw_8bit": 2 + 8 / 256,
+    "sgd": 0.0,
+    "sgd_momentum": 4.0,
+    "lion": 4.0,
+    "lion_8bit": 1 + 4 / 256,
+    "adafactor": 0.0,
+    "rmsprop": 4.0,
+    "adagrad": 4.0,
+}
+"""Bytes of state a trained parameter: fp32 moments, or 8-bit ones with a fp32 scale for each 256 (Dettmers et al. 2022). Adafactor's rows
+and columns are next to nothing."""
 GIB = 2**30
 BUCKET = 25 * 2**20
 """Bytes that DDP and FSDP send at once."""
 
 
 class Plan(dict):
-    """Bytes on each device by component; each is the most there is of it in a step. `total` is the most there is of all of them at one moment.
+    """Bytes on each device by component; each is the most there is of it in a step. `total` is the most there is of all of them at one
+    moment.
 
-    `plan.total` can be less than the sum: gradients are made while activations go. `plan.moments` has the bytes of each component at each moment of a step.
+    `plan.total` can be less than the sum: gradients are made while activations go. `plan.moments` has the bytes of each component at each
+    moment of a step.
     """
 
     def __init__(self, moments: dict[str, dict[str, float]], architecture: Architecture, settings: "Settings", notes: tuple[str, ...] = ()):
@@ -62,7 +98,11 @@ class Plan(dict):
         """Bytes of the weights that are trained, of those in "weights"."""
         if not self.settings.training:
             return 0
-        return round(self.architecture.trained * state_bytes(self.settings)["weights"] / (self.settings.devices if self.settings.zero_stage >= 3 else 1))
+        return round(
+            self.architecture.trained
+            * state_bytes(self.settings)["weights"]
+            / (self.settings.devices if self.settings.zero_stage >= 3 else 1)
+        )
 
     @property
     def trainable(self) -> int:
@@ -105,30 +145,59 @@ class Settings:
         return activations.HALF if self.convention == "zero" else activations.AUTOCAST
 
 
-def plan_memory(model_or_config: Any, method: Method | None = None, *, sequence_length: int = 512, batch_size: int = 8, precision: str = "bf16",
-                zero_stage: int | str = 0, devices: int = 1, optimizer: str = "adamw", checkpointing: bool = False, attention: str = "sdpa",
-                convention: str | int = "zero", gradient_accumulation: int = 1, training: bool = True) -> Plan:
+def plan_memory(
+    model_or_config: Any,
+    method: Method | None = None,
+    *,
+    sequence_length: int = 512,
+    batch_size: int = 8,
+    precision: str = "bf16",
+    zero_stage: int | str = 0,
+    devices: int = 1,
+    optimizer: str = "adamw",
+    checkpointing: bool = False,
+    attention: str = "sdpa",
+    convention: str | int = "zero",
+    gradient_accumulation: int = 1,
+    training: bool = True,
+) -> Plan:
     """The memory of one training step on each of `devices`, as a `Plan`: bytes by component.
 
-    `model_or_config` is what `count_parameters` takes, a number of parameters (then nothing is known of activations), or an `Architecture`. `method` None trains
-    what is marked to be trained. `precision` is fp32, bf16 or fp16 (mixed, kept as `convention` says) or "pure bf16"; `zero_stage` 0 to 3, or "fsdp";
-    `optimizer` adamw, adamw_8bit, sgd, ... or a name of transformers'; `attention` sdpa, flash or eager; `training` False plans for reading alone, with the keys
-    and values of `batch_size` x `sequence_length` tokens kept, and takes the precisions int8 and int4 too. Raises `RecipeError`.
+    `model_or_config` is what `count_parameters` takes, a number of parameters (then nothing is known of activations), or an `Architecture`.
+    `method` None trains what is marked to be trained. `precision` is fp32, bf16 or fp16 (mixed, kept as `convention` says) or "pure bf16";
+    `zero_stage` 0 to 3, or "fsdp"; `optimizer` adamw, adamw_8bit, sgd, ... or a name of transformers'; `attention` sdpa, flash or eager;
+    `training` False plans for reading alone, with the keys and values of `batch_size` x `sequence_length` tokens kept, and takes the
+    precisions int8 and int4 too. Raises `RecipeError`.
     """
-    settings = settings_of(sequence_length=sequence_length, batch_size=batch_size, precision=precision, zero_stage=zero_stage, devices=devices, optimizer=optimizer,
-                           checkpointing=checkpointing, attention=attention, convention=convention, gradient_accumulation=gradient_accumulation, training=training)
+    settings = settings_of(
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        precision=precision,
+        zero_stage=zero_stage,
+        devices=devices,
+        optimizer=optimizer,
+        checkpointing=checkpointing,
+        attention=attention,
+        convention=convention,
+        gradient_accumulation=gradient_accumulation,
+        training=training,
+    )
     return plan(architecture_of(model_or_config, method), settings)
 
 
 def architecture_of(model_or_config: Any, method: Method | None = None) -> Architecture:
-    """What a plan needs to know of the model as the method trains it; a second or two for a large one, so keep it where many plans are made of it."""
+    """What a plan needs to know of the model as the method trains it; a second or two for a large one, so keep it where many plans are made
+    of it."""
     from workbench.models import counting, loading
 
     if isinstance(model_or_config, Architecture):
         return model_or_config
     if isinstance(model_or_config, (int, float)) and not isinstance(model_or_config, bool):
         if method is not None and method.name != "full":
-            raise RecipeError(f"What {method.name} trains hangs on the model's matrices, not on {model_or_config:,.0f} parameters alone.", "Give a config or a name.")
+            raise RecipeError(
+                f"What {method.name} trains hangs on the model's matrices, not on {model_or_config:,.0f} parameters alone.",
+                "Give a config or a name.",
+            )
         return _of_count(round(model_or_config))
     bits = getattr(method, "bits", 0) if method is not None and method.name == "qlora" else 0
     if hasattr(model_or_config, "named_parameters"):
@@ -145,8 +214,12 @@ def settings_of(**given: Any) -> Settings:
         value = given.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise RecipeError(f"{name} is {value!r}; it must be a whole number of at least {least}.", f"Use {name}={max(1, least)}.")
-    chosen = {"precision": PRECISIONS, "convention": CONVENTIONS, "attention": dict(zip(activations.ATTENTION, activations.ATTENTION)) | {"flash_attention_2": "flash"},
-              "zero_stage": {"0": 0, "1": 1, "2": 2, "3": 3, "fsdp": 3, "full_shard": 3, "shard_grad_op": 2}}
+    chosen = {
+        "precision": PRECISIONS,
+        "convention": CONVENTIONS,
+        "attention": dict(zip(activations.ATTENTION, activations.ATTENTION)) | {"flash_attention_2": "flash"},
+        "zero_stage": {"0": 0, "1": 1, "2": 2, "3": 3, "fsdp": 3, "full_shard": 3, "shard_grad_op": 2},
+    }
     for name, known in chosen.items():
         value = str(given[name]).lower()
         if value not in known:
@@ -154,7 +227,10 @@ def settings_of(**given: Any) -> Settings:
         given[name] = known[value]
     given["optimizer"] = optimizer_of(given["optimizer"])
     if given["training"] and given["precision"] in ("int8", "int4"):
-        raise RecipeError(f"Nothing can be trained in {given['precision']} numbers.", "Use method=wb.QLoRA(bits=4 or 8) with precision=\"bf16\", or training=False.")
+        raise RecipeError(
+            f"Nothing can be trained in {given['precision']} numbers.",
+            'Use method=wb.QLoRA(bits=4 or 8) with precision="bf16", or training=False.',
+        )
     return Settings(**given)
 
 
@@ -180,6 +256,7 @@ def plan(of: Architecture, settings: Settings) -> Plan:
 
 
 # ---- training
+
 
 def state_bytes(settings: Settings) -> dict[str, float]:
     """Bytes a trained parameter, before anything is shared out: {"weights", "gradients", "optimizer"}."""
@@ -213,17 +290,25 @@ def _training(of: Architecture, settings: Settings) -> dict[str, dict[str, float
     moments: dict[str, dict[str, float]] = {}
 
     def note(name: str, gradients: float, active: float, buffers: float) -> None:
-        moments[name] = {"weights": weights, "gradients": of.trained * gradient if stays else gradients * gradient, "optimizer": optimizer,
-                         "activations": active, "buffers": always + buffers}
+        moments[name] = {
+            "weights": weights,
+            "gradients": of.trained * gradient if stays else gradients * gradient,
+            "optimizer": optimizer,
+            "activations": active,
+            "buffers": always + buffers,
+        }
 
-    for name, gradients, active in activations.moments(of, numbers, settings.batch_size, settings.sequence_length, settings.attention, settings.checkpointing):
+    for name, gradients, active in activations.moments(
+        of, numbers, settings.batch_size, settings.sequence_length, settings.attention, settings.checkpointing
+    ):
         note(name, gradients, active, dequantized if name.startswith("layer") else 0)
     note("optimizer step", of.trained, 0, 2 * of.largest_trained * (4 if numbers.residual == 4 else 2) / share["optimizer"])
     return moments
 
 
 def _sharing(of: Architecture, settings: Settings) -> float:
-    """Bytes that several devices need to talk: DDP's copy of a bucket, or with shared-out weights two gathered layers, the one at work and the next."""
+    """Bytes that several devices need to talk: DDP's copy of a bucket, or with shared-out weights two gathered layers, the one at work and
+    the next."""
     if settings.devices == 1 or not of.stacks:
         return 0.0
     if settings.zero_stage < 3:
@@ -234,12 +319,18 @@ def _sharing(of: Architecture, settings: Settings) -> float:
 
 # ---- reading alone
 
+
 def _reading(of: Architecture, settings: Settings) -> dict[str, dict[str, float]]:
     width = WIDTHS[settings.precision]
     share = settings.devices if settings.zero_stage >= 3 else 1
     weights = ((of.trained + of.frozen) * width + of.quantized * (of.bits / 8 + of.constants)) / share
     number = max(2, width) if of.stacks else 0
-    cache = sum(2 * layer.kv_heads * layer.head_dim * count for layer, count in of.stacks) * settings.batch_size * settings.sequence_length * number
+    cache = (
+        sum(2 * layer.kv_heads * layer.head_dim * count for layer, count in of.stacks)
+        * settings.batch_size
+        * settings.sequence_length
+        * number
+    )
     logits = settings.batch_size * of.head.d_out * 4 if of.head is not None and settings.sequence_length else 0
     # accelerate's estimate scales the buffers as it does the weights
     return {"reading": {"weights": weights, "activations": cache + logits, "buffers": of.buffers * width / 4}}
@@ -258,6 +349,21 @@ def words(amount: float) -> str:
 
 def _of_count(parameters: int) -> Architecture:
     empty = {field.name: 0 for field in dataclasses.fields(Architecture)}
-    return Architecture(**empty | dict(kind="", stacks=(), trained=parameters, constants=0.0, embedding_trained=True, tied=False, head=None, every_token=True,
-                                       norm=None, input_learns=True, positions=None, capped=False,
-                                       notes=("Of a number of parameters alone activations are not known, and left out.",)))
+    return Architecture(
+        **empty
+        | dict(
+            kind="",
+            stacks=(),
+            trained=parameters,
+            constants=0.0,
+            embedding_trained=True,
+            tied=False,
+            head=None,
+            every_token=True,
+            norm=None,
+            input_learns=True,
+            positions=None,
+            capped=False,
+            notes=("Of a number of parameters alone activations are not known, and left out.",),
+        )
+    )

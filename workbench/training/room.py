@@ -1,7 +1,8 @@
-"""The memory of one run: what its plan says before the first step, and when it ran out, which part outgrew the plan and what would have fitted.
+"""The memory of one run: what its plan says before the first step, and when it ran out, which part outgrew the plan and what would have
+fitted.
 
-The plan is made of the model as it stands, so it holds for every method. On a CPU what the process had before the model was loaded is told apart. Not here: the
-reckoning (`models/memory.py`).
+The plan is made of the model as it stands, so it holds for every method. On a CPU what the process had before the model was loaded is told
+apart. Not here: the reckoning (`models/memory.py`).
 """
 
 import resource
@@ -35,20 +36,31 @@ def most_used() -> int:
 
 
 class Room:
-    """`Room(trainer, method, longest, before)`: of a trainer that is ready to train; `longest` tokens is its longest row, `before` what `used()` was before the model."""
+    """`Room(trainer, method, longest, before)`: of a trainer that is ready to train; `longest` tokens is its longest row, `before` what
+    `used()` was before the model."""
 
     def __init__(self, trainer: Any, method: Method | None, longest: int, before: int):
         args, config = trainer.args, getattr(trainer.model, "config", None)
         self.trainer, self.method, self.before = trainer, method, before
         self.settings = memory.settings_of(
-            sequence_length=int(longest), batch_size=args.per_device_train_batch_size, precision="bf16" if args.bf16 else "fp16" if args.fp16 else "fp32", zero_stage=0,
-            devices=max(1, args.world_size), optimizer=_known(args.optim), checkpointing=bool(args.gradient_checkpointing), attention=_attention(config),
-            convention="transformers", gradient_accumulation=args.gradient_accumulation_steps, training=True)
+            sequence_length=int(longest),
+            batch_size=args.per_device_train_batch_size,
+            precision="bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+            zero_stage=0,
+            devices=max(1, args.world_size),
+            optimizer=_known(args.optim),
+            checkpointing=bool(args.gradient_checkpointing),
+            attention=_attention(config),
+            convention="transformers",
+            gradient_accumulation=args.gradient_accumulation_steps,
+            training=True,
+        )
         self.plan = memory.plan(memory.architecture_of(trainer.model), self.settings)
 
     @property
     def planned(self) -> dict[str, int]:
-        """For the journal: bytes by component, "total", and "before", what there was before the model; and the "sequence_length" planned for."""
+        """For the journal: bytes by component, "total", and "before", what there was before the model; and the "sequence_length" planned
+        for."""
         return dict(self.plan) | {"total": self.plan.total, "before": self.before, "sequence_length": self.settings.sequence_length}
 
     def ran_out(self) -> tuple[str, str]:
