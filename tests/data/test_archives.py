@@ -40,7 +40,8 @@ def test_each_document_is_a_row_and_its_name_a_value(tmp_path, file, mode):
 
 
 def test_of_web_pages_the_text_is_read(tmp_path):
-    page = b"<html><head><title>T</title><style>p {}</style></head><body><p>Bread &amp; pie<p>at <b>Orla</b>&#x2019;s<script>x()</script></body>"
+    page = (b"<html><head><title>T</title><style>p {}</style></head>"
+            b"<body><p>Bread &amp; pie<p>at <b>Orla</b>&#x2019;s<script>x()</script></body>")
     [row] = sources.load_rows(packed(tmp_path / "a.tar", [("a.htm", page)], "w")).to_pylist()
     assert row["text"] == "Bread & pie\nat Orla\u2019s"
 
@@ -91,8 +92,10 @@ def test_judgements_and_rankings_of_a_search_are_tables(tmp_path):
     (tmp_path / "r.txt").write_text("1 Q0 D-1 1 12.5 x\n1 Q0 D-2 2 -3e-1 x\n")
     (tmp_path / "t.txt").write_text("1 0 apples 1\n1 Q0 D-1 1 12.5 x\n")
     judged, found, text = (sources.load_rows(tmp_path / f"{letter}.txt") for letter in "qrt")
-    assert judged.to_pylist() == [{"query_id": "1", "document_id": "D-1", "relevance": 1}, {"query_id": "1", "document_id": "D-2", "relevance": 0}]
+    assert judged.to_pylist() == [{"query_id": "1", "document_id": "D-1", "relevance": 1},
+                                  {"query_id": "1", "document_id": "D-2", "relevance": 0}]
     assert found.to_pylist()[1] == {"query_id": "1", "document_id": "D-2", "rank": 2, "score": -0.3, "run": "x"}
-    assert [layouts.layout_of(table).name for table in (judged, found, text)] == ["relevance judgements", "ranking of documents", "plain text"]
+    names = [layouts.layout_of(table).name for table in (judged, found, text)]
+    assert names == ["relevance judgements", "ranking of documents", "plain text"]
     with pytest.raises(DataError, match="which a search is measured on"):
         sources.check_layout(judged)

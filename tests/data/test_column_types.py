@@ -28,7 +28,8 @@ def test_a_frame_mixes_with_rows_from_anywhere(other):
 
 
 def test_whole_numbers_become_numbers_and_objects_get_the_fields_they_lack_without_a_value_changing():
-    rows = {"a": [{"n": 3, "m": [{"role": "user", "content": "x"}], "e": None, "z": 1}] * 2, "b": [{"n": 0.5, "m": [{"role": "user", "name": "N"}], "e": "y"}]}
+    rows = {"a": [{"n": 3, "m": [{"role": "user", "content": "x"}], "e": None, "z": 1}] * 2,
+            "b": [{"n": 0.5, "m": [{"role": "user", "name": "N"}], "e": "y"}]}
     mixture = Mixture({"a": datasets.Dataset.from_list(rows["a"]).select([1]), "b": rows["b"]}, rule="equal")
     drawn = {row["n"]: row for row in mixture.draw(2)}
     assert drawn[3.0]["m"] == [{"role": "user", "content": "x", "name": None}] and drawn[3.0]["e"] is None and drawn[3.0]["z"] == 1
@@ -57,7 +58,8 @@ def test_tables_are_read_in_plain_types():
     large = pa.struct([("role", pa.large_string()), ("kind", pa.dictionary(pa.int8(), pa.large_string()))])
     messages = pa.array([[{"role": "user", "kind": "k"}], None, []], pa.large_list(large))
     table = pa.table({"text": pa.array(["a", None, "c"], pa.large_string()), "messages": messages, "n": pa.array([1, 2, 3], pa.int8()),
-                      "kind": pa.chunked_array([pa.array(["x", "y", None]).dictionary_encode()]), "b": pa.array([b"x"] * 3, pa.large_binary())})
+                      "kind": pa.chunked_array([pa.array(["x", "y", None]).dictionary_encode()]),
+                      "b": pa.array([b"x"] * 3, pa.large_binary())})
     read = sources.load_rows(table)
     plain = pa.list_(pa.struct([("role", pa.string()), ("kind", pa.string())]))
     assert read.schema.types == [pa.string(), plain, pa.int8(), pa.string(), pa.binary()] and read.to_pylist() == table.to_pylist()

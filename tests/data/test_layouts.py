@@ -99,7 +99,8 @@ DEEP = {"text": "Q", "role": "prompter", "replies": [
      [{"prompt": "Q", "completion": " good", "label": True}]),
     ("prompt/completion unpaired", {"prompt": "Q", "completion": " good", "kto_tag": 1},
      [{"prompt": "Q", "completion": " good", "label": True}]),
-    ("prompt/completion unpaired", {"prompt": [U], "completion": [R], "label": False}, [{"prompt": [U], "completion": [R], "label": False}]),
+    ("prompt/completion unpaired", {"prompt": [U], "completion": [R], "label": False},
+     [{"prompt": [U], "completion": [R], "label": False}]),
     ("instruction/output unpaired", {"instruction": "Q", "input": "", "output": "bad", "kto_tag": False},
      [{"prompt": [U], "completion": [R], "label": False}]),
     ("votes", {"left": "a", "right": "b", "winner": "left", "judge": 7}, [{"left": "a", "right": "b", "winner": "left", "judge": 7}]),
@@ -128,7 +129,7 @@ def test_pairs_are_what_trl_makes_of_the_same_messages():
 @pytest.mark.parametrize(("row", "name"), [
     ({"messages": [U, A], "label": "sport"}, "messages"), ({"messages": [U, A], "label": 3}, "messages"),
     ({"messages": [U, A], "label": None}, "messages"),
-    ({"prompt": "P", "completion": " C", "label": "sport"}, "prompt/completion"), ({"text": "T", "label": 1}, "text/label"),
+    ({"prompt": "P", "completion": " C", "label": "sport"}, "prompt/completion"), ({"text": "T", "label": 1}, "text/label"), ({"text": "T", "label": None}, "plain text"),
     ({"prompt": "P", "completion": " C", "label": 1}, "prompt/completion"), ({"messages": [U, A], "label": 0}, "messages"),
     ({"instruction": "I", "output": "O", "label": 0}, "instruction/input/output"),
     ({"prompt": "P", "completion": " C", "label": False}, "prompt/completion unpaired"),

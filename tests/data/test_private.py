@@ -58,8 +58,10 @@ FOUND = {
 NOT_FOUND = [
     "Write to ann@example.com or root@localhost", "an @ sign, a@b, @handle, 3@4.5", "DE89 3704 0044 0532 0130 01", "XX82WEST12345698765432",
     "4111 1111 1111 1112", "1234 5678 9012 3452", "0000 0000 0000 0000", "order 99411111111111111110000111", "000-12-3456", "666-12-3456",
-    "192.168.0.1 and 127.0.0.1 and 10.1.2.3", "version 2.0.1.7", "version 8.8.4.4 and Version: 9.1.2.3, v 5.6.7.8", "firmware 11.12.13.14", "build 77.1.2.3",
-    "token=tokens[i2]", "token=get_token1()", "api_key=os.environ['API_KEY2']", "password=config.v2.password1", "token: tokenizer.eos_token_id2",
+    "192.168.0.1 and 127.0.0.1 and 10.1.2.3", "version 2.0.1.7", "version 8.8.4.4 and Version: 9.1.2.3, v 5.6.7.8",
+    "firmware 11.12.13.14", "build 77.1.2.3",
+    "token=tokens[i2]", "token=get_token1()", "api_key=os.environ['API_KEY2']", "password=config.v2.password1",
+    "token: tokenizer.eos_token_id2",
     "secret=my_secret_2", "password: ${DB_PASSWORD2}", "token: 1700000000", "password: aaaaaaaa1A", "Her token: Marketplace and bread",
     "password=None, token=True", "256.1.1.1", "section 1.2.3.4.5", "12:30:45 and std::vector and ab::cd",
     "She has 1,234,567 sacks and 42 cows, which cost 3.14159265 each in 2024-01-01", "2 + 3 = 5; 10 20 30 40 50", "AKIA in a word: AKIAFOO",

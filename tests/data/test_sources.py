@@ -162,7 +162,7 @@ def test_real_rows_of_no_layout_are_refused_by_their_columns_and_load_once_named
     sms = real_data / "sms_spam" / "SMSSpamCollection"
     frame = pd.read_csv(sms, sep="\t", names=["label", "text"], quoting=csv.QUOTE_NONE, keep_default_na=False)
     table = sources.load_rows(frame)
-    assert table.num_rows == 5574 and layouts.detect(table.column_names).name == "plain text"
+    assert table.num_rows == 5574 and layouts.detect(table.column_names).name == "text/label"
     sources.check_layout(table)
     assert sources.load_rows(str(sms)).to_pylist() == table.to_pylist()  # without an ending, a header or quotes that pair, and the same
 

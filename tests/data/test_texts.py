@@ -56,7 +56,8 @@ def test_n_grams_are_sets_and_their_hashes_do_not_change():
 
 
 @pytest.mark.parametrize(("row", "text"), [
-    ({"label": "spam", "text": "Win"}, "Win"), ({"instruction": "Say", "context": "a word", "response": "yes", "category": "qa"}, "Say\na word\nyes"),
+    ({"label": "spam", "text": "Win"}, "Win"),
+    ({"instruction": "Say", "context": "a word", "response": "yes", "category": "qa"}, "Say\na word\nyes"),
     ({"prompt": "P", "completion": "C", "label": "sport"}, "P\nC"), ({"system": "S", "prompt": "P", "response": "R"}, "S\nP\nR")])
 def test_labels_are_no_text(row, text):
     assert texts.texts_of([row]) == [text]

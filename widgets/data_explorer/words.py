@@ -83,8 +83,8 @@ def _hardly(tests: dict[str, int]) -> str:
 # ---- Python
 
 def code(state: State, findings: Findings, picked: tuple[int, ...] = (), given: dict[str, bool] | None = None) -> str:
-    """Python that gives `kept`, and where rows are filtered or sorted `shown`, from the engine alone. `given` names what was handed over as an object
-    (rows, test, model, tokenizer, quality) and so has no name that code could write."""
+    """Python that gives `kept`, and where rows are filtered or sorted `shown`, from the engine alone. `given` names what was handed over as
+    an object (rows, test, model, tokenizer, quality) and so has no name that code could write."""
     given = given or {}
     wheres = [Where.from_json(rule["where"]) for rule in state.rules]
     wheres += [] if state.where.everything else [state.where]
@@ -168,7 +168,8 @@ def expression(where: Where, findings: Findings, given: dict[str, bool], picked:
         found.append(f'np.isin(rows["source"].to_numpy().astype(str), {list(where.sources)!r})')
     numbered = {
         "copies": f"duplicates.extra_rows(duplicates.groups(pairs, {count}, {where.threshold!r}))",
-        "leaks": "overlap.leaking_rows(test, text)", "private": 'private.scan(rows)["row"]', "suspicious": "suspicious(losses)", "hardest": "hardest(losses)",
+        "leaks": "overlap.leaking_rows(test, text)", "private": 'private.scan(rows)["row"]',
+        "suspicious": "suspicious(losses)", "hardest": "hardest(losses)",
         "picked": repr(sorted(picked)), "flagged": repr(list(flagged)), "rows": repr(list(where.rows)),
     }
     if where.show in numbered:

@@ -41,8 +41,8 @@ class DatasetBalancer(Panel):
     """`DatasetBalancer(sources)`, a dict of name -> rows (all that `Mixture` takes, or a count), or a `Mixture` to go on from.
 
     `model` names the model whose tokenizer counts (as in a recipe), or is a tokenizer. `tasks` {task: [sources]} are held out whole;
-    `pretraining` names the sources of plain text, where their rows do not show it; at most `most` rows of a source are measured; `profiles` are of
-    sources measured already. `panel.mixture` is the result, a `Mixture` or `Stages`; `panel.rows` how many rows of it are drawn.
+    `pretraining` names the sources of plain text, where their rows do not show it; at most `most` rows of a source are measured; `profiles`
+    are of sources measured already. `panel.mixture` is the result, a `Mixture` or `Stages`; `panel.rows` how many rows of it are drawn.
     """
 
     title = "Dataset balancer"

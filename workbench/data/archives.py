@@ -60,7 +60,7 @@ def _members(path: Path, packed: "_Counted") -> Iterator[tuple[str, str]]:
             if not member.isreg():
                 raise DataError(f"{place}: a link or a device, which is no document.", "Pack the files themselves.")
             if _kind(member.name) not in DOCUMENTS:
-                raise DataError(f"{path.name} is an archive with a file {member.name[:200]!r} in it, which is no document that is read here.",
+                raise DataError(f"{path.name} is an archive with {member.name[:200]!r} in it, which is no document that is read here.",
                                 f"Unpack it and give one file of it; documents are {', '.join(DOCUMENTS)}.")
             tables.not_too_long(member.size, place, "Break it up into documents.")
             content = archive.extractfile(member).read()

@@ -53,7 +53,7 @@ def _cast(values: "pa.ChunkedArray", wanted: "pa.DataType") -> "pa.ChunkedArray"
 
     try:
         return values.cast(wanted)
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):  # Arrow has no cast of its own between these, such as dictionaries inside lists
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):  # no cast of Arrow's own, as of dictionaries inside lists
         return pa.chunked_array([pa.array(values.to_pylist(), wanted)], wanted)
 
 
@@ -140,8 +140,8 @@ def _named(feature: Any) -> str:
     if isinstance(feature, datasets.ClassLabel):
         return f"labels ({', '.join(feature.names[:3])}{', ...' if len(feature.names) > 3 else ''})"
     kind, of = _plain_type(_arrow(feature)), pa.types
-    for name, is_it in (("text", of.is_string), ("whole numbers", of.is_integer), ("numbers", of.is_floating), ("truth values", of.is_boolean),
-                        ("bytes", of.is_binary), ("times", of.is_temporal), ("lists", of.is_list), ("objects", of.is_struct)):
+    for name, is_it in (("text", of.is_string), ("whole numbers", of.is_integer), ("numbers", of.is_floating),
+                        ("truth values", of.is_boolean), ("bytes", of.is_binary), ("times", of.is_temporal), ("lists", of.is_list), ("objects", of.is_struct)):
         if is_it(kind):
             return f"lists of {_named_of(kind)}" if name == "lists" else name
     return str(kind)

@@ -175,7 +175,8 @@ def _signatures(found: ngrams.Grams, rows: "np.ndarray", permutations: int, seed
 
 
 def _candidates(signatures: "np.ndarray", band: int) -> tuple["np.ndarray", "np.ndarray"]:
-    """Pairs of rows (first < second, each once) that agree in a whole band of so many values and are within `NEIGHBOURS` of each other in its bucket."""
+    """Pairs of rows (first < second, each once) that agree in a whole band of so many values and are within `NEIGHBOURS` of each other in
+    its bucket."""
     import numpy as np
 
     count, permutations = signatures.shape

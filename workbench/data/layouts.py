@@ -110,7 +110,9 @@ LAYOUTS = (
     Layout("instruction/response", ("instruction", "response"), _instruction("context", "response")),
     Layout("prompt/response", ("prompt", "response"), _response),
     Layout("question/answer", ("question", "answer"), lambda row: turns.pair(turns.text(row, "question"), turns.text(row, "answer"))),
-    *(Layout(LABELLED, ("text", label), lambda row: {"text": turns.text(row, "text")}) for label in sorted(LABELS, key=lambda name: name != "label")),
+    *(Layout(LABELLED, ("text", label), lambda row: {"text": turns.text(row, "text")},
+             fits=lambda row, label=label: row.get(label) is not None)
+      for label in ("label", *LABELS)),
     Layout("plain text", ("text",), lambda row: {"text": turns.text(row, "text")}),
 )
 """Rows to imitate, the most telling columns first."""
@@ -171,9 +173,8 @@ OTHERS = (
 )
 """Rows that are neither trained on as they stand nor preferences."""
 
-TEXT_COLUMNS = ("prompt", "completion", "response", "instruction", "input", "output", "system", "question", "answer", "text", "context", "continuation",
-                "query",
-                "chosen", "rejected", "winner", "left", "right", "model_a", "model_b", "model_1", "model_2")
+TEXT_COLUMNS = ("prompt", "completion", "response", "instruction", "input", "output", "system", "question", "answer", "text", "context",
+                "continuation", "query", "chosen", "rejected", "winner", "left", "right", "model_a", "model_b", "model_1", "model_2")
 """Columns whose values are text in every layout that has them in a flat file."""
 
 

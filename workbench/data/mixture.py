@@ -87,8 +87,8 @@ class Mixture:
              f"pretraining_share is {self.pretraining_share!r}; it must be a share from 0 to 1.", "Use pretraining_share=0.1.")
         object.__setattr__(self, "pretraining", None if self.pretraining is None else tuple(self.pretraining))
         for what in ("multipliers", "weights", "counts"):
-            need(getattr(self, what) is None or isinstance(getattr(self, what), dict), f"{what} is {getattr(self, what)!r}; it must be numbers by source.",
-                 f"Use {what}={{{names[0]!r}: 2}}.")
+            need(getattr(self, what) is None or isinstance(getattr(self, what), dict),
+                 f"{what} is {getattr(self, what)!r}; it must be numbers by source.", f"Use {what}={{{names[0]!r}: 2}}.")
         for what in ("multipliers", "weights", "pretraining", "counts"):
             for name in getattr(self, what) or ():
                 need(name in self.sources, f"{what} names {name!r}, which is no source.", f"The sources are {', '.join(names)}.")
@@ -139,8 +139,8 @@ class Mixture:
         if self.pretraining is not None:
             return set(self.pretraining)
         kept = [name for name, source in self.sources.items() if not isinstance(source, int) and not _is_stream(source)]
-        columns = {name: self.table(name).column_names for name in kept}
-        return {name for name in kept if "text" in columns[name] and layouts.detect(columns[name]).name == "plain text"}
+        tables = {name: self.table(name).data.table for name in kept}
+        return {name for name in kept if "text" in tables[name].column_names and layouts.layout_of(tables[name]).name == "plain text"}
 
     # ---- rates
 

@@ -26,7 +26,7 @@ ALONE = (r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 
 
 def _marks() -> str:
-    """The marks that belong to the letter before them (categories Mn and Mc: accents, vowel signs of Indic scripts), as ranges of a pattern."""
+    """The marks that belong to the letter before them (categories Mn and Mc: accents, vowel signs), as ranges of a pattern."""
     found: list[list[int]] = []
     for code in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)):
         if unicodedata.category(chr(code)) in ("Mn", "Mc"):

@@ -25,8 +25,8 @@ RUN, SHORTEST = 13, 8
 
 def overlap(test: Any, train: Any, *, n: int = RUN, shortest: int = SHORTEST, common: int | None = None, columns: Columns = None,
             train_columns: Columns = None, progress: ngrams.Progress | None = None) -> "pd.DataFrame":
-    """One line for each test row: `row`, `words`, `checked` (false where it has no words), `whole` (true where it is shorter than `shortest`
-    and so was compared with whole training rows only), `matched` (words that stand in a shared run),
+    """One line for each test row: `row`, `words`, `checked` (false where it has no words), `whole` (true where it is shorter than
+    `shortest` and so was compared with whole training rows only), `matched` (words that stand in a shared run),
     `coverage` (matched of words, 0 to 1), `train_row` (the first that shares a run, -1 if none) and `spans`, a list of (begin, end)
     character positions in the row's text, merged and in order.
 

@@ -3,7 +3,8 @@
 Checksums decide where there are any: IBAN and US social security numbers by python-stdnum, cards by Luhn and the issuer's prefix, phone
 numbers by phonenumbers (Google's libphonenumber), addresses of machines by `ipaddress`. Keys are known by their makers' prefixes. Only
 addresses that can be somebody's are told: not example.com (RFC 2606), not 192.168.0.1. Not here: names and postal addresses, which take a
-model; passwords that look like words; numbers that only somebody who knows the column could tell (a column called "phone" is known). detect-secrets was weighed: it knows no Hugging Face tokens and reads files, not rows.
+model; passwords that look like words; numbers that only somebody who knows the column could tell (a column called "phone" is known).
+detect-secrets was weighed: it knows no Hugging Face tokens and reads files, not rows.
 """
 
 import bisect
@@ -42,7 +43,8 @@ KEYS: dict[str, re.Pattern[str]] = {
 }
 """In order: what an earlier one has is not told again. Where a group `key` is named, it is the secret."""
 
-BARE_SECRET = re.compile(r"(?i:api[_-]?key|access[_-]?key|secret(?:[_-]?key)?|token|passw(?:or)?d|passphrase|pwd)[\"']?[ \t]{0,3}[=:][ \t]{0,3}"
+BARE_SECRET = re.compile(r"(?i:api[_-]?key|access[_-]?key|secret(?:[_-]?key)?|token|passw(?:or)?d|passphrase|pwd)[\"']?"
+                         r"[ \t]{0,3}[=:][ \t]{0,3}"
                          r"(?P<key>[^\s\"'`,;<>(){}\[\]]{8,200})(?![(\[{\"'])")
 """A secret assigned without quotes, as in a .env file or a letter; it is one where it looks made up (`_is_made_up`)."""
 NAME_IN_CODE = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::|->|/)\w+)+|[a-z]+(?:_[a-z0-9]+)+|\$\{?\w+\}?|[\d.,:/-]+")
@@ -68,7 +70,8 @@ VERSION = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware|revision|re
 IPV6 = re.compile(r"(?<![\w:])[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}(?![\w:])")
 DIGITS = re.compile(r"\+?\(?\d(?:[ ()./\u00a0-]{0,2}\d){6,14}")
 
-PHONE_COLUMN = re.compile(r"(?:(?<![A-Za-z])|(?<=[Tt]ele)|(?<=[Cc]ell))phone|Phone|PHONE|(?i:(?<![a-z])(?:mobile|whatsapp|(?:tel|cell|fax)(?![a-z])))")
+PHONE_COLUMN = re.compile(r"(?:(?<![A-Za-z])|(?<=[Tt]ele)|(?<=[Cc]ell))phone|Phone|PHONE"
+                          r"|(?i:(?<![a-z])(?:mobile|whatsapp|(?:tel|cell|fax)(?![a-z])))")
 """A column called so holds phone numbers, also where they are digits alone."""
 
 PERSONAL = ("IBAN", "card number", "US social security number", "e-mail", "IP address", "phone number")
@@ -77,8 +80,8 @@ KINDS = (*KEYS, *PERSONAL)
 
 def scan(rows: Any, columns: str | Sequence[str] | None = None, *, kinds: Iterable[str] = KINDS,
          regions: Sequence[str] = ("US",)) -> "pd.DataFrame":
-    """One line for each find in any column, numbers too, or in those chosen: `row`, `kind`, `begin` and `end` (character positions in the row's text),
-    and `shown`, its first letters only, so that the table itself may be kept.
+    """One line for each find in any column, numbers too, or in those chosen: `row`, `kind`, `begin` and `end` (character positions in the
+    row's text), and `shown`, its first letters only, so that the table itself may be kept.
 
     `regions` (ISO codes) are those whose phone numbers are known without a country code. Raises `DataError` for a kind or region that is
     none.
@@ -144,8 +147,8 @@ def _keys(text: str, kind: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_made_up(value: str) -> bool:
-    """Whether what is assigned without quotes is a secret and not a word or a name in code: letters and digits, of both cases or with a sign
-    or long, and no character too often."""
+    """Whether what is assigned without quotes is a secret and not a word or a name in code: letters and digits, of both cases or with a
+    sign or long, and no character too often."""
     if len(value) < 8 or NAME_IN_CODE.fullmatch(value) or not (re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
         return False
     mixed = re.search(r"[a-z]", value) and re.search(r"[A-Z]", value)

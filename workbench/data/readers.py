@@ -98,7 +98,7 @@ def _plain(content: bytes, name: str) -> tuple[list[Any], list[int]]:
 
 
 def _trec_row(values: list[str]) -> dict[str, Any]:
-    """A line of TREC's judgements (query, iteration, document, relevance) or of a run (query, Q0, document, rank, score, name of the run)."""
+    """A line of TREC's judgements (query, iteration, document, relevance) or of a run (query, Q0, document, rank, score, its name)."""
     row: dict[str, Any] = {"query_id": values[0], "document_id": values[2]}
     if len(values) == 4:
         return row | {"relevance": int(values[3])}

@@ -152,8 +152,8 @@ def _as_before(place: "np.ndarray", label: "np.ndarray", shares: list[str], part
                                 "Give the rows of before and behind them the new ones.")
             other, first = known.setdefault(int(label[row]), (part, row))
             if other != part:
-                raise DataError(f"Row {first + 1} ({other}) and row {row + 1} ({part}) belong together now: a row that was added ties them.",
-                                "Leave that row out, or split anew.")
+                raise DataError(f"Row {first + 1} ({other}) and row {row + 1} ({part}) belong together now: a row that was added ties "
+                                "them.", "Leave that row out, or split anew.")
             out[label[row]] = shares.index(part)
     return out
 

@@ -20,8 +20,8 @@ def texts_of(rows: Any, columns: str | Sequence[str] | None = None, *, whole: bo
     """One text a row, in order.
 
     `rows` is an Arrow table, an iterable of texts or of dicts, or anything `sources.load_rows` takes (a file, "town:NAME", a Dataset, a
-    DataFrame). `whole` takes the strings and the whole numbers of every column. Raises `DataError` where a named column is not there, or a row is neither text
-    nor named columns.
+    DataFrame). `whole` takes the strings and the whole numbers of every column. Raises `DataError` where a named column is not there, or a
+    row is neither text nor named columns.
     """
     rows = opened(rows)
     if is_table(rows):
