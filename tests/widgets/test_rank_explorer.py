@@ -515,6 +515,15 @@ def test_the_figure_shows_ended_running_and_waiting_ranks(tmp_path: Path) -> Non
         assert {unit["name"] for unit in figure["layout"]["meta"]["units"].values()} >= {"Singular values of ΔW", "Energy kept", "Held-out loss"}
 
 
+def test_losses_of_several_sizes_stand_on_a_log_axis() -> None:
+    near, far = ([Point(1, loss, .9 * loss, 1.1 * loss, 3), Point(2, .1, .09, .11, 3)] for loss in (.7, .9))
+    assert "type" not in drawing.figure(look_of(FALLING, points=near))["layout"]["yaxis4"]
+    layout = drawing.figure(look_of(FALLING, points=far, whole=.05))["layout"]
+    assert layout["yaxis4"]["type"] == "log" and layout["yaxis4"]["range"][0] < np.log10(.05)
+    note = next(note for note in layout["annotations"] if note["text"] == "as trained 0.05")
+    assert note["y"] == pytest.approx(np.log10(.05))
+
+
 def test_an_adapter_from_elsewhere_cannot_be_swept_without_a_recipe(shown: RankExplorer) -> None:
     assert shown.made.sweep.disabled and shown.made.truncate.disabled
     shown.actions.sweep()

@@ -17,6 +17,8 @@ Width = Literal["wide", "medium", "narrow"]
 RAMP = [[k / 4, ink(f"ramp-{k}")] for k in range(5)]
 STILL = dict(tickangle=0, ticklabeloverflow="allow")
 GAP = 26
+MANY_TIMES = 8
+"""A log axis shows losses of which the largest is more than so many times the smallest."""
 HEADINGS = {"r90": ("Rank holding 90 % of the update", "directions"), "r99": ("Rank holding 99 % of the update", "directions"),
             "kept": ("Update kept", "% of ‖ΔW‖²"), "norm": ("Size of the update", "‖ΔW‖, Frobenius norm")}
 
@@ -177,14 +179,15 @@ def _spectrum(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Fo
         if matrix is not None:
             sheet.line(axis, range(1, len(matrix.values) + 1), np.maximum(matrix.values, 10 ** bounds[0]), colour, dash, wide, uid=uid,
                        mode="lines+markers" if end <= 16 else "lines", hovertemplate="%{x}: %{y:.3g}<extra></extra>",
-                       marker=dict(size=7 if matrix is picked else 6, symbol="circle" if matrix is picked else "circle-open", color=ink(colour)))
+                       marker=dict(size=6, symbol="circle" if matrix is picked else "circle-open", color=ink(colour)))
     _pair_labels(sheet, axis, look, end, [matrix.values for matrix in drawn], log=True)
     if look.rank < end:
         sheet.rule(axis, x=look.rank + .5, colour="ink-2", dash="2px,3px")
         at = (box[2] - box[0] - 56) * (look.rank + .1) / (end + .2)  # px of the rule in the plot
         left, room = at > box[2] - box[0] - 56 - at, max(at, box[2] - box[0] - 56 - at)
         words = f"rank {look.rank}, rest is cut" if room > 118 else f"rank {look.rank}" if left else "rest is cut"
-        sheet.label(axis, look.rank + .5, 1, words, "ink-2", yref=f"y{axis} domain", valign="top", dy=-2, anchor="right" if left else "left", dx=-6 if left else 6, size=11)
+        sheet.label(axis, look.rank + .5, 1, words, "ink-2", yref=f"y{axis} domain", valign="top", dy=-2, size=11,
+                    anchor="right" if left else "left", dx=-6 if left else 6)
     else:
         sheet.label(axis, 1, 1, f"rank {look.rank} cuts nothing", "ink-2", xref=f"x{axis} domain", yref=f"y{axis} domain", valign="top",
                     anchor="right", dx=-2, dy=-2, size=11)
@@ -230,11 +233,9 @@ def _losses(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form
     ends = [point for point in points if point.loss is not None]
     losses = [v for p in ends for v in (p.loss, p.low, p.high) if v is not None] + [p.now for p in points if p.now is not None] + \
         [loss for _, loss in cuts] + ([look.whole] if look.whole is not None else [])
-    both = bool(points and cuts)
-    marks = (f'<span style="color:{ink("blue-text")}">●\u00a0trained</span>' if points else "") + (" " if both else "") + \
-        (f'<span style="color:{ink("vermillion-text")}">×\u00a0cut</span>' if cuts else "")
-    if any(point.suggested for point in points):
-        marks += f' <span style="color:{ink("green-text")}">◆\u00a0suggested</span>'
+    marks = [f'<span style="color:{ink(colour)}">{word}</span>' for word, colour, there in (
+        ("●\u00a0trained", "blue-text", points), ("×\u00a0cut", "vermillion-text", cuts),
+        ("◆\u00a0suggested", "green-text", any(point.suggested for point in points))) if there]
     ranks = sorted({point.rank for point in points} | {rank for rank, _ in cuts})
     if not ranks:
         bare = dict(range=[0, 1], tickvals=[], showline=False, showgrid=False)
@@ -245,21 +246,29 @@ def _losses(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form
             sheet.label(axis, .5, .5, plain(line), "ink-3", anchor="center", xref=f"x{axis} domain", yref=f"y{axis} domain", dy=9 - 18 * k)
         return
     low, high = (min(losses), max(losses)) if losses else (0.0, 1.0)
-    pad = max(high - low, 1e-3 * abs(high), 1e-6)
-    bounds = [low - .22 * pad, high + .18 * pad]
+    means = [p.loss for p in ends] + [loss for _, loss in cuts]
+    log = len(means) > 1 and low > 0 and max(means) / min(means) > MANY_TIMES
+    if log:
+        span = math.log10(high / low)
+        bounds = [math.log10(low) - .22 * span, math.log10(high) + .14 * span]
+        up = dict(STILL, type="log", range=bounds, **_log_ticks(*bounds))
+    else:
+        pad = max(high - low, 1e-3 * abs(high), 1e-6)
+        bounds = [low - .22 * pad, high + .18 * pad]
+        up = dict(STILL, range=bounds, tickformat=f".{_decimals(bounds)}f", nticks=5)
     shown = _apart(ranks, box[2] - box[0] - 56)
-    axis = sheet.cell(*box, "Held-out loss", f"nats per token  {marks}" if form.across < 3 else f"nats  {marks}",
-                      "rank (log scale)", gutter=44, right=12,
+    unit = "nats " if form.across == 3 and len(marks) == 2 else "nats per token " if len(marks) < 3 else "nats " if form.across < 3 else ""
+    axis = sheet.cell(*box, "Held-out loss", unit + " ".join(marks), "rank (log scale)", gutter=44, right=12, y=up,
                       x=dict(STILL, type="log", range=[math.log10(ranks[0]) - .12, math.log10(max(ranks[-1], 2 * ranks[0])) + .12],
-                             tickvals=shown, ticktext=[str(rank) for rank in shown]),
-                      y=dict(STILL, range=bounds, tickformat=f".{_decimals(bounds)}f", nticks=5))
+                             tickvals=shown, ticktext=[str(rank) for rank in shown]))
     if look.whole is not None:
         sheet.rule(axis, y=look.whole, colour="grey", dash="dot", width=1.5)
-        sheet.label(axis, 0, look.whole, f"as trained {look.whole:.{_decimals(bounds)}f}", "grey-text", xref=f"x{axis} domain",
-                    valign="top", dy=-3, dx=2, size=11)
+        sheet.label(axis, 0, math.log10(look.whole) if log else look.whole, f"as trained {look.whole:.3g}", "grey-text",
+                    xref=f"x{axis} domain", valign="top", dy=-3, dx=2, size=11)
     if cuts:
         sheet.line(axis, [rank for rank, _ in cuts], [loss for _, loss in cuts], "vermillion", "dash", 1.5, mode="lines+markers",
-                   uid="cuts", marker=dict(size=9, symbol="x", color=ink("vermillion")), hovertemplate="cut to rank %{x}: %{y:.4f}<extra></extra>")
+                   uid="cuts", hovertemplate="cut to rank %{x}: %{y:.4f}<extra></extra>",
+                   marker=dict(size=9, symbol="x", color=ink("vermillion")))
     bars = [p for p in ends if p.low is not None]
     if bars:
         at = {id(p): p.rank * (1.06 if p.suggested else 1.0) for p in bars}  # so that two intervals of one rank stand side by side
@@ -297,8 +306,8 @@ def _phi(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -
 
 def _phi_map(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -> None:
     gutter = 12 + 7 * max(len(_module(module)) for module in look.spectra.modules)
-    unit = "φ" if look.chance is None else f"φ, by chance {look.chance:.2f}"
-    axis = _layer_map(sheet, box, "All directions", unit, look.spectra, gutter)
+    name, unit = ("φ of all", "chance") if form.across == 2 else ("Shared by all directions", "φ, by chance")
+    axis = _layer_map(sheet, box, name, "" if look.chance is None else f"{unit} {look.chance:.2f}", look.spectra, gutter)
     words = [["" if value is None else f"{value:.2f}" for value in row] for row in look.phi_map]
     roomy = (box[2] - box[0] - gutter) / len(look.spectra.layers) >= 30
     sheet.add(axis, type="heatmap", z=look.phi_map, text=words, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2, colorscale=RAMP,

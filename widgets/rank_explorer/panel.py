@@ -91,10 +91,11 @@ class RankExplorer(Panel):
         return self.planning.pattern(self.opened, self.state)
 
     def look(self) -> "RankExplorer":
-        """Reads everything here and now; raises `WorkbenchError` where the source cannot be read."""
+        """Reads everything here and now; raises `WorkbenchError` where the source or the sweep cannot be read."""
         if "source" in self.faults:
             self.forget()
         self.read()
+        self.sweeping.look(self.state)
         self.refresh()
         return self
 
