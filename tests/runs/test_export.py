@@ -106,7 +106,7 @@ def test_a_classifier_keeps_its_labels_and_its_answers(sorter, tmp_path):
             expected, abs=1e-4
         )
     text = (tmp_path / "merged" / "README.md").read_text()
-    assert "It tells these labels: plain, spam." in text and "held\\-out accuracy" in text and "pipeline_tag: text-classification" in text
+    assert "It tells these labels: plain, spam." in text and "held-out accuracy" in text and "pipeline_tag: text-classification" in text
 
 
 def test_a_folder_that_no_run_made_is_exported_too(tmp_path):
@@ -185,12 +185,32 @@ def test_nothing_a_person_wrote_becomes_markup(tuned, tmp_path):
     assert fences == ["```python", "```", "```json", "```"] and "<" not in "".join(outside) and "# head" not in outside
 
 
-def test_escaped_text_reads_as_it_was():
-    """Through a Markdown and HTML reader's rules: a backslash before a mark is the mark, an entity its letter."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        NASTY,
+        "1. first",
+        "2) second",
+        "- item",
+        "+ item",
+        "> quote",
+        "# head",
+        "=====",
+        "a_b *c* 3.5 - 2",
+        "https://a.b www.c.d me@x.y",
+        "\\[x]",
+    ],
+)
+def test_escaped_text_reads_as_it_was(text):
+    """Through a Markdown and HTML reader's rules: a backslash before a mark is the mark, an entity its letter; and no line begins
+    anything."""
     import html
     import re
 
-    assert html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped(NASTY))) == " ".join(NASTY.split())
+    said = escaped(text)
+    assert html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", said)) == " ".join(text.split())
+    assert "\\&" not in said, "a backslash would make the entity letters"
+    assert not re.match(r"[-+=>#]|\d+[.)]", said) and not re.search(r"(?<!\\)[*_`\[\]|$]|https?://|www\.", said)
 
 
 # ---- GGUF

@@ -11,15 +11,19 @@ from typing import Any
 
 import yaml
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@=^])")
+_MARKS = re.compile(r"[\\`*_{}\[\]#|~$@]|:(?=//)|(?<=www)\.|^[-+=:]|^\d+(?=[.)])", re.IGNORECASE)
+"""What Markdown (GitHub's too) may take for more than a letter: marks anywhere, the beginnings of links, and what begins a list, a line or
+a heading."""
 
 
 def escaped(text: Any) -> str:
     """Text that Markdown and HTML show letter by letter, on one line."""
     words = " ".join(str(text).split())
+    # a number at the beginning is escaped at the dot that would make it a list
+    words = _MARKS.sub(lambda mark: f"{mark[0]}\\" if mark[0][0].isdigit() else f"\\{mark[0]}", words)
     for letter, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         words = words.replace(letter, entity)
-    return _MARKS.sub(r"\\\1", words)
+    return words
 
 
 @dataclass(slots=True, kw_only=True)
