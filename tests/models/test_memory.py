@@ -15,7 +15,7 @@ from workbench.models import activations, memory
 from workbench.models.anatomy import read
 from workbench.models.counting import count_parameters, skeleton
 from workbench.models.measuring import Stopped, adapted, bytes_held, measure_step, peak_of_step
-from workbench.models.methods import BitFit, Freeze, Full, LoRA, QLoRA
+from workbench.models.methods import QAT, Adapters, BitFit, Freeze, Full, LoRA, Peft, PromptTuning, QLoRA
 
 BATCH, LENGTH = 2, 33
 
@@ -213,13 +213,17 @@ def test_a_method_keeps_only_what_its_gradients_ask_for() -> None:
 # ---- the whole step
 
 CASES = [
-    pytest.param(method, length, options, id=f"{method.name} {length}{''.join(f' {name}' for name in options)}")
+    pytest.param(method, length, options, id=" ".join([method.name, str(length), *options]))
     for method, length, options in [
         *itertools.product((Full(), LoRA(rank=8)), (64, 128, 256), ({},)),
-        (Full(), 128, {"checkpointing": True}),
-        (LoRA(rank=8), 128, {"checkpointing": True}),
-        (Full(), 128, {"autocast": True}),
-        (LoRA(rank=8), 128, {"autocast": True}),
+        *itertools.product((Full(), LoRA(rank=8)), (128,), ({"checkpointing": True}, {"autocast": True})),
+        (Adapters(size=16), 128, {}),
+        (BitFit(), 128, {}),
+        (Freeze(patterns=("*layers.0.*", "*embed*")), 128, {}),
+        (LoRA(rank=8, variant="dora"), 128, {}),
+        (PromptTuning(tokens=4), 128, {}),
+        (QAT(), 128, {}),
+        (QLoRA(rank=8), 128, {}),
     ]
 ]
 
@@ -239,6 +243,11 @@ def test_the_plan_is_the_peak_of_the_profilers_timeline(method, length: int, opt
         checkpointing="checkpointing" in options,
     )
     assert plan.total == pytest.approx(measured["peak"], rel=0.05)
+
+
+def test_what_is_not_known_of_a_method_is_said() -> None:
+    plan = memory.plan_memory(model_of(), Peft(config={"peft_type": "IA3"}))
+    assert "IA3" in plan.notes[0] and "left out" in plan.notes[0]
 
 
 def test_a_step_is_measured_in_a_process_of_its_own() -> None:

@@ -105,7 +105,7 @@ class Controls(Hearing):
             float(state.batch_size),
             float(state.devices),
         )
-        self.stage.value, self.stage.disabled = state.zero_stage, state.devices == 1
+        self.stage.value = state.zero_stage
         if state.gpu not in [value for _, value in self.gpu.options]:
             self.gpu.options = _cards(state.gpu)
         self.gpu.value, self.which.value = state.gpu, state.table

@@ -316,10 +316,6 @@ class MethodChooser(Panel):
         if getattr(state, name) == value:
             return
         setattr(state, name, value)
-        if name == "devices" and value == 1:
-            state.zero_stage = 0
-        elif name == "devices" and state.zero_stage == 0:
-            state.zero_stage = 1
         if name in ("model", "task"):
             self._fault = ""
             if self.made is not None and self._model_key() not in self._read:

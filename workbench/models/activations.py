@@ -50,49 +50,60 @@ class LayerBytes:
 def layer_bytes(layer: Layer, numbers: Numbers, batch: int, length: int, attention: str, reached: bool) -> LayerBytes:
     """`reached`: whether gradients go on through the layer to what is before it, so that its input needs one."""
     tokens = batch * length
-    residual, compute = numbers.residual, numbers.compute
     first, second = _halves(layer.norms)
     asked = reached or any(norm.asks for norm in first) or any(of.asks for of in layer.attention_in)
-    kept_attention = sum(_norm(norm, numbers, tokens, reached) for norm in first) + _inputs(layer.attention_in, numbers, tokens, fresh=True)
-    width_q, width_kv = layer.heads * layer.head_dim, layer.kv_heads * layer.head_dim
-    for norm, width in zip(layer.head_norms, (width_q, width_kv), strict=False):
-        kept_attention += tokens * width * (4 * asked + compute * norm.trained)
-    scores = batch * layer.heads * length * length
-    if asked:
-        kept_attention += tokens * compute * (width_q + 2 * width_kv)
-        if (
-            attention == "eager"
-        ):  # keys and values repeated for each group of heads; softmax in fp32 (but in GPT-2's like), then as wide as the values
-            softmax = 4 + compute if compute < 4 and (layer.rotary or numbers.cast) else compute
-            kept_attention += tokens * compute * 2 * (width_q - width_kv) + scores * (softmax + compute * layer.capped)
-        else:
-            kept_attention += (
-                tokens * compute * width_q + batch * layer.heads * length * 4
-            )  # its result, and the log-sum-exp of each row of scores
-            if (
-                len(layer.attention_in) == 1 and layer.rotary
-            ):  # values are a part of one tensor with queries and keys, which are turned into new ones
-                kept_attention += tokens * compute * (width_q + width_kv)
-    shared = asked and attention != "eager"
-    kept_attention += _last_input(layer.attention_out, numbers, tokens, width_q, shared)
     middle = asked or any(of.asks for of in layer.attention_out)
-    inner = tokens * compute * layer.inner
-    kept_mlp = sum(_norm(norm, numbers, tokens, middle) for norm in second) + _inputs(layer.mlp_in, numbers, tokens, fresh=True)
     opened = middle or any(norm.asks for norm in second) or any(of.asks for of in layer.mlp_in)
+    scores = batch * layer.heads * length * length if attention == "eager" else 0
+
+    before = sum(_norm(norm, numbers, tokens, reached) for norm in first) + _inputs(layer.attention_in, numbers, tokens)
+    before += _attended(layer, numbers, batch, length, scores, asked) + _rounded(layer.attention_in + layer.attention_out)
+    before += _last_input(layer.attention_out, numbers, tokens, layer.heads * layer.head_dim, there=asked and not scores)
+    after = sum(_norm(norm, numbers, tokens, middle) for norm in second) + _inputs(layer.mlp_in, numbers, tokens)
+    after += _opened(layer, numbers, tokens) if opened else 0
+    after += _last_input(layer.mlp_out, numbers, tokens, layer.inner, there=False) + _rounded(layer.mlp_in + layer.mlp_out)
+    # a bottleneck keeps what goes into it, and what is between its maps before and after the activation
+    after += sum(tokens * numbers.compute * (of.d_in + min(of.d_out, of.d_in) * (of.d_out < of.d_in)) for of in layer.added if of.learns)
+    after += 2 * tokens * layer.hidden if layer.dropout else 0  # a mask of a byte after each branch
+
+    passing = 2 * tokens * numbers.residual * layer.hidden  # the gradient that comes in, and the one made of it
     product = any(of.learns for of in layer.mlp_out)
-    if opened:
-        through = KEPT_BY_ACTIVATION.get(layer.activation, 1)
-        kept_mlp += inner * (through if through or product else 1) + (2 * inner if layer.gated else 0)
-    kept_mlp += _last_input(layer.mlp_out, numbers, tokens, layer.inner, False)
-    kept_mlp += sum(tokens * compute * of.d_in for of in layer.added if of.learns)
-    if layer.dropout:
-        kept_attention, kept_mlp = kept_attention + tokens * layer.hidden, kept_mlp + tokens * layer.hidden
-    scores = scores if attention == "eager" else 0
-    passing = 2 * tokens * residual * layer.hidden  # the gradient that comes in, and the one made of it
-    fleeting_mlp = (2 if product else 3) * inner if layer.gated else inner
-    fleeting_attention = tokens * compute * (2 * width_q + 2 * width_kv) + 2 * scores * compute
-    kept = kept_attention + kept_mlp
-    return LayerBytes(kept, max(kept + passing + opened * fleeting_mlp, kept_attention + passing + asked * fleeting_attention))
+    fleeting_after = tokens * numbers.compute * layer.inner * ((2 if product else 3) if layer.gated else 1) if opened else 0
+    widths = 2 * layer.heads * layer.head_dim + 2 * layer.kv_heads * layer.head_dim
+    fleeting_before = numbers.compute * (tokens * widths + 2 * scores) if asked else 0
+    return LayerBytes(before + after, max(before + after + passing + fleeting_after, before + passing + fleeting_before))
+
+
+def _attended(layer: Layer, numbers: Numbers, batch: int, length: int, scores: int, asked: bool) -> int:
+    """What attention keeps: queries, keys and values, and its result with the log-sum-exp of each row of scores, or the scores themselves."""
+    tokens, compute = batch * length, numbers.compute
+    queries, keys = layer.heads * layer.head_dim, layer.kv_heads * layer.head_dim
+    kept = 0
+    for norm, width in zip(layer.head_norms, (queries, keys), strict=False):
+        kept += tokens * width * (4 * asked + compute * norm.trained)
+    if not asked:
+        return kept
+    kept += tokens * compute * (queries + 2 * keys)
+    if scores:
+        # softmax in fp32 (but in GPT-2 and its like), then as wide as the values; keys and values repeated for each group of heads
+        softmax = 4 + compute if compute < 4 and (layer.rotary or numbers.cast) else compute
+        return kept + tokens * compute * 2 * (queries - keys) + scores * (softmax + compute * layer.capped)
+    kept += tokens * compute * queries + batch * layer.heads * length * 4
+    # where one map makes all three, the values hold on to the whole of it, and rotated queries and keys are new
+    return kept + (tokens * compute * (queries + keys) if len(layer.attention_in) == 1 and layer.rotary else 0)
+
+
+def _opened(layer: Layer, numbers: Numbers, tokens: int) -> int:
+    """What the inside of the multilayer perceptron keeps: the activation's, and of a gated one the two factors."""
+    through = KEPT_BY_ACTIVATION.get(layer.activation, 1)
+    if not through and not any(of.learns for of in layer.mlp_out):
+        through = 1  # relu's result, which no map keeps
+    return tokens * numbers.compute * layer.inner * (through + 2 * layer.gated)
+
+
+def _rounded(maps: tuple[Map, ...]) -> int:
+    """Of weights that are rounded in each pass: the rounded copy in fp32 and a mask."""
+    return sum(5 * of.d_in * of.d_out for of in maps if of.rounded)
 
 
 def _halves(norms: tuple[Norm, ...]) -> tuple[tuple[Norm, ...], tuple[Norm, ...]]:
@@ -107,10 +118,10 @@ def _norm(norm: Norm, numbers: Numbers, tokens: int, reached: bool) -> int:
     return kept + (tokens * norm.width * numbers.residual if norm.trained else 0)
 
 
-def _inputs(maps: tuple[Map, ...], numbers: Numbers, tokens: int, fresh: bool) -> int:
-    """What maps with one input keep of it. `fresh`: it is of the residual stream's type, so autocast casts it for each."""
+def _inputs(maps: tuple[Map, ...], numbers: Numbers, tokens: int) -> int:
+    """What maps with one input keep of it. It is of the residual stream's type, so autocast casts it for each."""
     width = maps[0].d_in if maps else 0
-    if numbers.cast and fresh:
+    if numbers.cast:
         kept = sum(tokens * numbers.compute * width for of in maps if of.learns)
     elif numbers.adapter != numbers.compute and not numbers.cast:
         kept = tokens * numbers.compute * width if any(of.trained for of in maps) else 0
@@ -218,7 +229,7 @@ def _top(of: Architecture, numbers: Numbers, batch: int, tokens: int, reached: b
         return kept, 0
     kept += tokens * of.head.d_out * numbers.compute if of.capped else 0
     asked = tokens if of.every_token else batch
-    return kept + _inputs((of.head,), numbers, asked, fresh=True), asked * of.head.d_out
+    return kept + _inputs((of.head,), numbers, asked), asked * of.head.d_out
 
 
 def kept_by_step(of: Architecture, numbers: Numbers, batch: int, length: int, attention: str = "sdpa") -> float:

@@ -34,6 +34,8 @@ INPUTS = frozenset(
 )
 """Names of an attention's maps from the hidden state; its other maps lead back to it."""
 LINEAR = ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
+RECKONED = {"LORA", "PROMPT_TUNING", "P_TUNING"}
+"""Of peft's types those whose own activations are known."""
 ADAPTED_NAMES = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_dropout", "lora_embedding_A", "lora_embedding_B")
 
 
@@ -77,7 +79,7 @@ def read(model: Any, bits: int = 0, double: bool = True) -> Architecture:
         input_learns=prompt > 0 or any(p.requires_grad for p in embedding.parameters()) if embedding is not None else False,
         rotary=layers[0].head_dim if layers and rotary else 0,
         capped=bool(getattr(config, "final_logit_softcapping", None)),
-        notes=_notes(config, layers),
+        notes=_notes(model, config, layers),
         buffers=sum(buffer.numel() * buffer.element_size() for buffer in _once(model.buffers())),
         prompt_tokens=prompt,
         positions=getattr(config, "max_position_embeddings", None),
@@ -133,13 +135,13 @@ def _layer(block: Any, config: Any, bits: int, rotary: bool) -> Layer:
 
 def _role(name: str, module: Any, hidden: int) -> str:
     parts = name.split(".")
-    last = next((part for part in reversed(parts) if part not in ("base_layer", "inner", "module", "original", "wrapped")), "")
+    last = parts[-1]
+    if any("adapter" in part.lower() or "bottleneck" in part.lower() for part in parts):
+        return "added"
     if any("attn" in part.lower() or "attention" in part.lower() for part in parts[:-1]):
         return "attention_in" if last in INPUTS else "attention_out"
     of = _map(module, 0)
-    if any("adapter" in part.lower() or "bottleneck" in part.lower() for part in parts) or (
-        of.trained and hidden not in (of.d_in, of.d_out)
-    ):
+    if of.trained and hidden not in (of.d_in, of.d_out):
         return "added"
     return "mlp_out" if of.d_out == hidden and (of.d_in != hidden or last in ("down_proj", "fc2", "c_proj", "fc_out", "w2")) else "mlp_in"
 
@@ -186,6 +188,7 @@ def _map(module: Any, bits: int) -> Map:
         dropout=max(dropouts, default=0.0),
         decomposed=bool(ranks) and len(getattr(module, "lora_magnitude_vector", ())) > 0,
         bits=bits or _bits_of(base.weight),
+        rounded=type(base).__name__ == "RoundedLinear",
     )
 
 
@@ -212,12 +215,14 @@ def _experts(config: Any) -> int:
     return _first(config, "num_experts_per_tok", "num_experts_per_token", "top_k_experts") or 0
 
 
-def _notes(config: Any, layers: list[Layer]) -> tuple[str, ...]:
+def _notes(model: Any, config: Any, layers: list[Layer]) -> tuple[str, ...]:
     notes = []
     if not layers:
         notes.append("The layers of this model are of a kind not known here, so activations are left out.")
     if layers and _experts(config):
         notes.append("Activations of the experts are reckoned as if tokens were spread evenly over them; that was not measured.")
+    for kind in _peft_types(model) - RECKONED:
+        notes.append(f"What {kind} keeps for the backward pass beyond the model's own is not known here, and left out.")
     return tuple(notes)
 
 
@@ -276,6 +281,12 @@ def _classifier(model: Any) -> Any:
 def _prompt_tokens(model: Any) -> int:
     configs = getattr(model, "peft_config", {})
     return sum(getattr(config, "num_virtual_tokens", None) or 0 for config in configs.values()) if isinstance(configs, dict) else 0
+
+
+def _peft_types(model: Any) -> set[str]:
+    configs = getattr(model, "peft_config", {})
+    kinds = (config.peft_type for config in configs.values()) if isinstance(configs, dict) else ()
+    return {str(getattr(kind, "value", kind)) for kind in kinds}
 
 
 def _bits_of(weight: Any) -> int:

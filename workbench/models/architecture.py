@@ -23,6 +23,8 @@ class Map:
     decomposed: bool = False
     """Whether the adapter is DoRA's, which scales whole columns."""
     bits: int = 0
+    rounded: bool = False
+    """Whether its weight is rounded anew in each pass."""
 
     @property
     def learns(self) -> bool:
