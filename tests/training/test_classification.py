@@ -7,7 +7,6 @@ Trains in this process on the town's small model, as `tests/runs/tools.py` has i
 from __future__ import annotations
 
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -287,16 +286,12 @@ def test_later_epochs_are_quicker_than_the_backbone(tmp_path):
     """An epoch on embeddings is at least twice as quick, here where the backbone is as small as it gets; measured are whole steps, the
     trainer's own time included."""
     def seconds(cache):
-        run = tools.here(
-            recipe(method=FrozenBackbone(cache=cache), steps=40, batch_size=32, evaluate_every=40, checkpoint_every=40, sample_prompts=0),
-            tmp_path,
-            str(cache),
-        )
-        times = np.diff(run.metrics()["time"])
-        return float(np.median(times))
+        fields = dict(method=FrozenBackbone(cache=cache), steps=20, batch_size=32, evaluate_every=20, checkpoint_every=20, sample_prompts=0)
+        return float(np.median(np.diff(tools.here(recipe(**fields), tmp_path, str(cache)).metrics()["time"])))
 
-    begun = time.perf_counter()
-    assert 2 * seconds(True) < seconds(False), f"measured in {time.perf_counter() - begun:.1f} s"
+    cached, through = seconds(True), seconds(False)
+    print(f"A step on embeddings takes {1000 * cached:.1f} ms, one through the backbone {1000 * through:.1f} ms.")
+    assert 2 * cached < through
 
 
 # ---- what cannot work

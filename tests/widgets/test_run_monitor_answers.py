@@ -36,8 +36,9 @@ def test_accuracy_is_in_the_sentence_and_in_a_cell(classifying):
     assert list(lines["answers-macro_f1"]["y"]) == [69], "what is no number is not drawn"
 
 
-def test_the_cells_do_not_lie_on_each_other(classifying):
-    layout = RunMonitor(classifying, engine=FakeEngine()).figure()["layout"]
+@pytest.mark.parametrize("width", ["wide", "medium", "narrow"])
+def test_the_cells_do_not_lie_on_each_other(classifying, width):
+    layout = RunMonitor(classifying, engine=FakeEngine()).figure(width)["layout"]
     boxes = [(layout[name.replace("y", "x", 1)]["domain"], layout[name]["domain"]) for name in layout["meta"]["units"]]
     for number, ((left, right), (bottom, top)) in enumerate(boxes):
         for (other_left, other_right), (other_bottom, other_top) in boxes[:number]:
