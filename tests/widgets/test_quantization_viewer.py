@@ -353,6 +353,35 @@ def test_two_runs_stand_on_one_chart_and_the_loss_after_is_measured_as_the_journ
     assert names["after"] == pytest.approx(panel.look().after, abs=1e-6)
 
 
+def test_a_run_that_goes_on_is_followed_and_two_picked_elsewhere_are_compared(tmp_path: Path) -> None:
+    import workbench as wb
+    from workbench.journal import events as ev
+    from workbench.journal.events import encode
+
+    plain, aware = run_of(tmp_path / "b", wb.Full(), [2.0, 1.5]), run_of(tmp_path / "a", wb.QAT(bits=3), [2.1])
+    panel = QuantizationViewer(tensors(), state=State(view="training"))
+    _ = panel.widget
+    panel.selection.set("run", {plain, aware})
+    assert (panel.state.plain, panel.state.aware) == (plain, aware) and panel.look().bits == 3
+    assert panel.runs.settings(aware) == dict(scheme="vector-wise", bits=3, block=64, activations="16-bit")
+    panel._follow()
+    with open(Path(aware) / "journal.jsonl", "ab") as journal:
+        journal.write(encode(ev.Evaluated(step=20, loss=1.4)))
+    panel._follow()
+    assert list(trace(panel.live.figures["wide"], "blue")["y"]) == [2.1, 1.4]
+    quiet(panel)
+
+
+def test_an_adapter_is_looked_at_merged(tmp_path: Path) -> None:
+    import workbench as wb
+
+    base = wb.load("town-small")[0]
+    names = sorted(name for name, _ in base.named_parameters())
+    wb.LoRA(rank=2).apply(base).save_pretrained(tmp_path / "adapter")
+    panel = QuantizationViewer(tmp_path / "adapter").open()
+    assert sorted(panel.known.weights.names) == names and panel.summary().kind == "ok"
+
+
 def test_folders_that_are_no_runs_are_refused_where_they_are_typed(tmp_path: Path) -> None:
     panel = QuantizationViewer(tensors(), state=State(view="training"))
     assert panel.summary().kind == "idle" and "wb.QAT" in panel.code()

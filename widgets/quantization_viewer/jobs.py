@@ -73,8 +73,9 @@ class Jobs:
                 viewer.known.activations(name, choice, state.threshold)
             weights.fill_lines(name, choice, whole=False, progress=going)
             viewer.refresh()
-            weights.exact(name, choice, going)
-            viewer.refresh()
+            for whole in (False, True):
+                weights.exact(name, choice, going, whole)
+                viewer.refresh()
             weights.exact_lines(name, choice, going, viewer.refresh)
         except Moved:
             return

@@ -4,6 +4,7 @@ Everything that is computed is kept, by scheme; nothing here draws, waits for a 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from workbench.errors import DataError, WorkbenchError
 
 PREVIEW = 1 << 16
 """Weights that a picture is made of while a slider moves."""
+MOST_LOOKS = 200
+"""Exact looks that are kept."""
 UNITS = {"tensor": "weight ÷ largest of the tensor", "row": "weight ÷ largest in its row", "block": "weight ÷ largest in its block of {}"}
 
 
@@ -87,25 +90,32 @@ class Known:
         if exact is not None:
             return exact
         look = self._inspect(self._sampled(name), name, choice)
-        look.exact = self.weights.shapes[name] == tuple(self._sample[1].shapes[name])
+        look.exact = self.weights.read(name).numel() == self._sample[1].read(name).numel()
         return look
 
-    def exact(self, name: str, choice: Choice, progress: Progress = silent) -> TensorLook:
-        """Over every weight, with its rival's errors and how far its largest row stands out. Raises `DataError` for a tensor that is not finite."""
+    def exact(self, name: str, choice: Choice, progress: Progress = silent, whole: bool = True) -> TensorLook:
+        """Over every weight; where `whole`, with its rival's errors and how far its largest row stands out, which take as long again.
+
+        Raises `DataError` for a tensor that is not finite.
+        """
         key = (name, choice.key)
         if key not in self._looks:
-            look = self._inspect(self.weights, name, choice, progress)
+            if len(self._looks) > MOST_LOOKS:
+                self._looks.pop(next(iter(self._looks)))
+            self._looks[key] = self._inspect(self.weights, name, choice, progress)
+            self._known_line(name, choice, self._looks[key].sqnr_db)
+        look = self._looks[key]
+        if whole and look.rival is None:
             other = rival(choice)
             against = self._looks.get((name, other.key)) or self._inspect(self.weights, name, other, progress)
-            look.rival, look.rival_errors, look.rival_db = other, against.errors, against.sqnr_db
-            look.row_ratio, look.row = self.row_ratio(name)
-            for known, value in ((choice, look.sqnr_db), (other, against.sqnr_db)):
-                self._lines[name, known.key] = value
-                self._sampled_lines.discard((name, known.key))
-            if len(self._looks) > 200:
-                self._looks.pop(next(iter(self._looks)))
-            self._looks[key] = look
-        return self._looks[key]
+            self._known_line(name, other, against.sqnr_db)
+            ratio, row = self.row_ratio(name)
+            look = self._looks[key] = replace(look, rival=other, rival_errors=against.errors, rival_db=against.sqnr_db, row_ratio=ratio, row=row)
+        return look
+
+    def _known_line(self, name: str, choice: Choice, value: float) -> None:
+        self._lines[name, choice.key] = value
+        self._sampled_lines.discard((name, choice.key))
 
     def row_ratio(self, name: str) -> tuple[float, int]:
         """How many times the largest magnitude of any row is that of the row in the middle, and which row."""
@@ -143,8 +153,7 @@ class Known:
         for number, line in enumerate(compared(choice)):
             if (name, line.key) in self._sampled_lines:
                 progress(f"Measuring {line.label}", number, len(compared(choice)))
-                self._lines[name, line.key] = quantize(self.weights.read(name), line.scheme, **line.arguments).sqnr_db
-                self._sampled_lines.discard((name, line.key))
+                self._known_line(name, line, quantize(self.weights.read(name), line.scheme, **line.arguments).sqnr_db)
                 show()
 
     def _sampled(self, name: str) -> Any:
@@ -187,8 +196,7 @@ class Known:
                     row = next(overview(self.weights, choice.scheme, **choice.arguments, names=[name],
                                         progress=lambda done, _of, before=before: progress(words, before + done, total)))
                     found[name] = row.sqnr_db
-                    self._lines[name, choice.key] = row.sqnr_db
-                    self._sampled_lines.discard((name, choice.key))
+                    self._known_line(name, choice, row.sqnr_db)
                 except DataError:  # says that values are NaN or infinite; the others are looked at all the same
                     found[name] = np.nan
                 show()

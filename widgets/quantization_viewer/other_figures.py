@@ -14,6 +14,8 @@ from widgets.quantization_viewer.looks import ActivationLook, FailureLook, Model
 
 MOST_BARS = 512
 """Bars of a cell; of more features than that each bar stands for the largest of its neighbours."""
+FEW_OUTLIERS = 40
+"""Up to so many bars are striped and have a triangle; of more the line of the threshold tells enough."""
 MOST_LAYERS = 28
 """Lines of the sensitivity cell: the most sensitive ones, in the model's order."""
 PLACES = {"weight row": "row of the weights", "token": "token", "feature": "input feature"}
@@ -97,8 +99,9 @@ def _stems(sheet: Sheet, box: tuple, name: str, unit: str, values: np.ndarray, m
     warm = [k for k, is_hot in enumerate(hot) if is_hot]
     sheet.add(axis, type="bar", x=starts[cold], y=heights[cold], width=wide, hoverinfo="skip", uid="stems", marker=dict(color=ink("grey"), line=dict(width=0)))
     if warm:
-        sheet.add(axis, type="bar", x=starts[warm], y=heights[warm], width=wide, hoverinfo="skip", uid="outliers", marker=hatch(["vermillion"] * len(warm), [True] * len(warm)))
-        sheet.add(axis, x=starts[warm], y=heights[warm] + .035 * top, mode="markers", uid="outlier-marks", hoverinfo="skip", cliponaxis=False,
+        marked = [k for k in warm if len(warm) <= FEW_OUTLIERS]
+        sheet.add(axis, type="bar", x=starts[warm], y=heights[warm], width=wide, hoverinfo="skip", uid="outliers", marker=hatch(["vermillion"] * len(warm), [len(warm) <= FEW_OUTLIERS] * len(warm)))
+        sheet.add(axis, x=starts[marked], y=heights[marked] + .035 * top, mode="markers", uid="outlier-marks", hoverinfo="skip", cliponaxis=False,
                   marker=dict(size=8, symbol="triangle-down", color=ink("vermillion")))
     return axis, top
 
@@ -142,11 +145,11 @@ def _each_error(sheet: Sheet, box: tuple, look: FailureLook) -> None:
     low, high = min(0.0, low), high + .18 * max(high - low, 5)
     axis = sheet.cell(*box, f"Signal to error of each {look.across}", "dB", look.across, gutter=34, right=10,
                       x=dict(QUICK, range=[-.5, len(next(iter(values.values()))) - .5], nticks=6), y=dict(QUICK, range=[low, high], nticks=5))
-    for k, (name, colour, symbol) in enumerate(((look.fails, "vermillion", "x"), (look.cure, "blue", "circle"))):
+    for k, (name, colour, symbol) in enumerate(((look.fails, "vermillion", "triangle-down"), (look.cure, "blue", "circle"))):
         each = values[name]
         sheet.add(axis, x=np.arange(len(each)), y=each, mode="markers", uid=f"each-{colour}", hoverinfo="skip",
                   marker=dict(size=5, symbol=symbol, color=ink(colour)))
-        sheet.label(axis, 1, 1, ("× " if symbol == "x" else "● ") + plain(name), f"{colour}-text", anchor="right", valign="top", xref=f"x{axis} domain",
+        sheet.label(axis, 1, 1, ("▾ " if symbol == "triangle-down" else "● ") + plain(name), f"{colour}-text", anchor="right", valign="top", xref=f"x{axis} domain",
                     yref=f"y{axis} domain", dx=-2 - 110 * k, dy=-1)
 
 

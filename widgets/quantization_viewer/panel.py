@@ -26,6 +26,8 @@ from widgets.quantization_viewer.state import State, compared
 from widgets.quantization_viewer.tensor_tree import module_of, rows_of, shape_words, shown
 from workbench.errors import DataError, WorkbenchError
 
+FOLLOW_S = 1.0
+"""Between two looks at runs that may still be going."""
 FALLBACK_ROWS = 12
 """Tensors listed where there is no kernel."""
 
@@ -272,6 +274,7 @@ class QuantizationViewer(Panel):
         self._live.on_event(self._clicked)
         self.selection.observe(lambda _kind, _ids: self.picked(), "layer")
         self.selection.observe(lambda _kind, _ids: self._picked_runs(), "run")
+        self.every(self._follow, FOLLOW_S)
         if self.known.weights.opened:
             self.jobs.opened()
         else:
@@ -326,6 +329,10 @@ class QuantizationViewer(Panel):
         pair = self.runs.pair(self.selection["run"])
         if pair is not None and pair != (self.state.plain, self.state.aware):
             self.state.plain, self.state.aware = pair
+            self.refresh()
+
+    def _follow(self) -> None:
+        if self.state.view == "training" and self.runs.grown(self.state.plain, self.state.aware):
             self.refresh()
 
     def follow_runs(self, control: Any) -> None:

@@ -20,6 +20,7 @@ class Runs:
     def __init__(self) -> None:
         self._opened: dict[str, Any] = {}
         self._after: dict[tuple[str, str], float] = {}
+        self._seen = 0
 
     def open(self, folder: str) -> Any:
         """The run of a folder. Raises `WorkbenchError` where there is none."""
@@ -55,6 +56,15 @@ class Runs:
             return None
         return TrainingLook(plain=curves[0], aware=curves[1], names=(names[0], names[1]), bits=self.settings(aware)["bits"] if names[1] else 8,
                             after=self._after.get((plain, aware)))
+
+    def grown(self, plain: str, aware: str) -> bool:
+        """Whether there are held-out losses that `look` did not see."""
+        seen = 0
+        for run in (self._opened[folder] for folder in (plain, aware) if folder in self._opened):
+            run.history.refresh()
+            seen += len(run.history.evaluations)
+        fresh, self._seen = seen != self._seen, seen
+        return fresh
 
     def settings(self, aware: str) -> dict[str, Any]:
         """How the run trained quantized rounds, as `quantized_model` takes it; a run of another method is rounded to 8 bits, vector-wise."""

@@ -64,6 +64,8 @@ def _tensor(look: TensorLook, lines: list[Line], base: tuple[float | None, float
         more = look.sqnr_db - look.rival_db
         how = "as good as" if abs(more) < .05 else f"{number(abs(more), 1)} dB {'better' if more > 0 else 'worse'} than"
         kept += f", {how} {look.rival.label}"
+    if choice.scheme == "LLM.int8()":
+        return Sentence("ok", f"{kept}. Its outliers are columns of activations: show a layer's activations to see them.")
     sampled = "" if look.exact else " (a sample; the exact number follows)"
     return Sentence("ok", f"{kept}{sampled}.")
 
