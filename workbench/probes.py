@@ -1,6 +1,7 @@
 """Questions to the model while it trains, answered without a trace: random state, gradients and train mode stay as they were."""
 
 import contextlib
+import copy
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.data import labelled, layouts, tables
-from workbench.models import classifier, loading
+from workbench.data import comparisons, labelled, layouts, reply_tokens, tables
+from workbench.models import classifier, loading, reward
 from workbench.templates import chat
 
 IGNORE = -100
@@ -44,10 +45,12 @@ def _prompts(rows: list[dict[str, Any]]) -> list[tuple[Any, str, bool]]:
     return [chat.prompt_of(example) for example in layouts.examples(rows, columns)]
 
 
-def of(recipe: Any, model: Any, tokenizer: Any, max_length: int) -> "Probes | LabelProbes":
+def of(recipe: Any, model: Any, tokenizer: Any, max_length: int) -> "Probes | LabelProbes | RewardProbes":
     """What answers for the model of a run with this recipe."""
     if recipe.objective == "classification":
         return LabelProbes(model, tokenizer, max_length)
+    if recipe.objective == "reward":
+        return RewardProbes(model, tokenizer, max_length)
     return Probes(model, tokenizer, recipe.completions_only and recipe.objective == "sft", max_length)
 
 
@@ -84,6 +87,50 @@ class LabelProbes:
 
     def _log_probabilities(self, texts: list[str]) -> np.ndarray:
         return classifier.log_probabilities(classifier.logits(self.model, self.tokenizer, texts, self.max_length))
+
+
+class RewardProbes:
+    """Answers `score` and `losses` of a reward model with the weights as they are now. Raises as `Probes` does."""
+
+    def __init__(self, model: Any, tokenizer: Any, max_length: int = 512):
+        self.model, self.tokenizer, self.max_length = model, copy.copy(tokenizer), max_length
+        chat.ensure_template(self.tokenizer)  # one given here stays with the copy
+
+    def answer(self, probe: str, arguments: dict[str, Any]) -> Any:
+        if probe not in ("score", "losses"):
+            raise ValueError(f"A reward model has no probe called {probe!r}: it scores replies and writes none.")
+        with untouched(self.model):
+            return getattr(self, probe)(**arguments)
+
+    def score(self, prompt: Any, replies: list[Any]) -> list[dict[str, float]]:
+        """Of each reply to `prompt` the reward by each head; both are texts, or lists of messages."""
+        asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        said = [[{"role": "assistant", "content": reply}] if isinstance(reply, str) else reply for reply in replies]
+        heads = reward.heads_of(self.model.config)
+        return [dict(zip(heads, values, strict=True)) for values in self._scores([[*asked, *reply] for reply in said]).tolist()]
+
+    def losses(self, rows: list[dict[str, Any]]) -> list[float | None]:
+        """Loss of each comparison in nats, as training weighs its pairs; None of one that is a tie by every criterion."""
+        table = tables.from_dicts(rows, "the rows")
+        names, found = comparisons.heads_of(table), comparisons.read(table)
+        heads = reward.heads_of(self.model.config)
+        unknown = [name for name in names if name not in heads]
+        if unknown:
+            raise ValueError(f"The criterion {unknown[0]!r} is none of {', '.join(heads)}.")
+        out = []
+        for row in found:
+            if not row["pairs"]:
+                out.append(None)
+                continue
+            values = torch.tensor(self._scores([[*row["prompt"], *reply] for reply in row["replies"]]))
+            pairs = torch.tensor([(better, worse, heads.index(names[head])) for better, worse, head, _ in row["pairs"]])
+            margins, weights = torch.tensor([margin for *_, margin in row["pairs"]]), torch.tensor(reward.pair_weights(row["pairs"]))
+            out.append((weights * reward.pair_losses(values, pairs, margins)).sum().item())
+        return out
+
+    def _scores(self, conversations: list[list[dict[str, str]]]) -> np.ndarray:
+        ids, _ = reply_tokens.encode(self.tokenizer, conversations, self.max_length)
+        return reward.scores(self.model, ids)
 
 
 class Probes:

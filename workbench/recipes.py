@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import town
-from workbench.data import labelled, run_rows
+from workbench.data import comparisons, labelled, run_rows
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError, RecipeError
@@ -21,8 +21,11 @@ from workbench.models import frozen, loading, methods
 
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
-OBJECTIVES = {"sft": run_rows.IMITATION, "pretraining": run_rows.IMITATION, "classification": labelled.RULES}
+OBJECTIVES = {"sft": run_rows.IMITATION, "pretraining": run_rows.IMITATION, "classification": labelled.RULES,
+              "reward": comparisons.RULES}
 """What can be learned, and what each asks of its rows; how each trains is in `training/objectives.py`."""
+HEADED = ("classification", "reward")
+"""Objectives that put a new head on the model."""
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9), "mixture": (0.0, 1e12)}
@@ -39,7 +42,7 @@ class Recipe:
     data: Any = "town:instructions"
     """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder); or a `Mixture` or `Stages` of such."""
     objective: str = "sft"
-    """"sft" (answers), "pretraining" (text as it is) or "classification" (a label for each text)."""
+    """"sft" (answers), "pretraining" (text as it is), "classification" (a label for each text) or "reward" (which of two replies is better)."""
     method: methods.Method = field(default_factory=methods.LoRA)
     learning_rate: float = 3e-4
     """The schedule's peak."""
@@ -214,16 +217,20 @@ def check(recipe: Recipe) -> None:
          "Use packing=False.")
     need(not recipe.packing or recipe.method.packs, f"The method {recipe.method.name} puts tokens of its own before each row, and packing puts several rows into one.",
          "Use packing=False.")
-    need(recipe.objective != "classification" or recipe.method.classifies,
-         f"The method {recipe.method.name} puts embeddings before each text, and a classifier given embeddings cannot tell where a padded text ends.", "Use wb.LoRA(rank=8).")
+    need(recipe.objective not in HEADED or recipe.method.classifies,
+         f"The method {recipe.method.name} puts embeddings before each text, and a head given embeddings cannot tell where a padded text ends.", "Use wb.LoRA(rank=8).")
     need(not (recipe.packing and recipe.objective == "classification"), "Packing puts several texts into one row, and each text has a label of its own.",
          "Use packing=False.")
-    need(recipe.objective == "classification" or not isinstance(recipe.method, frozen.FrozenBackbone),
+    need(not (recipe.packing and recipe.objective == "reward"), "Packing puts several replies into one row, and each reply has a reward of its own.",
+         "Use packing=False.")
+    need(recipe.objective in HEADED or not isinstance(recipe.method, frozen.FrozenBackbone),
          "FrozenBackbone trains the head of a classifier, and this recipe's objective is " + f"{recipe.objective!r}.",
          'Use objective="classification", or wb.Freeze for a language model.')
     prompts = recipe.sample_prompts
     need((type(prompts) is int and prompts >= 0) or (isinstance(prompts, list) and all(isinstance(p, str) for p in prompts)),
          f"sample_prompts is {prompts!r}; it must be a number of held-out rows, or a list of prompts.", "Use sample_prompts=3.")
+    need(recipe.objective != "reward" or type(prompts) is int, "sample_prompts names prompts, and a reward model writes no replies to them.",
+         "Use sample_prompts=3, held-out comparisons.")
     unknown = sorted(set(recipe.optimizer_arguments) - {"beta1", "beta2", "epsilon"})
     need(not unknown, f"optimizer_arguments has {unknown[:1]}, which is none of beta1, beta2, epsilon.",
          "Give other optimizer options as training_arguments={'optim_args': ...}.")

@@ -198,6 +198,13 @@ class Run:
             texts = [texts]
         return pd.DataFrame(self._ask("classify", timeout, texts=list(texts)), columns=["label", "probability"]).assign(text=texts)[["text", "label", "probability"]]
 
+    def score(self, prompt: Any, replies: list[Any], timeout: float = 60.0) -> "pd.DataFrame":
+        """Of a run that learns rewards: reply and its reward by each head, with its weights as they are now; after the end, the result's."""
+        import pandas as pd
+
+        replies = [replies] if isinstance(replies, str) else list(replies)
+        return pd.DataFrame({"reply": replies}).join(pd.DataFrame(self._ask("score", timeout, prompt=prompt, replies=replies)))
+
     def next_tokens(self, prompt: str, k: int = 10, *, raw: bool = False, timeout: float = 60.0) -> "pd.DataFrame":
         """The k likeliest next tokens: token, probability."""
         import pandas as pd

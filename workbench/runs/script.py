@@ -75,6 +75,8 @@ def write_script(run: Run, folder: Path) -> Path:
     recipe = run.recipe
     if list(run_rows.names(recipe.data)):
         raise RunError("A run that draws from a mixture has no plain script yet: transformers shuffles rows its own way.", "Draw the rows, mixture.draw(n), and start a run on those.")
+    if recipe.objective == "reward":
+        raise RunError("A run that learns rewards has no plain script yet.", "Its result opens with transformers alone: AutoModelForSequenceClassification.")
     if recipe.objective == "classification":
         raise RunError("A run that classifies has no plain script yet.", "Its result opens with transformers alone: AutoModelForSequenceClassification.")
     if recipe.method.script() is None:

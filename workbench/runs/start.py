@@ -13,7 +13,7 @@ from workbench import living
 from workbench.data import run_rows
 from workbench.errors import RecipeError, RunError
 from workbench.models.checking import check_method
-from workbench.recipes import OBJECTIVES, TOWN_MODELS, Recipe, resolve_model
+from workbench.recipes import HEADED, OBJECTIVES, TOWN_MODELS, Recipe, resolve_model
 from workbench.runs import processes
 from workbench.runs.run import Run
 
@@ -33,7 +33,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.start(wb.Recipe(model="town", data="town:instructions")).')
     model = resolve_model(recipe.model)
-    check_method(recipe.method, model, recipe.objective == "classification")
+    check_method(recipe.method, model, recipe.objective in HEADED)
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])
     # a worker runs in a folder of its own, so a relative path would mean another place there
     asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data=data, data_hash=digest)

@@ -135,14 +135,7 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
         prepared.examples = len(prepared.rows)
     model.config.use_cache = False
     model = recipe.method.apply(model)
-    if not any(
-        parameter.requires_grad
-        for name, parameter in model.named_parameters()
-        if model.base_model_prefix + "." not in name or "modules_to_save" in name
-    ):
-        raise RecipeError(
-            f"The method {recipe.method.name} does not train the classifier's head.", "Use LoRA, BitFit, FrozenBackbone or Full."
-        )
+    check_head(model, recipe.method.name)
     return ClassifierJob(
         model=model,
         tokenizer=tokenizer,
@@ -153,6 +146,16 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
         notes=notes,
         tables=[*tables.values(), heldout],
     )
+
+
+def check_head(model: Any, method: str) -> None:
+    """Raises `RecipeError` where nothing of the adapted model's head is trained."""
+    if not any(
+        parameter.requires_grad
+        for name, parameter in model.named_parameters()
+        if model.base_model_prefix + "." not in name or "modules_to_save" in name
+    ):
+        raise RecipeError(f"The method {method} does not train the classifier's head.", "Use LoRA, BitFit, FrozenBackbone or Full.")
 
 
 def _prepared(rows: list[Row], truncated: int) -> Prepared:

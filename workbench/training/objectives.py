@@ -14,6 +14,7 @@ MODULES = {
     "sft": "workbench.training.supervised",
     "pretraining": "workbench.training.supervised",
     "classification": "workbench.training.classification",
+    "reward": "workbench.training.reward",
 }
 
 
