@@ -1,9 +1,12 @@
 """The objectives a run may have: each is one module here, of one shape, named once.
 
 A module of an objective has
-    load_job(recipe, rows) -> Job                                   the model adapted, the rows as tokens
-    build_trainer(recipe, job, folder, callbacks, fruitless) -> trainer   with `take_count()` and `take_drawn()` (see
-    `supervised.CountingTrainer`) sampler(recipe, job, probes) -> (model, step) -> [Sampled]      what an evaluation shows
+    load_job(recipe, rows) -> Job                          the model adapted, the rows as tokens
+    build_trainer(recipe, job, folder, callbacks, fruitless) -> trainer
+                                                           with `take_count()` and `take_drawn()`, as `supervised.CountingTrainer`
+    sampler(recipe, job, probes) -> (model, step) -> [Sampled]
+                                                           what an evaluation shows
+
 What its rows must be is in `recipes.OBJECTIVES`, and what its model answers in `workbench.probes.of`.
 """
 
