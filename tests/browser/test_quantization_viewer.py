@@ -1,4 +1,4 @@
-"""The quantization viewer in a real JupyterLab: tensors picked with keys, schemes moved, failures shown, perplexity measured, a wrong name mended."""
+"""The quantization viewer in a real JupyterLab: tensors picked with keys, schemes moved, failures shown, perplexity measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ pytestmark = pytest.mark.browser
 
 BEGIN = """import torch
 from widgets import QuantizationViewer
-panel = QuantizationViewer("town-small", texts=["Mira is a baker. Mira lives in Orla.", "The bells of Linmoor rang all day.", "Tomas has a dog.", "Who bakes?"])
+texts = ["Mira is a baker. Mira lives in Orla.", "The bells of Linmoor rang all day.", "Tomas has a dog.", "Who bakes?"]
+panel = QuantizationViewer("town-small", texts=texts)
 panel"""
 HOSTILE = """import torch
 from widgets import QuantizationViewer
@@ -57,7 +58,8 @@ def test_the_tree_fills_and_the_picture_has_the_levels(viewer: Notebook) -> None
     page = viewer.page
     assert page.locator(f"{TREE} tr.on td").first.inner_text() == "down_proj"
     assert page.evaluate(f"() => {TRACE.format('level-tops')}.x.length") == 16
-    assert page.locator(".wb-panel .wb-fig > [role=img]").get_attribute("aria-label") == page.locator(".wb-panel [role=status]").inner_text()
+    said = page.locator(".wb-panel [role=status]").inner_text()
+    assert page.locator(".wb-panel .wb-fig > [role=img]").get_attribute("aria-label") == said
     assert page.get_by_role("treegrid", name="Tensors").count() == 1
 
 
@@ -109,9 +111,10 @@ def test_a_scheme_and_keys_on_a_slider_move_the_levels(viewer: Notebook) -> None
 
 def test_a_click_on_a_dot_chooses_its_scheme(viewer: Notebook) -> None:
     viewer.drawn()
-    place = """() => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), axis = plot?._fullLayout?.yaxis3, box = plot?.getBoundingClientRect(),
-        trace = plot?.data?.find(t => t.uid === 'sqnr'), across = plot?._fullLayout?.xaxis3;
-        return trace?.x?.length ? [box.left + across._offset + across.l2p(trace.x[0]), box.top + axis._offset + axis.l2p(trace.y[0])] : null; }"""
+    place = """() => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), trace = plot?.data?.find(t => t.uid === 'sqnr');
+        if (!trace?.x?.length) return null;
+        const {xaxis3: x, yaxis3: y} = plot._fullLayout, box = plot.getBoundingClientRect();
+        return [box.left + x._offset + x.l2p(trace.x[0]), box.top + y._offset + y.l2p(trace.y[0])]; }"""
     viewer.page.locator(".wb-panel .wb-status").evaluate("node => node.scrollIntoView({block: 'end'})")
     viewer.wait(place)
     x, y = viewer.page.evaluate(place)
@@ -122,7 +125,8 @@ def test_a_click_on_a_dot_chooses_its_scheme(viewer: Notebook) -> None:
     assert viewer.page.get_by_label("Scheme").evaluate("node => node.selectedOptions[0].text") == "block-wise"
 
 
-@pytest.mark.parametrize(("failure", "words", "cure"), [("an outlier in one weight row", "One weight row is", "vector-wise, with a scale for each row"),
+@pytest.mark.parametrize(("failure", "words", "cure"), [("an outlier in one weight row", "One weight row is",
+                                                         "vector-wise, with a scale for each row"),
                                                         ("an outlier token", "One token is", "vector-wise, with a scale for each token"),
                                                         ("an outlier feature", "One input feature is", "LLM.int8() leaves that column")])
 def test_a_failure_and_its_cure_are_seen(viewer: Notebook, failure: str, words: str, cure: str) -> None:
@@ -190,7 +194,8 @@ def test_no_word_is_cut_or_covered(viewer: Notebook, width: int, theme: str) -> 
     if viewer.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
         viewer.dark(theme == "dark")
         blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
-        viewer.wait("blue => [...document.querySelectorAll('.wb-panel .scatterlayer .point')].some(p => getComputedStyle(p).fill === blue)", blue)
+        viewer.wait("blue => [...document.querySelectorAll('.wb-panel .scatterlayer .point')].some(p => getComputedStyle(p).fill === blue)",
+                    blue)
     viewer.set_width(width)
     viewer.screenshot(f"quantization_viewer_{width}" + ("_dark" if theme == "dark" else ""))
     assert_layout(viewer.page)

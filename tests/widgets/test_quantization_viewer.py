@@ -136,8 +136,8 @@ def test_one_rows_outlier_is_the_first_thing_said() -> None:
     largest = np.abs(held).max(1)
     ratio = largest.max() / np.median(largest)
     said = panel.summary()
-    assert said.kind == "warn" and said.text.startswith(f"One row of layers.0.mlp.up_proj holds a weight {ratio:.0f} times the rest: absmax spends "
-                                                        f"{math.log2(ratio):.1f} of 8 bits on it")
+    begins = f"One row of layers.0.mlp.up_proj holds a weight {ratio:.0f} times the rest: absmax spends {math.log2(ratio):.1f} of 8 bits"
+    assert said.kind == "warn" and said.text.startswith(begins)
     assert panel.look().row == 17
     inside = [note["text"] for note in panel.figure()["layout"]["annotations"] if "of 255 levels" in note["text"]]
     steps = 127 / 2.0 * np.quantile(np.abs(held), .99)
@@ -186,14 +186,16 @@ def test_names_of_tensors_stay_text() -> None:
     panel = QuantizationViewer({HOSTILE: torch.randn(16, 64), "b": torch.randn(16, 64)}, state=State(layer=HOSTILE)).measure()
     read = Reader(panel.static_html())
     assert read.tags.isdisjoint({"script", "img"}) and not read.handlers and HOSTILE in read.text
-    shown_words = json.dumps([note["text"] for note in panel.figure()["layout"]["annotations"]] + list(panel.figure()["layout"]["yaxis3"]["ticktext"]))
+    shown_words = json.dumps([note["text"]
+                              for note in panel.figure()["layout"]["annotations"]] + list(panel.figure()["layout"]["yaxis3"]["ticktext"]))
     assert "<img" not in shown_words and "$x$" not in shown_words
     exec(panel.code(), {"model": {HOSTILE: torch.randn(16, 64)}, "print": lambda *_: None})
 
 
 # ---- a made failure
 
-@pytest.mark.parametrize(("kind", "fails", "cure"), [("weight row", "absmax", "vector-wise"), ("token", "absmax", "vector-wise"), ("feature", "vector-wise", "LLM.int8()")])
+@pytest.mark.parametrize(("kind", "fails", "cure"), [("weight row", "absmax", "vector-wise"), ("token", "absmax", "vector-wise"),
+                                                     ("feature", "vector-wise", "LLM.int8()")])
 def test_three_failures_and_their_cures_are_seen(kind: str, fails: str, cure: str) -> None:
     panel = QuantizationViewer(tensors(), state=State(failure=kind))
     look, said, figure = panel.look(), panel.summary(), panel.figure()
@@ -221,7 +223,8 @@ def town() -> QuantizationViewer:
     """The small town model, with perplexity and layers measured on a few texts."""
     import workbench as wb
 
-    texts = ["Mira is a baker. Mira lives in Orla.", "Dear Tomas, the bells of Linmoor rang all day.", "The baker of Orla is Mira.", "Tomas has a dog."]
+    texts = ["Mira is a baker. Mira lives in Orla.", "Dear Tomas, the bells of Linmoor rang all day.", "The baker of Orla is Mira.",
+             "Tomas has a dog."]
     panel = QuantizationViewer(wb.load("town-small"), texts=texts, state=State(scheme="absmax", bits=4, view="model"))
     assert panel.summary().kind == "idle" and "Measure perplexity" in panel.summary().text
     return panel.measure_perplexity().measure_sensitivity().calibrate()
@@ -286,7 +289,8 @@ def test_activations_show_outliers_and_static_against_dynamic(town: Quantization
         look = town.look()
         names: dict = {"model": town.known.weights.source, "texts": town.known.texts(), "print": lambda *_: None}
         exec(town.code(), names)
-        assert [(row.scheme, row.dynamic_db, row.static_db) for row in names["rows"]] == look.schemes and names["outliers"].tolist() == look.outliers.tolist()
+        assert [(row.scheme, row.dynamic_db, row.static_db)
+                for row in names["rows"]] == look.schemes and names["outliers"].tolist() == look.outliers.tolist()
         before = len(look.outliers)
         town.state.threshold = float(np.sort(look.maxima)[-5])
         after = town.look()
@@ -397,13 +401,15 @@ def test_folders_that_are_no_runs_are_refused_where_they_are_typed(tmp_path: Pat
 # ---- the tree
 
 def test_the_tree_goes_by_layers_and_shortens_names() -> None:
-    names = ["lm_head.weight", "model.layers.10.mlp.up_proj.weight", "model.layers.2.self_attn.q_proj.bias", "model.layers.2.self_attn.q_proj.weight",
+    names = ["lm_head.weight", "model.layers.10.mlp.up_proj.weight", "model.layers.2.self_attn.q_proj.bias",
+             "model.layers.2.self_attn.q_proj.weight",
              "model.embed_tokens.weight", "model.norm.weight"]
     rows = rows_of(names, {name: (4, 4) if "weight" in name else (4,) for name in names})
     assert [(row["group"], row["shown"]) for row in rows] == [
         ("", "embed_tokens"), ("layers.2", "q_proj"), ("layers.2", "q_proj.bias"), ("layers.10", "up_proj"), ("", "lm_head"), ("", "norm")]
     assert rows[1]["title"] == "model.layers.2.self_attn.q_proj.weight, 4 × 4"
-    assert shown(60.0) == ["60.0", 0.0, ""] and shown(0.0)[1:] == [1.0, "poor"] and shown(math.nan)[0] == "NaN" and shown(math.inf)[0] == "exact"
+    assert shown(60.0) == ["60.0", 0.0, ""] and shown(0.0)[1:] == [1.0,
+                                                                   "poor"] and shown(math.nan)[0] == "NaN" and shown(math.inf)[0] == "exact"
 
 
 # ---- what is wrong is said where it was asked
@@ -415,7 +421,8 @@ def test_weights_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "model.safetensors").write_bytes(b"\x20\0\0\0\0\0\0\0" + b"{" * 40)
-    for source, words in ((tmp_path / "none", "There is no"), (pickled, "which could run code when it is opened"), (broken, "not a readable safetensors file")):
+    for source, words in ((tmp_path / "none", "There is no"), (pickled, "which could run code when it is opened"),
+                          (broken, "not a readable safetensors file")):
         panel = QuantizationViewer(source)
         said = panel.summary()
         assert said.kind == "warn" and words in said.text, said
@@ -510,7 +517,8 @@ def test_a_script_that_looks_while_a_thread_refreshes_sees_its_own_setting(live:
 def test_a_picked_tensor_is_the_layer_everywhere(live: QuantizationViewer) -> None:
     tree = live.made.tree
     tree._heard(tree, {"kind": "pick", "name": DOWN}, [])
-    assert live.selection["layer"] == {DOWN.removesuffix(".weight")} and tree.picked == DOWN and "layers.1.mlp.down_proj" in live.summary().text
+    assert live.selection["layer"] == {DOWN.removesuffix(".weight")} and tree.picked == DOWN
+    assert "layers.1.mlp.down_proj" in live.summary().text
     live.selection.set("layer", {UP.removesuffix(".weight")})
     assert tree.picked == UP and "layers.0" in tree.unfolded
     live.selection.set("layer", {"model.layers.7.of_another_model"})

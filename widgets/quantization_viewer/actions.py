@@ -1,4 +1,4 @@
-"""What a person does in the viewer: a setting is taken, the figure follows at once from a sample, and exact numbers follow when the hand rests.
+"""What a person does in the viewer: a setting is taken, the figure follows at once from a sample, exact numbers when the hand rests.
 
 Knows the viewer it belongs to; makes no widget and computes nothing.
 """

@@ -53,7 +53,8 @@ def _loaded(state: State, given: str, texts: bool) -> list[str]:
         lines += ["model = model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model"] if run else []
     if texts:
         return lines + ["# texts: those that this panel was given, as a list"]
-    return lines + ["texts = [text for sort in ('biography', 'letter', 'message', 'minutes') for text in documents.of_sort(sort, 12, seed=22)]"]
+    return lines + ["sorts = ('biography', 'letter', 'message', 'minutes')",
+                    "texts = [text for sort in sorts for text in documents.of_sort(sort, 12, seed=22)]"]
 
 
 def _imports(state: State, given: str, texts: bool) -> list[str]:
@@ -66,7 +67,8 @@ def _tensor(state: State, tensor: str, given: str) -> str:
                       f"weights = open_weights({source})",
                       f"found = inspect(weights, {tensor!r}, {state.choice.scheme!r}{_settings(state)})   # histogram, levels, errors",
                       "print(found.sqnr_db, found.mse, found.max_error, found.bits_per_weight)",
-                      f"errors = {{row.name: row.sqnr_db for row in overview(weights, {state.choice.scheme!r}{_settings(state)})}}   # of every tensor"])
+                      f"rows = overview(weights, {state.choice.scheme!r}{_settings(state)})   # every tensor",
+                      "errors = {row.name: row.sqnr_db for row in rows}"])
 
 
 def _activations(state: State, layer: str, given: str, texts: bool) -> str:
@@ -76,8 +78,10 @@ def _activations(state: State, layer: str, given: str, texts: bool) -> str:
                       *_loaded(state, given, texts),
                       "seen, unseen = collect(model, tokenizer, texts[::2]), collect(model, tokenizer, texts[1::2])",
                       f"layer = {layer!r}",
-                      f"outliers = (seen[layer].column_maxima.maximum(unseen[layer].column_maxima) > {state.threshold!r}).nonzero().flatten()",
-                      f"rows = compare(matrix(linear_layers(model)[layer]), seen[layer], unseen[layer].sample, bits={bits}, threshold={state.threshold!r})",
+                      "largest = seen[layer].column_maxima.maximum(unseen[layer].column_maxima)",
+                      f"outliers = (largest > {state.threshold!r}).nonzero().flatten()",
+                      "weight = matrix(linear_layers(model)[layer])",
+                      f"rows = compare(weight, seen[layer], unseen[layer].sample, bits={bits}, threshold={state.threshold!r})",
                       "print([(row.scheme, row.dynamic_db, row.static_db, row.output_db) for row in rows])"])
 
 
@@ -99,19 +103,23 @@ def _model(state: State, _layer: str, given: str, texts: bool) -> str:
 def _training(state: State) -> str:
     if not state.plain or not state.aware:
         return "# Name two runs: one trained plainly, and one with method=wb.QAT(bits=...)."
-    return "\n".join(["import workbench as wb", "from workbench.data import run_rows", "from workbench.evaluation.row_losses import row_losses",
-                      "from workbench.quantization.layers import linear_layers", "from workbench.quantization.models import quantized_model", "",
+    return "\n".join(["import workbench as wb", "from workbench.data import run_rows",
+                      "from workbench.evaluation.row_losses import row_losses",
+                      "from workbench.quantization.layers import linear_layers",
+                      "from workbench.quantization.models import quantized_model", "",
                       f"plain, aware = wb.attach({state.plain!r}), wb.attach({state.aware!r})",
                       "for run in (plain, aware):", "    run.history.refresh()",
                       "    print(run.name, [(event.step, event.loss) for event in run.history.evaluations])",
                       "model, tokenizer = plain.load()   # an adapter: model = model.merge_and_unload()",
                       "method, head = aware.recipe.method, model.get_output_embeddings()",
                       "layers = [name for name, module in linear_layers(model).items() if module is not head]",
-                      "settings = {name: getattr(method, name, value) for name, value in (('scheme', 'vector-wise'), ('bits', 8), ('block', 64))}",
+                      "usual = {'scheme': 'vector-wise', 'bits': 8, 'block': 64}",
+                      "settings = {name: getattr(method, name, value) for name, value in usual.items()}",
                       "inputs = 'dynamic' if getattr(method, 'activations', False) else '16-bit'",
                       "rows = [row for table in run_rows.read(plain.folder).heldout.values() for row in table.to_pylist()]",
                       "with quantized_model(model, **settings, layers=layers, activations=inputs):",
-                      "    losses = row_losses((model, tokenizer), rows, max_length=plain.recipe.max_length, completions_only=plain.recipe.completions_only)",
+                      "    losses = row_losses((model, tokenizer), rows, max_length=plain.recipe.max_length,",
+                      "                        completions_only=plain.recipe.completions_only)",
                       "after = (losses['loss'] * losses['tokens']).sum() / losses['tokens'].sum()", "print(after)"])
 
 

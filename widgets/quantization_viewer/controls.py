@@ -68,7 +68,8 @@ class Controls(Hearing):
         for widget, name, back in (
             (self.model, "model", str.strip), (self.view, "view", str), (self.failure, "failure", str), (self.plain, "plain", str.strip),
             (self.aware, "aware", str.strip), (self.scheme, "scheme", str), (self.bits, "bits", int), (self.block, "block", int),
-            (self.double, "double", bool), (self.activations, "activations", str), (self.threshold, "threshold", lambda value: round(value, 1)), (self.search, "query", str),
+            (self.double, "double", bool), (self.activations, "activations", str),
+            (self.threshold, "threshold", lambda value: round(value, 1)), (self.search, "query", str),
         ):
             self.heard(widget, lambda value, name=name, back=back, widget=widget: do.set(name, back(value), widget))
         self.tree.observe(lambda change: None if self.is_showing else do.fold(tuple(change["new"])), "unfolded")
@@ -112,7 +113,8 @@ class Controls(Hearing):
         self.threshold.disabled = not view.can_threshold
         if view.rows is not self._rows:
             self._rows = self.tree.rows = view.rows
-        for name, value in (("live", view.live), ("picked", view.picked), ("unfolded", list(state.open)), ("query", state.query), ("empty", view.empty)):
+        for name, value in (("live", view.live), ("picked", view.picked), ("unfolded", list(state.open)), ("query", state.query),
+                            ("empty", view.empty)):
             if getattr(self.tree, name) != value:
                 setattr(self.tree, name, value)
         self.rest.layout.display = "" if view.missing and not view.going else "none"

@@ -1,4 +1,4 @@
-"""The three made failures as the viewer draws them: which part is the outlier, what each scheme makes of the rest, and where its error lies.
+"""The three made failures as the viewer draws them: which part is the outlier, what each scheme makes of the rest, where its error is.
 
 Made and measured by `workbench.quantization.failures`; pure.
 """
@@ -20,5 +20,7 @@ def look(kind: str, bits: int, threshold: float) -> FailureLook:
     found = {scheme: failures.measure(made, scheme, 8 if scheme == "LLM.int8()" else bits, threshold=threshold) for scheme in SCHEMES}
     magnitudes = made.magnitudes.numpy()
     errors = {scheme: -20 * np.log10(np.maximum(found[scheme].errors.numpy(), 1e-9)) for scheme in (made.fails, made.cure)}
-    return FailureLook(kind=kind, across=PARTS[kind], magnitudes=magnitudes, outlier=made.outlier, ratio=float(magnitudes[made.outlier] / np.median(magnitudes)),
-                       schemes=[(scheme, effect.rest_sqnr_db) for scheme, effect in found.items()], fails=made.fails, cure=made.cure, errors=errors, bits=bits)
+    return FailureLook(kind=kind, across=PARTS[kind], magnitudes=magnitudes, outlier=made.outlier,
+                       ratio=float(magnitudes[made.outlier] / np.median(magnitudes)),
+                       schemes=[(scheme, effect.rest_sqnr_db) for scheme, effect in found.items()], fails=made.fails, cure=made.cure,
+                       errors=errors, bits=bits)

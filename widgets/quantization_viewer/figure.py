@@ -1,53 +1,25 @@
 """The viewer's figure: a tensor's weights with the levels they go to, their errors, and the schemes beside each other, as one plotly dict.
 
-`figure(...)` is a pure function of numbers that were reckoned elsewhere (`looks.py`). The pictures of activations, of the whole model, of two
-runs and of a made failure are in `other_figures.py`. It neither reads weights nor draws.
+`figure(...)` is a pure function of numbers that were reckoned elsewhere (`looks.py`). The pictures of activations, of the whole model, of
+two runs and of a made failure are in `other_figures.py`. It neither reads weights nor draws.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from widgets.frame.sheet import Sheet, ink, number, plain
+from widgets.quantization_viewer.drawing import FORMS, GAP, LINE_PX, QUICK, Form, Width, amount, bold, combed, decibels, dots, nice, nothing
+from widgets.quantization_viewer.drawing import perplexity, perplexity_range, unit_of
 from widgets.quantization_viewer.looks import Line, TensorLook
 from widgets.quantization_viewer.state import Choice
 
-Width = Literal["wide", "medium", "narrow"]
-GAP = 22
 FEW_LEVELS = 33
 """Up to so many levels have a line each over the whole height; more are ticks at the top."""
-LINE_PX = 30
 TOP_DB = 60
 """Where the axis of decibels ends, unless a scheme is better."""
-QUICK = dict(tickangle=0, ticklabeloverflow="allow")
-"""Of every axis: else plotly measures each tick's label at each drawing."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """The composition for one width class; lengths in px."""
-
-    width: int
-    split: int
-    """Where the weights' cell ends and that of the errors begins; the width itself where they stand below each other."""
-    tall: int
-    small: int
-    gutter: int
-    """Px for a scheme's name."""
-    right: int
-    """Px for the columns of perplexity and size, where these are columns."""
-    stretch: float = 1.0
-
-    @property
-    def stacked(self) -> bool:
-        return self.split == self.width
-
-
-FORMS: dict[Width, Form] = {"wide": Form(862, 574, 288, 288, 128, 0, 1.22), "medium": Form(420, 420, 240, 190, 112, 104),
-                            "narrow": Form(372, 372, 224, 180, 110, 100)}
 
 
 def figure(look: Any, lines: list[Line], base: tuple[float | None, float] = (None, 0.0), width: Width = "wide",
@@ -74,43 +46,36 @@ def figure(look: Any, lines: list[Line], base: tuple[float | None, float] = (Non
     return drawn
 
 
-def nothing(sheet: Sheet, headline: str, words: str) -> dict:
-    """Two sentences where there is nothing to draw."""
-    for k, (text, size, colour) in enumerate(((f"<b>{headline}</b>", 13, "ink"), (words, 12, "ink-2"))):
-        sheet.notes.append(dict(xref="paper", yref="paper", x=.5, y=.5, yshift=14 - 24 * k, text=text, showarrow=False, align="center",
-                                font=dict(size=size, color=ink(colour))))
-    drawn = sheet.figure()
-    drawn["layout"] |= {side + "axis": dict(visible=False, fixedrange=True) for side in "xy"}
-    return drawn
-
-
 # ---- one tensor
 
 def _weights(sheet: Sheet, form: Form, look: TensorLook) -> None:
     heights, middle = look.weights.percent, look.weights.middle
-    top = _nice(1.12 * max(float(heights.max(initial=0.0)), .1))
+    top = nice(1.12 * max(float(heights.max(initial=0.0)), .1))
     low, high = float(look.weights.edges[0]), float(look.weights.edges[-1])
     pad = .03 * (high - low)
     count, few = len(look.levels), 0 < len(look.levels) <= FEW_LEVELS
     name = f"Weights and the {number(count)} {look.choice.scheme} levels" if count and not form.stacked else \
         f"Weights, {number(count)} levels" if count else "Weights"
     axis = sheet.cell(0, 0, form.split, form.tall, name, "% of weights per bin", look.unit, gutter=40, right=16,
-                      x=dict(QUICK, range=[low - pad, high + pad], nticks=6), y=dict(QUICK, range=[0, top * (1.1 if few else 1.24)], nticks=4))
+                      x=dict(QUICK, range=[low - pad, high + pad], nticks=6),
+                      y=dict(QUICK, range=[0, top * (1.1 if few else 1.24)], nticks=4))
     width = float(look.weights.edges[1] - look.weights.edges[0])
     sheet.add(axis, type="bar", x=middle, y=heights, width=.92 * width, hoverinfo="skip", uid="weights", opacity=.62,
               marker=dict(color=ink("grey"), line=dict(width=0)))
     if few:
-        sheet.line(axis, _combed(look.levels), _combed([0, top] * count, pairs=True), "blue", width=1.5, uid="levels", hoverinfo="skip")
+        sheet.line(axis, combed(look.levels), combed([0, top] * count, pairs=True), "blue", width=1.5, uid="levels", hoverinfo="skip")
         sheet.add(axis, x=look.levels, y=np.full(count, top), mode="markers", uid="level-tops", marker=dict(size=5, color=ink("blue")),
                   hovertemplate="level %{x:.4g}<extra></extra>")
     elif count:
         shown = look.levels[(look.levels >= low - pad) & (look.levels <= high + pad)]
-        sheet.line(axis, _combed(shown), _combed([1.04 * top, 1.12 * top] * len(shown), pairs=True), "blue", width=1, uid="levels", hoverinfo="skip")
+        sheet.line(axis, combed(shown), combed([1.04 * top, 1.12 * top] * len(shown), pairs=True), "blue", width=1, uid="levels",
+                   hoverinfo="skip")
         words = f"{number(look.inside)} of {number(count)} levels where 99 % of the weights are"
         sheet.label(axis, (low + high) / 2, 1, words, "vermillion-text" if look.inside < count / 8 else "blue-text", anchor="center",
                     yref=f"y{axis} domain", valign="top", dy=1, size=12 if form.split > 400 else 11)
     else:
-        sheet.label(axis, high, 1, f"{look.choice.scheme} has levels everywhere", "blue-text", anchor="right", yref=f"y{axis} domain", valign="top")
+        sheet.label(axis, high, 1, f"{look.choice.scheme} has levels everywhere", "blue-text", anchor="right", yref=f"y{axis} domain",
+                    valign="top")
     if not look.exact:
         sheet.label(axis, high + pad, 1 if few else .86, "a sample", "ink-3", anchor="right", yref=f"y{axis} domain", valign="top", dx=-2,
                     dy=-10 if few else 0, size=11)
@@ -128,11 +93,11 @@ def _errors(sheet: Sheet, form: Form, look: TensorLook, corner: tuple[int, int])
     axis = sheet.cell(x0, y0, form.width, y0 + form.small, "Error", "% of weights per bin", f"quantized − original{times}", gutter=34,
                       right=8, x=dict(QUICK, range=[-reach / 10 ** power, reach / 10 ** power], nticks=5),
                       y=dict(QUICK, range=[0, 1.16 * highest], nticks=5))
-    for (errors, choice, colour, dash), (x, y) in reversed(list(zip(curves, density, strict=True))):
+    for (*_, colour, dash), (x, y) in reversed(list(zip(curves, density, strict=True))):
         more = dict(fill="tozeroy", fillcolor=ink("blue-fill")) if colour == "blue" else {}
         sheet.line(axis, x / 10 ** power, y, colour, dash, 2 if colour == "blue" else 1.5, uid="error" if colour == "blue" else "rival",
                    hoverinfo="skip", **more)
-    for k, (errors, choice, colour, _) in enumerate(curves):
+    for k, (_, choice, colour, _) in enumerate(curves):
         sheet.label(axis, reach / 10 ** power, 1, f"{'━' if colour == 'blue' else '┈'} {_short(choice)}", f"{colour}-text", anchor="right",
                     valign="top", yref=f"y{axis} domain", dx=-2, dy=-2 - 17 * k)
 
@@ -147,21 +112,23 @@ def compare(sheet: Sheet, form: Form, lines: list[Line], choice: Choice, y0: int
     span = [-.7, count - .3]
     edge = 506 if not form.stacked else form.width
     names = [f"<b>{line.choice.label}</b>" if on else line.choice.label for line, on in zip(lines, chosen, strict=True)]
-    axis = sheet.cell(0, y0, edge, y0 + height, "Signal to error", "SQNR, dB, this tensor" if not form.stacked else "SQNR, dB", gutter=form.gutter,
+    axis = sheet.cell(0, y0, edge, y0 + height, "Signal to error", "SQNR, dB, this tensor" if not form.stacked else "SQNR, dB",
+                      gutter=form.gutter,
                       right=18 + form.right, foot=24, x=dict(QUICK, range=[0, end], dtick=10 if not form.stacked else 20, showline=False),
-                      y=dict(QUICK, range=span, tickvals=place, ticktext=names, tickfont=dict(size=12 if not form.stacked else 11, color=ink("ink"))))
-    _dots(sheet, axis, [None if line.sqnr_db is None else min(max(line.sqnr_db, 0), end) for line in lines], place, chosen, "sqnr",
+                      y=dict(QUICK, range=span, tickvals=place, ticktext=names,
+                             tickfont=dict(size=12 if not form.stacked else 11, color=ink("ink"))))
+    dots(sheet, axis, [None if line.sqnr_db is None else min(max(line.sqnr_db, 0), end) for line in lines], place, chosen, "sqnr",
           ["" if line.sqnr_db is None else decibels(line.sqnr_db) for line in lines])
     if form.stacked:
         _columns(sheet, axis, form, lines, place, chosen, base)
         return
     measured = [line.perplexity for line in lines if line.perplexity is not None] + ([base[0]] if base[0] is not None else [])
     unit = "not measured yet" if base[0] is None else f"measured, as it came {perplexity(base[0])}"
-    low, high = _perplexity_range(measured, base[0])
+    low, high = perplexity_range(measured, base[0])
     axis = sheet.cell(edge + 14, y0, 778, y0 + height, "Perplexity", unit, gutter=6, right=44, foot=24,
                       x=dict(QUICK, range=[low, high], nticks=4, showline=False, showticklabels=bool(measured)),
                       y=dict(QUICK, range=span, tickvals=place, showticklabels=False))
-    _dots(sheet, axis, [None if line.perplexity is None else min(line.perplexity, high) for line in lines], place, chosen, "perplexity",
+    dots(sheet, axis, [None if line.perplexity is None else min(line.perplexity, high) for line in lines], place, chosen, "perplexity",
           ["" if line.perplexity is None else perplexity(line.perplexity) for line in lines])
     if base[0] is not None:
         sheet.rule(axis, x=base[0], colour="ink-2", dash="2px,3px")
@@ -171,86 +138,31 @@ def compare(sheet: Sheet, form: Form, lines: list[Line], choice: Choice, y0: int
                       y=dict(range=span, tickvals=[], showticklabels=False, showgrid=False))
     for line, at, on in zip(lines, place, chosen, strict=True):
         if line.size is not None:
-            sheet.label(axis, 0, at, _bold(amount(line.size / size), on), "blue-text" if on else "ink-2", dx=0)
+            sheet.label(axis, 0, at, bold(amount(line.size / size), on), "blue-text" if on else "ink-2", dx=0)
 
 
-def _columns(sheet: Sheet, axis: str, form: Form, lines: list[Line], place: list[int], chosen: list[bool], base: tuple[float | None, float]) -> None:
+def _columns(sheet: Sheet, axis: str, form: Form, lines: list[Line], place: list[int], chosen: list[bool],
+             base: tuple[float | None, float]) -> None:
     """Perplexity and size as words, right of the decibels."""
     size, word = unit_of(base[1])
     for dx, name in ((60, "perpl."), (form.right + 14, word)):
-        sheet.label(axis, 1, 1, name, "ink-2", anchor="right", valign="bottom", xref=f"x{axis} domain", yref=f"y{axis} domain", dx=dx, dy=7, size=11)
+        sheet.label(axis, 1, 1, name, "ink-2", anchor="right", valign="bottom", xref=f"x{axis} domain", yref=f"y{axis} domain", dx=dx, dy=7,
+                    size=11)
     for line, at, on in zip(lines, place, chosen, strict=True):
         colour = "blue-text" if on else "ink-2"
         for dx, words in ((60, "–" if line.perplexity is None else perplexity(line.perplexity)),
                           (form.right + 14, "–" if line.size is None else amount(line.size / size))):
-            sheet.label(axis, 1, at, _bold(words, on), colour, anchor="right", xref=f"x{axis} domain", dx=dx, size=11)
-
-
-def _dots(sheet: Sheet, axis: str, values: list[float | None], place: list[int], chosen: list[bool], uid: str, words: list[str]) -> None:
-    marks(sheet, axis, values, place, ["blue" if on else "grey" for on in chosen], uid, words)
-
-
-def marks(sheet: Sheet, axis: str, values: list[float | None], place: list[int], colours: list[str], uid: str, words: list[str]) -> None:
-    """A mark and its number on each line that has a value: grey ones are rings, blue ones discs, vermillion ones crosses."""
-    there = [k for k, value in enumerate(values) if value is not None]
-    for colour, symbol, name in (("grey", "circle-open", uid), ("blue", "circle", f"{uid}-good"), ("vermillion", "x", f"{uid}-bad")):
-        here = [k for k in there if colours[k] == colour]
-        if here or colour == "grey":
-            look = dict(size=9, symbol=symbol, color=ink(colour), opacity=1) | (dict(line=dict(width=2)) if colour == "grey" else {})
-            sheet.add(axis, x=[values[k] for k in here], y=[place[k] for k in here], mode="markers", uid=name, cliponaxis=False, marker=look,
-                      hovertemplate="%{x:.4~g}<extra></extra>")  # what cannot be hovered over cannot be clicked
-    sheet.add(axis, x=[values[k] for k in there], y=[place[k] for k in there], mode="text", uid=uid + "-words", hoverinfo="skip", cliponaxis=False,
-              text=["\u00a0\u00a0" + words[k] for k in there], textposition="middle right",
-              textfont=dict(size=12, color=[ink("ink-2" if colours[k] == "grey" else f"{colours[k]}-text") for k in there]))
-
-
-# ---- numbers
-
-def decibels(value: float) -> str:
-    return "exact" if value == float("inf") else number(value, 1)
-
-
-def perplexity(value: float) -> str:
-    """5.47, 21.3, 1 204, 3·10⁹"""
-    if not np.isfinite(value) or value >= 1e6:
-        return "> 10⁶"
-    return number(value, 2 if value < 10 else 1 if value < 100 else 0)
-
-
-def amount(value: float) -> str:
-    return number(value, 2 if value < 9.995 else 1 if value < 99.95 else 0)
-
-
-def unit_of(size: float) -> tuple[float, str]:
-    """(bytes, its name) that sizes up to `size` are told in."""
-    return (2 ** 30, "GiB") if size >= 2 ** 30 else (2 ** 20, "MiB") if size >= 2 ** 20 else (2 ** 10, "KiB")
+            sheet.label(axis, 1, at, bold(words, on), colour, anchor="right", xref=f"x{axis} domain", dx=dx, size=11)
 
 
 def _short(choice: Choice) -> str:
     return plain(choice.label)
 
 
-def _bold(words: str, on: bool) -> str:
-    return f"<b>{words}</b>" if on else words
-
-
-def _combed(values: Any, pairs: bool = False) -> list:
-    """`a, a, None, b, b, None` for separate strokes; of `pairs` each two are one stroke's ends."""
-    if pairs:
-        return [x for k in range(0, len(values), 2) for x in (float(values[k]), float(values[k + 1]), None)]
-    return [x for value in values for x in (float(value), float(value), None)]
-
-
-def _nice(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 times a power of ten: axes stand still while bars move."""
-    ten = 10.0 ** math.floor(math.log10(value))
-    return ten * next(step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if value <= step * ten * (1 + 1e-9))
-
-
 def _scale(look: TensorLook) -> tuple[int, float]:
     """The power of ten the errors are told in, and how far the axis goes: what holds all but the rarest."""
     ends = [abs(float(edge)) for errors in (look.errors, look.rival_errors) if errors is not None for edge in _most_of(errors)]
-    reach = _nice(max(max(ends, default=0.0), 1e-12))
+    reach = nice(max(max(ends, default=0.0), 1e-12))
     power = math.floor(math.log10(reach))
     return (power if power < -1 or power > 2 else 0), reach
 
@@ -272,13 +184,3 @@ def _density(errors: Any, reach: float) -> tuple[np.ndarray, np.ndarray]:
     y = errors.percent[first:first + whole].reshape(-1, join).sum(1)
     x = errors.middle[first:first + whole].reshape(-1, join).mean(1)
     return x, y * (reach / 40 / (width * join) if width else 1)
-
-
-def _perplexity_range(values: list[float], base: float | None) -> tuple[float, float]:
-    if not values:
-        return 0.0, 1.0
-    finite = [value for value in values if np.isfinite(value)] or [1.0]
-    low = min(finite)
-    high = min(max(finite), 3 * (base if base is not None else low))
-    room = max(high - low, .02 * low)
-    return low - .12 * room, high + .12 * room

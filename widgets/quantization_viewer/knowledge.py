@@ -1,6 +1,7 @@
 """What the viewer knows of one model: its weights, and what was found out about them so far, each by one call of `workbench.quantization`.
 
-Everything that is computed is kept, by scheme; nothing here draws, waits for a hand, or starts a thread. Calls may come from several threads.
+Everything that is computed is kept, by scheme; nothing here draws, waits for a hand, or starts a thread. Calls may come from several
+threads.
 """
 
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class Known:
             source = weights_of(str(source.folder))
         weights = open_weights(dict(source.named_parameters()) if hasattr(source, "named_parameters") else source)  # tied ones once
         if not weights.quantizable:
-            raise DataError(f"{weights.title} holds no floating-point tensors.", "Give the weights as they were before they were quantized.")
+            raise DataError(f"{weights.title} holds no floating-point tensors.",
+                            "Give the weights as they were before they were quantized.")
         self.weights = weights
 
     def model(self) -> tuple[Any, Any]:
@@ -110,7 +112,8 @@ class Known:
             against = self._looks.get((name, other.key)) or self._inspect(self.weights, name, other, progress)
             self._known_line(name, other, against.sqnr_db)
             ratio, row = self.row_ratio(name)
-            look = self._looks[key] = replace(look, rival=other, rival_errors=against.errors, rival_db=against.sqnr_db, row_ratio=ratio, row=row)
+            look = self._looks[key] = replace(look, rival=other, rival_errors=against.errors, rival_db=against.sqnr_db, row_ratio=ratio,
+                                              row=row)
         return look
 
     def _known_line(self, name: str, choice: Choice, value: float) -> None:
@@ -167,7 +170,8 @@ class Known:
     def _inspect(self, weights: Any, name: str, choice: Choice, progress: Progress = silent) -> TensorLook:
         from workbench.quantization import SCHEMES, inspect
 
-        found = inspect(weights, name, choice.scheme, **choice.arguments, progress=lambda done, total: progress(f"Reading {name}", done, total))
+        found = inspect(weights, name, choice.scheme, **choice.arguments,
+                        progress=lambda done, total: progress(f"Reading {name}", done, total))
         scaled = found.scaled_edges is not None
         edges, counts = (found.scaled_edges, found.scaled_counts) if scaled else (found.edges, found.counts)
         unit = UNITS[SCHEMES[choice.scheme].group].format(choice.block) if scaled else "weight"
@@ -175,7 +179,8 @@ class Known:
             edges, counts = cut(edges, counts)
         # 16-bit floats lie closer than lines can be drawn: there are none to show
         levels = np.asarray(found.levels, float) if SCHEMES[choice.scheme].kind != "half" else np.empty(0)
-        return TensorLook(name=name, shape=tuple(self.weights.shapes[name]), choice=choice, exact=found.exact, weights=Histogram(edges, counts), unit=unit,
+        return TensorLook(name=name, shape=tuple(self.weights.shapes[name]), choice=choice, exact=found.exact,
+                          weights=Histogram(edges, counts), unit=unit,
                           levels=levels, errors=Histogram(found.error_edges, found.error_counts), sqnr_db=found.sqnr_db, mse=found.mse,
                           max_error=found.max_error, bits_per_weight=found.bits_per_weight)
 
@@ -251,7 +256,8 @@ def model_of(source: Any) -> tuple[Any, Any]:
     if hasattr(source, "folder"):
         model, tokenizer = source.load()
         return merged(model), tokenizer
-    raise WorkbenchError("Only tensors were given, so there is no model to run.", "Give a model's name or folder, or a pair (model, tokenizer).")
+    raise WorkbenchError("Only tensors were given, so there is no model to run.",
+                         "Give a model's name or folder, or a pair (model, tokenizer).")
 
 
 def whole_result(run: Path) -> str:

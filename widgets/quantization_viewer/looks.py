@@ -50,10 +50,6 @@ class TensorLook:
     row_ratio: float = 1.0
     """The largest magnitude of any row over that of the row in the middle."""
     row: int = 0
-    broken: int = 0
-    """Values that are no numbers."""
-    outliers: int = 0
-    """LLM.int8(): columns kept in 16 bits."""
 
     @property
     def inside(self) -> int:

@@ -111,10 +111,12 @@ class ModelKnown:
         self.layers = tuple(linear_layers(model))
         texts = self.texts()
         if self.base is None:
-            self.base = perplexity(model, tokenizer, texts, progress=lambda done, total: progress("Measuring the model as it came", done, total))
+            self.base = perplexity(model, tokenizer, texts,
+                                   progress=lambda done, total: progress("Measuring the model as it came", done, total))
         return model, tokenizer, texts
 
-    def perplexities(self, choices: list[Choice], first: Choice, activations: str = "16-bit", threshold: float = 6.0, progress: Progress = silent,
+    def perplexities(self, choices: list[Choice], first: Choice, activations: str = "16-bit", threshold: float = 6.0,
+                     progress: Progress = silent,
                      show: Callable[[], object] = lambda: None) -> None:
         """Of each scheme, `first` first; `show()` after each. Raises `WorkbenchError` where the model cannot be run."""
         from workbench.quantization.models import quantized_model
@@ -130,8 +132,10 @@ class ModelKnown:
             words = f"Measuring {choice.label}, {number + 1} of {len(wanted)}"
             progress(words, 0, len(texts))
             calibration = self.calibrated(progress) if setting.activations == "static" else None
-            with quantized_model(model, choice.scheme, **choice.arguments, activations=setting.activations, calibration=calibration, threshold=threshold):
-                self.measured[setting] = perplexity(model, tokenizer, texts, progress=lambda done, total, words=words: progress(words, done, total))
+            with quantized_model(model, choice.scheme, **choice.arguments, activations=setting.activations, calibration=calibration,
+                                 threshold=threshold):
+                self.measured[setting] = perplexity(model, tokenizer, texts,
+                                                    progress=lambda done, total, words=words: progress(words, done, total))
             show()
 
     def measure_sensitivity(self, choice: Choice, activations: str = "16-bit", threshold: float = 6.0, progress: Progress = silent,
@@ -145,19 +149,22 @@ class ModelKnown:
         left = [name for name in self.layers if name not in found]
         calibration = self.calibrated(progress) if setting.activations == "static" else None
         if left:
-            for row in sensitivity(model, tokenizer, texts, choice.scheme, **choice.arguments, layers=left, activations=setting.activations, calibration=calibration,
-                                   threshold=threshold, base=self.base, progress=lambda done, _total: progress("Measuring layer by layer", len(found), len(self.layers))):
+            for row in sensitivity(model, tokenizer, texts, choice.scheme, **choice.arguments, layers=left, activations=setting.activations,
+                                   calibration=calibration, threshold=threshold, base=self.base,
+                                   progress=lambda *_: progress("Measuring layer by layer", len(found), len(self.layers))):
                 found[row.layer] = row.perplexity
                 show()
 
     def with_measures(self, lines: list[Line], activations: str = "16-bit", threshold: float = 6.0) -> list[Line]:
         """The same lines, with perplexity and size where they are known."""
-        return [replace(line, perplexity=self.measured.get(Setting.of(line.choice, activations, threshold)), size=self.size_in(line.choice)) for line in lines]
+        return [replace(line, perplexity=self.measured.get(Setting.of(line.choice, activations, threshold)),
+                        size=self.size_in(line.choice)) for line in lines]
 
     def look(self, choices: list[Choice], choice: Choice, activations: str = "16-bit", threshold: float = 6.0) -> ModelLook:
         setting = Setting.of(choice, activations, threshold)
         found = self.minded.get(setting, {})
-        return ModelLook(lines=self.with_measures([Line(each) for each in choices], activations, threshold), base=self.base, base_size=self.size,
+        return ModelLook(lines=self.with_measures([Line(each) for each in choices], activations, threshold), base=self.base,
+                         base_size=self.size,
                          sensitivity=[(name, found[name]) for name in self.layers if name in found], scheme=choice.label, chosen=choice,
                          activations=activations)
 

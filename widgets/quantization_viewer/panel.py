@@ -16,7 +16,8 @@ from widgets.frame.status import Sentence
 from widgets.quantization_viewer import code, failures, words
 from widgets.quantization_viewer.actions import Actions
 from widgets.quantization_viewer.controls import Controls, View
-from widgets.quantization_viewer.figure import decibels, figure
+from widgets.quantization_viewer.drawing import decibels
+from widgets.quantization_viewer.figure import figure
 from widgets.quantization_viewer.jobs import Jobs
 from widgets.quantization_viewer.knowledge import Known
 from widgets.quantization_viewer.looks import ActivationLook, FailureLook, ModelLook, TensorLook
@@ -36,9 +37,9 @@ class QuantizationViewer(Panel):
     """`QuantizationViewer(model)`: a name as in a recipe ("town"), a folder, a `.safetensors` file, a run or its folder, a hub id, a pair
     (model, tokenizer), or a dict of tensors.
 
-    `texts` are what perplexity is measured on and activations are calibrated with: strings, or whatever `wb.load_rows` takes. `runs` are two
-    run folders, of one that is quantized after training and of one trained with `wb.QAT`. `selection` shared between panels: a layer picked
-    here (`"model.layers.0.self_attn.q_proj"`) is picked everywhere, and two runs picked elsewhere are compared here.
+    `texts` are what perplexity is measured on and activations are calibrated with: strings, or whatever `wb.load_rows` takes. `runs` are
+    two run folders, of one that is quantized after training and of one trained with `wb.QAT`. `selection` shared between panels: a
+    layer picked here (`"model.layers.0.self_attn.q_proj"`) is picked everywhere, and two runs picked elsewhere are compared here.
     """
 
     title = "Quantization viewer"
@@ -47,7 +48,8 @@ class QuantizationViewer(Panel):
     State = State
     frame_ms = 30
 
-    def __init__(self, model: Any = None, *, texts: Any = None, runs: tuple = (), state: State | None = None, selection: Selection | None = None) -> None:
+    def __init__(self, model: Any = None, *, texts: Any = None, runs: tuple = (), state: State | None = None,
+                 selection: Selection | None = None) -> None:
         super().__init__(state or State(), selection)
         self.given = model is not None and not _named(model)
         if model is not None:
@@ -215,7 +217,8 @@ class QuantizationViewer(Panel):
     def code(self) -> str:
         tensor = self.tensor if self._ready() else ""
         source = self.known.weights.source
-        given = "" if not self.given else "pair" if isinstance(source, tuple) else "model" if hasattr(source, "named_parameters") else "tensors"
+        given = "" if not self.given else "pair" if isinstance(source, tuple) else "model" if hasattr(source,
+                                                                                                      "named_parameters") else "tensors"
         return code.code(self.state, tensor, module_of(tensor), given, self._texts is not None)
 
     def extra_html(self) -> str:
@@ -240,7 +243,8 @@ class QuantizationViewer(Panel):
         state, weights = self.state, self.known.weights
         look = self.look()
         missing = weights.missing(state.choice) if weights.opened else 0
-        return View(state=state, rows=self._rows, live=self._bars(), picked=self.tensor, primary=self._primary(), second=self._second(), given=self.given,
+        return View(state=state, rows=self._rows, live=self._bars(), picked=self.tensor, primary=self._primary(), second=self._second(),
+                    given=self.given,
                     empty=self.fault or "The weights are opened.", missing=missing, going=self.jobs.work.going in ("open", "overview"),
                     has_model=self.known.has_model,
                     can_threshold=bool(state.failure) or isinstance(look, ActivationLook) or state.activations != "16-bit")
@@ -316,7 +320,8 @@ class QuantizationViewer(Panel):
     def picked(self) -> None:
         """The layer of the shared selection is shown here."""
         layers = sorted(layer for layer in self.selection["layer"] if isinstance(layer, str))
-        known = [layer for layer in layers if self.known.weights.opened and module_of(self.known.weights.tensor_of(layer)) == module_of(layer)]
+        known = [layer for layer in layers if self.known.weights.opened
+                 and module_of(self.known.weights.tensor_of(layer)) == module_of(layer)]
         if known:
             self.state.layer = known[0]
             group = self._groups.get(self.tensor)

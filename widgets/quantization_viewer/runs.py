@@ -54,7 +54,8 @@ class Runs:
             names.append(run.name)
         if not any(names):
             return None
-        return TrainingLook(plain=curves[0], aware=curves[1], names=(names[0], names[1]), bits=self.settings(aware)["bits"] if names[1] else 8,
+        return TrainingLook(plain=curves[0], aware=curves[1], names=(names[0], names[1]), bits=self.settings(aware)["bits"] if names[1]
+                            else 8,
                             after=self._after.get((plain, aware)))
 
     def grown(self, plain: str, aware: str) -> bool:
@@ -67,10 +68,11 @@ class Runs:
         return fresh
 
     def settings(self, aware: str) -> dict[str, Any]:
-        """How the run trained quantized rounds, as `quantized_model` takes it; a run of another method is rounded to 8 bits, vector-wise."""
+        """How the run trained quantized rounds, as `quantized_model` takes it; one of another method: 8 bits, vector-wise."""
         method = self.open(aware).recipe.method
         inputs = "dynamic" if getattr(method, "activations", False) else "16-bit"
-        return dict(scheme=getattr(method, "scheme", "vector-wise"), bits=getattr(method, "bits", 8), block=getattr(method, "block", 64), activations=inputs)
+        return dict(scheme=getattr(method, "scheme", "vector-wise"), bits=getattr(method, "bits", 8), block=getattr(method, "block", 64),
+                    activations=inputs)
 
     def measure(self, plain: str, aware: str, progress: Progress = silent) -> float:
         """The held-out loss, in nats per token, of the plain run's result with every linear layer quantized as the other run's was.

@@ -64,7 +64,8 @@ class Choice:
     @property
     def width(self) -> int:
         """Bits of a code."""
-        return 16 if self.scheme in ("fp16", "bf16") else 4 if self.scheme.startswith(("NF4", "FP4")) else 8 if self.scheme == "LLM.int8()" \
+        return 16 if self.scheme in ("fp16", "bf16") else 4 if self.scheme.startswith(("NF4",
+                                                                                       "FP4")) else 8 if self.scheme == "LLM.int8()" \
             else self.bits
 
     @property
@@ -120,4 +121,5 @@ def rival(choice: Choice) -> Choice:
     """The scheme whose error is drawn behind that of `choice`: another one of the same width."""
     return {"NF4": Choice("FP4", 4, choice.block), "NF4 double": Choice("NF4", 4, choice.block), "FP4": Choice("NF4", 4, choice.block),
             "FP4 double": Choice("FP4", 4, choice.block), "fp16": Choice("bf16"), "bf16": Choice("fp16"),
-            "absmax": Choice("vector-wise", choice.bits), "LLM.int8()": Choice("absmax", 8)}.get(choice.scheme, Choice("absmax", choice.bits))
+            "absmax": Choice("vector-wise", choice.bits), "LLM.int8()": Choice("absmax", 8)}.get(choice.scheme,
+                                                                                                 Choice("absmax", choice.bits))

@@ -9,7 +9,7 @@ import numpy as np
 
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
-from widgets.quantization_viewer.figure import amount, decibels, perplexity, unit_of
+from widgets.quantization_viewer.drawing import amount, decibels, perplexity, unit_of
 from widgets.quantization_viewer.looks import ActivationLook, FailureLook, Line, ModelLook, TensorLook, TrainingLook
 from widgets.quantization_viewer.state import Choice
 from widgets.quantization_viewer.tensor_tree import POOR_DB, module_of
@@ -20,10 +20,11 @@ MUCH_WORSE = 0.1
 """Share that perplexity may rise before it is a warning."""
 
 HELP = (
-    "Quantizing writes each weight as one of a few levels, a code times a scale. Grey bars are the weights, blue lines the levels; the second "
-    "picture is how far the weights move. SQNR is 10·log10 of the weights' power over the error's: 6 dB more is half the error. Absmax, "
-    "zero-point, vector-wise and LLM.int8() are as in Dettmers et al. 2022 (LLM.int8(), sections 2.1 and 3), NF4 and double quantization as in "
-    "QLoRA (Dettmers et al. 2023, section 3). One large value costs everything that shares its scale; what helps is a scale of its own."
+    "Quantizing writes each weight as one of a few levels, a code times a scale. Grey bars are the weights, blue lines the levels; the "
+    "second picture is how far the weights move. SQNR is 10·log10 of the weights' power over the error's: 6 dB more is half the error. "
+    "Absmax, zero-point, vector-wise and LLM.int8() are as in Dettmers et al. 2022 (LLM.int8(), sections 2.1 and 3), NF4 and double "
+    "quantization as in QLoRA (Dettmers et al. 2023, section 3). One large value costs everything that shares its scale; what helps is a "
+    "scale of its own."
 )
 
 
@@ -45,13 +46,11 @@ def summary(look: object, lines: list[Line], base: tuple[float | None, float], s
 def _tensor(look: TensorLook, lines: list[Line], base: tuple[float | None, float]) -> Sentence:
     choice, name = look.choice, short(look.name)
     others = {line.choice.key: line.sqnr_db for line in lines if line.sqnr_db is not None}
-    if look.broken:
-        return Sentence("warn", f"{name} holds {number(look.broken)} value{'s that are' if look.broken > 1 else ' that is'} NaN or infinite: it cannot be "
-                                "quantized, and a model with it cannot be used.")
     if look.row_ratio >= ROW_OUTLIER:
         return _row_outlier(look, others)
     measured = next((line for line in lines if line.choice.key == choice.key and line.perplexity is not None), None)
-    kept = f"{choice.label} keeps {name} at {decibels(look.sqnr_db)} dB in {number(look.bits_per_weight, 2).rstrip('0').rstrip('.')} bits per weight"
+    bits = number(look.bits_per_weight, 2).rstrip("0").rstrip(".")
+    kept = f"{choice.label} keeps {name} at {decibels(look.sqnr_db)} dB in {bits} bits per weight"
     if look.sqnr_db == math.inf:
         kept = f"{choice.label} keeps {name} exactly"
     if measured is not None and base[0] is not None:
@@ -79,7 +78,8 @@ def _row_outlier(look: TensorLook, others: dict[Choice, float]) -> Sentence:
         cure = others.get(Choice("vector-wise", choice.bits).key)
         return Sentence("warn", f"{text}; vector-wise keeps {decibels(cure)} dB." if cure is not None else f"{text}.")
     hurt = others.get(Choice("absmax", choice.bits).key)
-    text = f"{times}: {choice.label}, with scales of its own for each {'block' if choice.blocks else 'row'}, keeps {decibels(look.sqnr_db)} dB"
+    each = "block" if choice.blocks else "row"
+    text = f"{times}: {choice.label}, with scales of its own for each {each}, keeps {decibels(look.sqnr_db)} dB"
     if choice.width == 16:
         text = f"{times}: {choice.label} keeps {decibels(look.sqnr_db)} dB all the same"
     return Sentence("ok", f"{text}, absmax in {choice.bits} bits {decibels(hurt)}." if hurt is not None else f"{text}.")
@@ -99,21 +99,24 @@ def _failure(look: FailureLook) -> Sentence:
     values = dict(look.schemes)
     lost, kept = (f"{decibels(values[name])} dB" for name in (look.fails, look.cure))
     times = number(look.ratio)
-    first = {"weight row": f"One weight row is {times} times the rest: {look.fails} has one scale for all rows and keeps the others at {lost}; {look.cure}, with a scale for each "
-                    f"row, at {kept}",
-             "token": f"One token is {times} times the rest: {look.fails} has one scale for all tokens and keeps the others at {lost}; {look.cure}, with a scale for each "
-                      f"token, at {kept}",
-             "feature": f"One input feature is {times} times the rest in every token: {look.fails} suffers on all others, at {lost}; {look.cure} "
-                        f"leaves that column in 16 bits and keeps them at {kept}"}[look.kind]
+    first = {
+        "weight row": f"One weight row is {times} times the rest: {look.fails} has one scale for all rows and keeps the others at {lost}; "
+                      f"{look.cure}, with a scale for each row, at {kept}",
+        "token": f"One token is {times} times the rest: {look.fails} has one scale for all tokens and keeps the others at {lost}; "
+                 f"{look.cure}, with a scale for each token, at {kept}",
+        "feature": f"One input feature is {times} times the rest in every token: {look.fails} suffers on all others, at {lost}; "
+                   f"{look.cure} leaves that column in 16 bits and keeps them at {kept}",
+    }[look.kind]
     return Sentence("warn" if values[look.fails] < values[look.cure] - 3 else "ok", first + ".")
 
 
 def _activations(look: ActivationLook) -> Sentence:
     out = look.outliers
-    features = (f"{number(len(out))} of {number(len(look.maxima))} input features of {short(look.name)} exceed{'s' if len(out) == 1 else ''} "
-                f"{number(look.threshold, 1)}")
+    verb = "exceeds" if len(out) == 1 else "exceed"
+    features = f"{number(len(out))} of {number(len(look.maxima))} input features of {short(look.name)} {verb} {number(look.threshold, 1)}"
     worst = max(look.schemes, key=lambda of: of[1] - of[2], default=None)
-    parts = [features if len(out) else f"No input feature of {short(look.name)} exceeds {number(look.threshold, 1)}, so LLM.int8() is vector-wise here; "
+    parts = [features if len(out)
+             else f"No input feature of {short(look.name)} exceeds {number(look.threshold, 1)}, so LLM.int8() is vector-wise here; "
                                        f"the largest is {number(float(look.maxima.max(initial=0.0)), 1)}"]
     if worst is not None and worst[1] - worst[2] > 1:
         parts.append(f"static scales cost {number(worst[1] - worst[2], 1)} dB against dynamic ones ({worst[0]})")
@@ -129,7 +132,8 @@ def _model(look: ModelLook) -> Sentence:
     size, word = unit_of(look.base_size)
     if good:
         best = min(good, key=lambda line: line.size)
-        parts.append(f"{best.choice.label} is the smallest that costs at most 1 % of it: {amount(look.base_size / size)} → {amount(best.size / size)} {word}")
+        sizes = f"{amount(look.base_size / size)} → {amount(best.size / size)} {word}"
+        parts.append(f"{best.choice.label} is the smallest that costs at most 1 % of it: {sizes}")
     elif known:
         best = min(known, key=lambda line: line.perplexity)
         parts.append(f"the best measured is {best.choice.label} with {perplexity(best.perplexity)} in {amount(best.size / size)} {word}")
@@ -151,7 +155,8 @@ def _training(look: TrainingLook) -> Sentence:
     text += f", {number(look.after, 3)} quantized after training"
     gain = look.after - aware
     if gain > .005:
-        return Sentence("ok", f"{text}: training with it wins back {number(gain, 3)} of the {number(look.after - before, 3)} nats that {look.bits} bits cost.")
+        cost = number(look.after - before, 3)
+        return Sentence("ok", f"{text}: training with it wins back {number(gain, 3)} of the {cost} nats that {look.bits} bits cost.")
     return Sentence("ok", f"{text}: at {look.bits} bits training with it wins nothing here.")
 
 
