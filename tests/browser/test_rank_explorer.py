@@ -235,7 +235,7 @@ def test_a_folder_without_an_adapter_is_said_beside_its_field(explorer: Notebook
 def test_names_stay_text_and_many_layers_fit(lab: Lab) -> None:
     notebook = lab.open([HOSTILE], "hostile")
     notebook.run_all()
-    says(notebook, "directions")
+    says(notebook, "of 80 matrices the last direction is used nearly as much")  # random factors have no small direction
     notebook.drawn()
     assert notebook.page.evaluate("() => window.hacked") is None
     assert notebook.page.locator(".wb-panel script, .wb-panel img").count() == 0

@@ -28,7 +28,7 @@ def summary(look: Look, state: State, notes: Sequence[str] = (), failed: Sequenc
     if all(matrix.total == 0 for matrix in spectra.matrices):
         return Sentence("warn", f"Nothing was changed: ΔW of all {len(spectra.matrices)} matrices is zero.")
     flat = _flat(spectra)
-    parts = [flat or _main(look), _kept(look) if flat else "", _trained(look.points), _cut(look), _shared(look)]
+    parts = [flat or _main(look), _kept(look) if flat and look.rank < spectra.rank else "", _trained(look.points), _cut(look), _shared(look)]
     odd = [*failed, *(note for note in notes if spectra.variant in ("dora", "pissa") or "alpha" in note)]
     failures = _failed(look.points)
     return Sentence("warn" if flat or odd or failures else "ok", " ".join(part for part in (*parts, failures, *odd) if part))
