@@ -350,9 +350,14 @@ def test_modules_stand_in_the_models_order(shown: RankExplorer) -> None:
 
 
 def test_another_folder_is_read_and_what_is_wrong_with_it_stands_beside_it(shown: RankExplorer, tmp_path: Path) -> None:
+    before = shown.made.source.value
+    shown.made.rank.value = 3.0
     shown.made.source.value = str(tmp_path / "nowhere")
     assert shown.actions.wait() and "There is no" in alerts(shown)[0] and "wb-bad" in shown.made.source._dom_classes
     assert "There is no" in shown.widget.children[-1].sentence
+    assert shown.made.rank.value == 3 and len(trace(shown.live.figures["wide"], "map")["z"]) == 4, "the last good figure stays"
+    shown.made.source.value = before
+    assert shown.actions.wait() and not alerts(shown) and shown.made.rank.value == 3
     shown.made.source.value = str(adapter(tmp_path / "second", {"model.layers.2.self_attn.q_proj": (1.0, .5)}))
     assert shown.actions.wait() and not alerts(shown) and shown.opened.spectra.layers == [2] and shown.made.rank.value == 2
     shown.made.other.value = str(tmp_path / "nowhere")

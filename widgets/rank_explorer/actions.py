@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from widgets.frame.errands import Cancelled, Errands
@@ -91,21 +92,13 @@ class Actions:
     def _name(self, name: str, value: str) -> None:
         explorer, state = self.explorer, self.explorer.state
         setattr(state, name, value)
-        if name == "source":  # what belonged to the last one goes with it
-            state.picked, state.cuts, state.sweep, state.rank, state.alpha, state.targets = "", {}, "", 0, None, ()
-            explorer.sweeping.forget()
         self.work.add(self._read, "read")
         if name == "source" and explorer.sweeping.is_run(value):
-            from pathlib import Path
-
             explorer.selection.set("run", {str(Path(value).expanduser().resolve())})
 
     def open(self, folder: str) -> None:
         """Shows another run."""
-        if self.explorer._root is None:
-            self._name("source", folder)
-        else:
-            self.later(lambda: self.set("source", folder))
+        self.later(lambda: self.set("source", folder))
 
     # ---- what takes long
 

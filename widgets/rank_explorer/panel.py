@@ -68,6 +68,7 @@ class RankExplorer(Panel):
         self.made: Controls | None = None
         self.proposals: list[str] = []
         self._read_for: tuple | None = None
+        self._opened_from: str | None = None
         self._threaded = False
         self._settling = Later(self.settle, "rank explorer settling")
         self._picking = False
@@ -111,12 +112,15 @@ class RankExplorer(Panel):
         self.faults = {}
         self._read_for = wanted
         if not same_source:
-            self.other, self.phis = None, {}
             try:
-                self.opened = reading.read(state.source, state.base, progress)
+                opened = reading.read(state.source, state.base, progress)
             except (WorkbenchError, OSError) as error:
                 self.faults["source"] = str(error)
                 raise
+            if self._opened_from not in (None, state.source):  # what belonged to the last one goes with it
+                state.picked, state.cuts, state.sweep, state.rank, state.alpha, state.targets = "", {}, "", 0, None, ()
+                self.sweeping.forget()
+            self.opened, self.other, self.phis, self._opened_from = opened, None, {}, state.source
             self.planning.known(self.opened)
             self.opened.spectra.arrange([module for module, _ in reading.modules_of(self.planning.layers)])
             self.faults |= {"base": self.planning.fault} if self.planning.fault else {}
