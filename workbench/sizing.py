@@ -66,17 +66,21 @@ def plan_memory(
 def plan_of(recipe: Recipe, cuda: bool = False) -> memory.Plan:
     """The plan of a run of this recipe on one device, if a row is as long as `max_length`; `cuda` says whether "auto" precision is bf16."""
     precision = ("bf16" if cuda else "fp32") if recipe.precision == "auto" else recipe.precision
-    return plan_memory(
-        recipe.model,
-        recipe.method,
+    settings = memory.settings_of(
         sequence_length=recipe.max_length,
         batch_size=recipe.batch_size,
         precision=precision,
-        convention="transformers",
+        zero_stage=0,
+        devices=1,
         optimizer=recipe.optimizer,
-        gradient_accumulation=recipe.gradient_accumulation,
         checkpointing=bool(recipe.training_arguments.get("gradient_checkpointing")),
+        attention="sdpa",
+        convention="transformers",
+        gradient_accumulation=recipe.gradient_accumulation,
+        training=True,
+        foreach=cuda and recipe.optimizer == "adamw_torch",
     )
+    return memory.plan(memory.architecture_of(named(recipe.model), recipe.method), settings)
 
 
 def named(model_or_config: Any) -> Any:

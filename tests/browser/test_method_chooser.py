@@ -136,9 +136,9 @@ def test_several_gpus_share_it_out(shown: Page) -> None:
     page.locator("input[type=range][aria-label='GPUs']").first.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    shown.wait_sentence("on 8 GPUs")
+    shown.wait_sentence("(ZeRO 0 on 8)")
     page.locator(".wb-panel").get_by_role("button", name="3", exact=True).first.click()
-    shown.wait_sentence("ZeRO 3 on 8 GPUs")
+    shown.wait_sentence("(ZeRO 3 on 8)")
     assert shown.notebook.kernel("print(large.state.devices, large.state.zero_stage)") == "8 3"
     assert_layout(page)
     shown.notebook.screenshot("method_chooser_shared")

@@ -217,6 +217,7 @@ CASES = [
     for method, length, options in [
         *itertools.product((Full(), LoRA(rank=8)), (64, 128, 256), ({},)),
         *itertools.product((Full(), LoRA(rank=8)), (128,), ({"checkpointing": True}, {"autocast": True})),
+        *itertools.product((Full(),), (8, 64), ({"autocast": True}, {"autocast": True, "checkpointing": True})),
         (Adapters(size=16), 128, {}),
         (BitFit(), 128, {}),
         (Freeze(patterns=("*layers.0.*", "*embed*")), 128, {}),
@@ -284,6 +285,13 @@ def test_gradients_that_stay_are_added_to_the_worst_moment() -> None:
     assert dict(once) == dict(summed) and once.overlap > 0
     assert summed.total - once.total == pytest.approx(once["gradients"], abs=2)
     assert once.worst == "loss" and once.total == sum(once.moments["loss"].values())
+
+
+def test_an_optimizer_that_works_on_all_tensors_at_once_needs_room_for_it() -> None:
+    of, settings = memory.architecture_of(model_of(), Full()), memory.Settings(precision="fp32", batch_size=1, sequence_length=8)
+    one, all_ = (memory.plan(of, dataclasses.replace(settings, foreach=foreach)) for foreach in (False, True))
+    assert all_.worst == "optimizer step" and all_.total - 16 * of.trained == pytest.approx(4 * of.trained, rel=0.01)
+    assert one.total < all_.total
 
 
 def test_shared_out_layers_are_gathered_two_at_a_time() -> None:

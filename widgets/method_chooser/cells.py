@@ -25,7 +25,7 @@ QUICK = dict(tickangle=0, ticklabeloverflow="allow")
 def parts_of(plan: "Plan", moment: str) -> dict[str, float]:
     """Bytes at a moment, weights that are trained and frozen apart."""
     values = plan.moments[moment]
-    trained = plan.trained_weights
+    trained = values["weights"] * plan.trained_weights / max(1, plan["weights"])  # copies that autocast made come and go with both
     return {"frozen": values["weights"] - trained, "trained": trained} | {name: values[name] for name in PARTS if name in values}
 
 

@@ -58,15 +58,14 @@ def share(part: float, whole: float) -> str:
 
 def asked(state: State) -> str:
     """`batch 8 of 512 tokens`"""
-    sharing = f", ZeRO {state.zero_stage} on {state.devices} GPUs" if state.devices > 1 else ""
-    return f"batch {number(state.batch_size)} of {number(state.sequence_length)} tokens{sharing}"
+    return f"batch {number(state.batch_size)} of {number(state.sequence_length)} tokens"
 
 
 def summary(now: "Look", fits: "list[Fit]", measured: "Measured | None") -> Sentence:
     plan, way, device = now.plan, now.way, now.device
     if plan is None:
         return Sentence("warn", f"{way.label} cannot be done with this model: {way.fault}")
-    each = " a GPU" if now.state.devices > 1 else ""
+    each = f" a GPU (ZeRO {now.state.zero_stage} on {now.state.devices})" if now.state.devices > 1 else ""
     largest = max(COMPONENTS, key=lambda name: plan.moments[plan.worst][name])
     text = f"{way.label} takes {size(plan.total)}{each} at its fullest moment ({plan.worst}), most of it {largest}"
     told = (

@@ -156,57 +156,65 @@ def _adapters(maps: tuple[Map, ...], numbers: Numbers, tokens: int) -> int:
 
 # ---- a whole step
 
-Moment = tuple[str, float, float]
-"""Name, parameters that have a gradient by then, and bytes of activations that are alive."""
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment of a step: parameters that have a gradient by then, bytes of activations that are alive, and parameters of which a copy that
+    autocast made is."""
+
+    name: str
+    made: float
+    active: float
+    cast: float
 
 
 def moments(of: Architecture, numbers: Numbers, batch: int, length: int, attention: str, checkpointing: bool) -> list[Moment]:
-    """What is alive of activations at the moments of a step that can be its worst, from the forward pass to the embedding's gradient.
+    """The moments of a step that can be its worst, from the forward pass to the embedding's gradient.
 
     A layer's own gradients are counted as there while its backward pass goes. Of layers that are alike the last and the first are looked
     at: between them what is alive rises or falls evenly.
     """
+    whole = of.trained + of.frozen
     if not of.stacks:
-        return [("forward", 0, 0), ("backward", of.trained, 0)]
+        return [Moment("forward", 0, 0, whole), Moment("backward", of.trained, 0, whole)]
     length += of.prompt_tokens
     tokens = batch * length
-    found_layers = list(_layers(of, numbers, batch, length, attention, checkpointing))
+    layers = list(_layers(of, numbers, batch, length, attention, checkpointing))
     reached = of.input_learns or any(layer.trained for layer, _ in of.stacks)
     always = 3 * 8 * tokens + 2 * length * of.rotary * numbers.residual
     top, logits = _top(of, numbers, batch, tokens, reached)
-    below = sum(kept * count for _, count, kept, _ in found_layers) + always + top
+    below = sum(kept * count for _, count, kept, _ in layers) + always + top
     # log-softmax keeps its result in fp32, and makes it from fp32 logits
     upcast = 0 if numbers.compute == 4 else 4 * logits
-    found = [("forward", 0.0, below + 4 * logits + numbers.compute * logits + upcast), ("loss", 0.0, below + 3 * 4 * logits)]
-    head = of.head.d_in * of.head.d_out if of.head is not None and of.head.trained else 0
-    made = float(head)
-    found.append(
-        (
-            "head",
-            made,
-            below
-            + logits * (numbers.compute + (4 if upcast else 0))
-            + (head * numbers.compute if numbers.cast else 0)
-            + tokens * of.hidden * numbers.compute,
-        )
-    )
+    made = of.head.d_in * of.head.d_out if of.head is not None and of.head.trained else 0
+    # autocast forgets its copies when the forward pass ends; where layers are computed again, only the head's is held by then
+    after = (of.head.d_in * of.head.d_out if of.head is not None else 0) if checkpointing else whole
+    passing = logits * (numbers.compute + (4 if upcast else 0)) + tokens * of.hidden * numbers.compute
+    found = [
+        Moment("forward", 0, below + (4 + numbers.compute) * logits + upcast, whole),
+        Moment("loss", 0, below + 3 * 4 * logits, after),
+        Moment("head", made, below + passing + (made * numbers.compute if numbers.cast else 0), after),
+    ]
     made += of.norm.width if of.norm is not None and of.norm.trained else 0
     below -= top
     number = sum(count for _, count in of.stacks)
-    for layer, count, kept, worst in reversed(found_layers):
-        found.append((f"layer {number - 1}", made + layer.trained, below - kept + worst))
+    cast = sum(count * _matrices(layer) for layer, count in of.stacks)
+    for layer, count, kept, worst in reversed(layers):
+        own = _matrices(layer)
+        found.append(Moment(f"layer {number - 1}", made + layer.trained, below - kept + worst, own if checkpointing else cast))
         number, made, below = number - count, made + count * layer.trained, below - count * kept
+        cast -= count * own
         if count > 1:
-            found.append((f"layer {number}", made, below + worst))
+            found.append(Moment(f"layer {number}", made, below + worst, own if checkpointing else cast + own))
     if of.input_learns:
-        found.append(
-            (
-                "embedding",
-                float(of.trained),
-                always + tokens * of.hidden * numbers.residual + of.embedding * of.embedding_trained * numbers.residual,
-            )
-        )
+        embedded = of.embedding * of.embedding_trained
+        found.append(Moment("embedding", of.trained, always + (tokens * of.hidden + embedded) * numbers.residual, 0))
     return found
+
+
+def _matrices(layer: Layer) -> int:
+    """Weights of its matrices that are not quantized."""
+    return sum(of.d_in * of.d_out for of in layer.maps if not of.bits)
 
 
 def _layers(

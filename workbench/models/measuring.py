@@ -6,6 +6,7 @@ the plan it is held against (`memory.py`).
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -119,6 +120,7 @@ def _tensors(state: Any) -> list[Any]:
 def peak_of_step(model: Any, batch: int, length: int, checkpointing: bool = False, autocast: bool = False) -> dict[str, int]:
     """{"peak", "held"} of the second training step of `model`, which is the Trainer's: forward, loss, backward, AdamW, gradients
     dropped."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler says on the terminal when it starts and stops
     import torch
 
     torch.manual_seed(0)
@@ -128,6 +130,8 @@ def peak_of_step(model: Any, batch: int, length: int, checkpointing: bool = Fals
         model.gradient_checkpointing_enable(dict(use_reentrant=False))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     ids = torch.randint(0, model.config.vocab_size, (batch, length), device=device)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = 0  # a classifier asks for one
     labels = ids[:, 0] % model.config.num_labels if type(model).__name__.endswith("ForSequenceClassification") else ids
 
     def loss_of() -> torch.Tensor:  # a function of its own, so that the logits are gone before the backward pass

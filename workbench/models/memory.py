@@ -135,6 +135,8 @@ class Settings:
     convention: str = "zero"
     gradient_accumulation: int = 1
     training: bool = True
+    foreach: bool = False
+    """Whether the optimizer works on all tensors at once, as "adamw_torch" does on a GPU; "adamw_torch_fused" does not."""
 
     @property
     def numbers(self) -> activations.Numbers:
@@ -279,7 +281,9 @@ def frozen_bytes(of: Architecture, settings: Settings) -> float:
 def _training(of: Architecture, settings: Settings) -> dict[str, dict[str, float]]:
     each, stage, devices = state_bytes(settings), settings.zero_stage, settings.devices
     share = {name: devices if stage >= least else 1 for name, least in (("optimizer", 1), ("gradients", 2), ("weights", 3))}
-    weights = (of.trained * each["weights"] + frozen_bytes(of, settings)) / share["weights"]
+    # of the bytes of a weight those of the copy that autocast makes are there from the forward pass until its layer's backward pass
+    copy = 2.0 if settings.numbers.cast else 0.0
+    weights = (of.trained * each["weights"] + frozen_bytes(of, settings) - copy * (of.trained + of.frozen)) / share["weights"]
     optimizer = of.trained * each["optimizer"] / share["optimizer"]
     gradient = each["gradients"] / share["gradients"]
     # DDP's buckets and an accumulated sum stay from step to step; else gradients are made in the backward pass and dropped after the step
@@ -289,20 +293,22 @@ def _training(of: Architecture, settings: Settings) -> dict[str, dict[str, float
     dequantized = of.largest_quantized * numbers.compute
     moments: dict[str, dict[str, float]] = {}
 
-    def note(name: str, gradients: float, active: float, buffers: float) -> None:
-        moments[name] = {
-            "weights": weights,
-            "gradients": of.trained * gradient if stays else gradients * gradient,
+    def note(moment: activations.Moment, buffers: float) -> None:
+        moments[moment.name] = {
+            "weights": weights + copy * moment.cast / share["weights"],
+            "gradients": (of.trained if stays else moment.made) * gradient,
             "optimizer": optimizer,
-            "activations": active,
+            "activations": moment.active,
             "buffers": always + buffers,
         }
 
-    for name, gradients, active in activations.moments(
+    for moment in activations.moments(
         of, numbers, settings.batch_size, settings.sequence_length, settings.attention, settings.checkpointing
     ):
-        note(name, gradients, active, dequantized if name.startswith("layer") else 0)
-    note("optimizer step", of.trained, 0, 2 * of.largest_trained * (4 if numbers.residual == 4 else 2) / share["optimizer"])
+        note(moment, dequantized if moment.name.startswith("layer") else 0)
+    # the update is worked out beside the states: of one tensor at a time, or of all of them (torch's "foreach" on a GPU)
+    worked = of.trained if settings.foreach else 2 * of.largest_trained
+    note(activations.Moment("optimizer step", of.trained, 0, 0), worked * numbers.residual / share["optimizer"])
     return moments
 
 

@@ -54,6 +54,7 @@ class Room:
             convention="transformers",
             gradient_accumulation=args.gradient_accumulation_steps,
             training=True,
+            foreach=args.device.type == "cuda" and _name(args.optim) == "adamw_torch",
         )
         self.plan = memory.plan(memory.architecture_of(trainer.model), self.settings)
 
@@ -117,11 +118,14 @@ def _asked(fit: fitting.Fit) -> str:
 
 
 def _known(optimizer: Any) -> str:
-    name = str(getattr(optimizer, "value", optimizer))
     try:
-        return memory.optimizer_of(name)
+        return memory.optimizer_of(_name(optimizer))
     except WorkbenchError:
         return "adamw"
+
+
+def _name(optimizer: Any) -> str:
+    return str(getattr(optimizer, "value", optimizer))
 
 
 def _attention(config: Any) -> str:
