@@ -210,7 +210,7 @@ def test_escaped_text_reads_as_it_was(text):
     said = escaped(text)
     assert html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", said)) == " ".join(text.split())
     assert "\\&" not in said, "a backslash would make the entity letters"
-    assert not re.match(r"[-+=>#]|\d+[.)]", said) and not re.search(r"(?<!\\)[*_`\[\]|$]|https?://|www\.", said)
+    assert not re.match(r"[-+=>#]|\d+[.)] ", said) and not re.search(r"(?<!\\)[*_`\[\]|$]|https?://|www\.", said)
 
 
 # ---- GGUF

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-_MARKS = re.compile(r"[\\`*_{}\[\]#|~$@]|:(?=//)|(?<=www)\.|^[-+=:]|^\d+(?=[.)])", re.IGNORECASE)
+_MARKS = re.compile(r"[\\`*_{}\[\]#|~$@]|:(?=//)|(?<=www)\.|^[-+=:]|^\d+(?=[.)](?:\s|$))", re.IGNORECASE)
 """What Markdown (GitHub's too) may take for more than a letter: marks anywhere, the beginnings of links, and what begins a list, a line or
 a heading."""
 
