@@ -176,6 +176,7 @@ def test_perplexity_is_measured_with_progress_and_layers_one_at_a_time(viewer: N
     page.get_by_label("Scheme").select_option("NF4")
     page.get_by_role("button", name="Measure perplexity").click()
     viewer.wait(f"() => {TRACE.format('perplexity-good')}?.x.length === 1", None, OPENING_MS)
+    viewer.wait("() => !document.querySelector('.wb-busy')", None, OPENING_MS)  # one thing is measured at a time
     page.get_by_role("button", name="Measure layer by layer").click()
     viewer.wait(f"() => {TRACE.format('sensitivity')}?.x.length === 21", None, OPENING_MS)
     viewer.wait("() => !document.querySelector('.wb-busy')", None, OPENING_MS)

@@ -560,6 +560,32 @@ def test_cancel_keeps_what_was_looked_at_and_the_rest_can_be_asked_for(tmp_path:
     assert panel.known.weights.missing(panel.state.choice) == 0 and panel.made.rest.layout.display == "none"
 
 
+def test_perplexity_is_measured_in_a_thread_that_can_be_cancelled_and_asked_again() -> None:
+    import workbench as wb
+
+    panel = QuantizationViewer(wb.load("town-small"), texts=["Mira is a baker.", "Tomas has a dog."])
+    _ = panel.widget
+    quiet(panel)
+    told = panel.known.perplexities
+
+    def some(choices, first, activations, threshold, progress, show):
+        def stopping() -> None:
+            show()
+            if len(panel.known.measured) == 2:
+                assert panel.made.primary.disabled
+                panel.work.stop()
+        told(choices, first, activations, threshold, progress, stopping)
+
+    panel.known.perplexities = some
+    panel.made.primary.click()
+    quiet(panel)
+    assert len(panel.known.measured) == 2 and not panel.made.primary.disabled and "the whole model" in panel.summary().text
+    panel.known.perplexities = told
+    panel.made.primary.click()
+    quiet(panel)
+    assert len(panel.known.measured) == len(compared(panel.state.choice)) and not panel.made.primary.disabled
+
+
 def test_a_click_on_a_schemes_line_chooses_it(live: QuantizationViewer) -> None:
     lines = compared(live.state.choice)
     place = len(lines) - 1 - [line.scheme for line in lines].index("zero-point")

@@ -32,7 +32,7 @@ class Work:
     @property
     def going(self) -> str:
         """The name of the job at work, "" where there is none."""
-        return self._name if self._thread is not None else ""
+        return self._name
 
     def begin(self, name: str, job: Callable[[Progress], object]) -> None:
         with self._lock:
@@ -65,6 +65,8 @@ class Work:
         finally:
             with self._lock:
                 last = self._stop is stop
+                if last:
+                    self._name = ""
             if last:
                 self._panel.busy(None)
                 self._panel.worked(name, ended, fault)

@@ -257,20 +257,25 @@ class QuantizationViewer(Panel):
         return bars | {"\0" + group: shown(value) for group, value in weights.group_errors(choice, self._groups).items()}
 
     def _primary(self) -> tuple[str, str]:
-        state, working = self.state, self.jobs.work.going
+        state = self.state
         if state.failure:
             return "", ""
         if state.view == "training":
             return "Quantize it after", "" if state.plain and state.aware else "Name two runs first."
-        words_, why = ("Calibrate", "calibrate") if state.view == "activations" else ("Measure perplexity", "perplexity")
-        cannot = "Only tensors were given." if not self.known.has_model else "Being measured." if working == why else \
-            "" if self.known.weights.opened else "The weights are not open."
-        return words_, cannot
+        return "Calibrate" if state.view == "activations" else "Measure perplexity", self._cannot()
+
+    def _cannot(self) -> str:
+        """Why the model cannot be measured now; "" where it can."""
+        if not self.known.has_model:
+            return "Only tensors were given."
+        if not self.known.weights.opened:
+            return "The weights are not open."
+        return "" if self.jobs.work.going in ("", "overview") else "Something is being measured: wait for it, or cancel it."
 
     def _second(self) -> tuple[str, str]:
         if self.state.view != "model" or self.state.failure:
             return "", ""
-        return "Measure layer by layer", "" if self.known.has_model and self.jobs.work.going != "sensitivity" else "Not now."
+        return "Measure layer by layer", self._cannot()
 
     def _build(self) -> None:
         self._live_look = True
