@@ -37,8 +37,13 @@ else
 	@echo "build/tour.html is ready: it needs no kernel"
 endif
 
+# Two at a time, each with a thread, a queue and runs of its own; then what measures seconds or drives the one browser, alone.
+ALONE := tests/browser tests/notebooks tests/test_imports.py
 test: install-test chromium
-	WORKBENCH_QUICK=1 $(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+	@export WORKBENCH_QUICK=1; together=0; alone=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(addprefix --ignore=,$(ALONE)) $(PYTEST_ARGS) || together=$$?; \
+	$(BIN)/python -m pytest --durations=15 $(ALONE) $(PYTEST_ARGS) || alone=$$?; \
+	case $$together,$$alone in 0,0|0,5|5,0) ;; *) echo "make test: pytest ended with $$together and $$alone" >&2; exit 1;; esac
 
 lessons: install
 	$(BIN)/python tools/execute_notebook.py notebooks/*.ipynb --output build/lessons

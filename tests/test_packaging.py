@@ -35,6 +35,7 @@ NEEDED_BY_OTHERS = {
     "jupyterlab": "started as a command",
     "psycopg": "SQLAlchemy's driver for PostgreSQL, named in a database's URL",
     "pytest-timeout": "a plugin, named in pyproject.toml",
+    "pytest-xdist": "a plugin, named in the Makefile",
 }
 """Direct dependencies that no file of ours imports, with the reason each is there all the same."""
 
@@ -195,6 +196,14 @@ def test_make_goes_without_real_data_where_there_is_none_or_none_is_wanted(tmp_p
         (tmp_path / "shared" / "data").mkdir(parents=True)
     done = call(["make", "test"], clone(tmp_path), named)
     assert done.returncode == 0 and "data: " in done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.parametrize(("together", "alone", "ends"), [(0, 0, 0), (1, 0, 2), (0, 1, 2), (5, 0, 0), (0, 5, 0), (5, 5, 2), (2, 5, 2)])
+def test_make_test_fails_where_either_half_does_or_neither_finds_a_test(tmp_path: Path, together: int, alone: int, ends: int) -> None:
+    """pytest ends with 5 where it finds no test, as one half does under `PYTEST_ARGS="-k journal"`."""
+    root = clone(tmp_path)
+    (root / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\ncase "$*" in *"pytest -n 2"*) exit {together};; *pytest*) exit {alone};; esac\n')
+    assert call(["make", "test"], root, None).returncode == ends
 
 
 def test_the_address_that_make_run_prints_opens_the_tour(tmp_path: Path) -> None:
