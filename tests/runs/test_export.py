@@ -23,7 +23,7 @@ from workbench.models import classifier
 from workbench.models.added import Adapters
 from workbench.models.card import Card, escaped
 from workbench.models.methods import Full, LoRA
-from workbench.runs.export import export, push
+from workbench.runs.export import MARK, export, push
 
 IDS = torch.tensor([[5, 9, 300, 7, 41, 12]])
 NASTY = "<script>alert(1)</script> | `x` **b** [a](javascript:b)\n# head\n---\n$x$ &lt;"
@@ -248,6 +248,7 @@ def test_the_converter_gets_a_merged_folder_and_makes_the_file(tuned, llama_cpp,
     assert (folder / "model.gguf").read_bytes() == b"GGUFf16Qwen2ForCausalLM" and sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "model.gguf",
+        MARK,
     ]
     assert "library_name: gguf" in (folder / "README.md").read_text()
 
@@ -389,7 +390,45 @@ def test_a_run_is_pushed_whole_in_one_commit(tuned, hub, tmp_path):
 def test_an_exported_folder_is_pushed_as_it_is(tuned, hub, tmp_path):
     folder = export(tuned, tmp_path / "adapter", form="adapter", base="who/base")
     push(folder, "who/filter", private=False)
-    assert hub.files == {path.name: path.read_bytes() for path in folder.iterdir()} and hub.private is False
+    assert hub.files == {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MARK} and hub.private is False
+
+
+def test_of_an_exported_folder_only_what_export_wrote_is_sent(tuned, hub, tmp_path):
+    folder = export(tuned, tmp_path / "adapter", form="adapter", base="who/base")
+    (folder / "README.md").write_text("edited")
+    for name in (".env", "optimizer.pt", "notes.txt", "trainer_state.json"):
+        (folder / name).write_text("SECRET")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "README.md").write_text("SECRET")
+    push(folder, "who/filter")
+    assert "adapter_model.safetensors" in hub.files and hub.files["README.md"] == b"edited" and b"SECRET" not in b"".join(hub.files.values())
+    asked = len(hub.asked)
+    for options in ({"form": "nonsense"}, {"form": "adapter"}, {"dtype": "float99"}, {"base": "who/other"}):
+        with pytest.raises(wb.WorkbenchError, match=f"exported already, so {next(iter(options))} cannot be chosen"):
+            push(folder, "who/filter", **options)
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(wb.WorkbenchError, match="adapter_config.json is no longer in"):
+        push(folder, "who/filter")
+    assert len(hub.asked) == asked
+
+
+def test_a_folder_with_a_readme_that_export_did_not_write_is_exported_first(tuned, hub, tmp_path):
+    """peft writes a README.md into every adapter's folder: that is no export."""
+    model, tokenizer = tuned.load()
+    model.save_pretrained(tmp_path / "peft")
+    tokenizer.save_pretrained(tmp_path / "peft")
+    assert (tmp_path / "peft" / "README.md").exists()
+    for name in (".env", "optimizer.pt", "trainer_state.json"):
+        (tmp_path / "peft" / name).write_text("SECRET")
+    with pytest.raises(wb.WorkbenchError, match="'nonsense', which is none of"):
+        push(tmp_path / "peft", "who/filter", form="nonsense")
+    with pytest.raises(wb.WorkbenchError, match="'float99', which is none of"):
+        push(tmp_path / "peft", "who/filter", dtype="float99")
+    assert not hub.asked
+    push(tmp_path / "peft", "who/filter")
+    assert "model.safetensors" in hub.files and not {".env", "optimizer.pt", "adapter_config.json", "trainer_state.json"} & set(hub.files)
+    push(tmp_path / "peft", "who/filter", form="adapter", base="who/base")
+    assert b"SECRET" not in b"".join(hub.files.values())
 
 
 @pytest.mark.parametrize(("fails", "words"), [

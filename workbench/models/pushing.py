@@ -1,18 +1,21 @@
-"""A folder to a repository on the hub, by huggingface_hub's own client.
+"""Files of a folder to a repository on the hub, by huggingface_hub's own client.
 
 The token comes from the environment (HF_TOKEN) and is neither kept nor shown; HF_ENDPOINT names another hub. Not here: what is in the
 folder (`runs/export.py`).
 """
 
+import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
 from workbench.models import folders, hub
 
 
-def push_folder(folder: str | Path, repository: str, *, private: bool = True, message: str = "Upload model") -> str:
-    """Make `repository` ("who/name") if it is not there, upload every file in one commit, and return the commit's address.
+def push_folder(folder: str | Path, repository: str, *, files: Sequence[str], private: bool = True, message: str = "Upload model") -> str:
+    """Make `repository` ("who/name") if it is not there, upload `files` (names in the folder; nothing else leaves it) in one commit, and
+    return the commit's address.
 
     Raises `WorkbenchError` where there is no token, the hub refuses, or the connection breaks: nothing is half there, since it is one
     commit.
@@ -32,7 +35,9 @@ def push_folder(folder: str | Path, repository: str, *, private: bool = True, me
     api = HfApi(endpoint=hub.endpoint(), token=token)
     try:
         made = api.create_repo(repository, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=message).commit_url)
+        # patterns, to the client: a name with a bracket must mean itself
+        named = [glob.escape(name) for name in files]
+        return str(api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=message, allow_patterns=named).commit_url)
     except HFValidationError as error:
         raise WorkbenchError(f"{repository!r} is no name of a repository.", 'Give one such as "who/name".') from error
     except HfHubHTTPError as error:

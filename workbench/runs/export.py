@@ -21,8 +21,11 @@ from workbench.runs.attach import attach
 from workbench.runs.run import Run
 
 FORMS = ("merged", "adapter", "gguf")
-COPIED = (".safetensors", ".json", ".jinja", ".model", ".txt")
-"""Endings of the files of an adapter and its tokenizer; pickles are not among them."""
+COPIED = (folders.ADDED_WEIGHTS, folders.PEFT_FILE, folders.METHOD_FILE, "config.json", "tokenizer*.json", "special_tokens_map.json",
+          "added_tokens.json", "vocab*.json", "vocab*.txt", "merges.txt", "*.model", "chat_template*.json", "chat_template*.jinja")
+"""The files of an adapter and its tokenizer; the state of a training, notes and pickles are not among them."""
+MARK = "workbench_export.json"
+"""Says of a folder that `export` wrote it, in which form, and which files are part of it. Stays on this machine."""
 PLACES = ("_name_or_path", "name_or_path")
 """Keys of configurations that hold where a model lay on this machine."""
 
@@ -62,6 +65,8 @@ def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *
                 gguf.convert(Path(scratch) / "whole", made / "model.gguf", {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[dtype])
             _forget_places(made)
             (made / "README.md").write_text(card(run, result, form, labels, base).text(), encoding="utf-8")
+            told = {"form": form, "files": sorted(path.name for path in made.iterdir())}
+            (made / MARK).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
             if target.exists():
                 target.rmdir()
             made.rename(target)
@@ -73,21 +78,38 @@ def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *
 
 
 def push(
-    source: Run | str | Path, repository: str, form: str = "merged", *, private: bool = True, message: str = "Upload model", **options: Any
+    source: Run | str | Path, repository: str, form: str | None = None, *, private: bool = True, message: str = "Upload model", **options: Any
 ) -> str:
-    """Export `source` and upload it as `repository` ("who/name") of the hub; returns the commit's address. A folder that `export` wrote is
-    uploaded as it is.
+    """Export `source` and upload it as `repository` ("who/name") of the hub; returns the commit's address.
 
-    The token is taken from HF_TOKEN. Raises `WorkbenchError` as `export` does, and where the hub refuses.
+    `form` ("merged" where not given) and `options` are `export`'s. A folder that `export` wrote is uploaded as it is, without them, and of
+    it the files that `export` wrote (the card may have been edited), whatever else lies there by now. The token is taken from HF_TOKEN.
+    Raises `WorkbenchError` as `export` does, where an exported folder is to change its form or misses a file, and where the hub refuses.
     """
     path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
-    if path is not None and (path / "README.md").exists() and not (path / "recipe.json").exists():
-        _others_have_its_base(path)
-        return pushing.push_folder(path, repository, private=private, message=message)
+    if path is not None and (written := _exported(path)):
+        given = [*(["form"] if form is not None else []), *options]
+        if given:
+            raise WorkbenchError(f"{path} is exported already, so {', '.join(given)} cannot be chosen any more.",
+                                 "Leave it out, or push the run itself.")
+        return _upload(path, written, repository, private, message)
     with tempfile.TemporaryDirectory() as scratch:
-        made = export(source, Path(scratch) / "export", form, **options)
-        _others_have_its_base(made)
-        return pushing.push_folder(made, repository, private=private, message=message)
+        made = export(source, Path(scratch) / "export", form or "merged", **options)
+        return _upload(made, _exported(made), repository, private, message)
+
+
+def _exported(folder: Path) -> list[str]:
+    """The files that `export` wrote into the folder; none where it did not write it."""
+    files = folders.said_by(folder, MARK).get("files") or []
+    gone = [name for name in files if not (folder / name).is_file()]
+    if gone:
+        raise WorkbenchError(f"{gone[0]} is no longer in {folder}, so it is not the model that was exported.", "Export it again.")
+    return files
+
+
+def _upload(folder: Path, files: list[str], repository: str, private: bool, message: str) -> str:
+    _others_have_its_base(folder)
+    return pushing.push_folder(folder, repository, files=files, private=private, message=message)
 
 
 def _opened(source: Any) -> tuple[Run | None, Path]:
@@ -120,7 +142,7 @@ def _labels(config: Any) -> list[str]:
 def _copy_adapter(result: Path, made: Path, base: str) -> None:
     made.mkdir()
     for path in sorted(result.iterdir()):
-        if path.is_file() and path.suffix in COPIED:
+        if path.is_file() and any(path.match(pattern) for pattern in COPIED):
             shutil.copy2(path, made / path.name)
     if base:
         for name in (folders.PEFT_FILE, folders.METHOD_FILE):
