@@ -242,7 +242,8 @@ OURS = frozenset({
     "output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
     "warmup_steps", "warmup_ratio", "optim", "weight_decay", "max_grad_norm", "seed", "eval_strategy", "eval_steps", "save_strategy", "save_steps",
     "save_total_limit", "logging_steps", "logging_strategy", "report_to", "bf16", "fp16", "remove_unused_columns", "load_best_model_at_end",
-    "metric_for_best_model", "disable_tqdm", "push_to_hub", "adam_beta1", "adam_beta2", "adam_epsilon"})
+    "metric_for_best_model", "disable_tqdm", "push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo",
+    "hub_always_push", "hub_revision", "adam_beta1", "adam_beta2", "adam_epsilon"})
 """Training arguments that recipes spell themselves, or that the journal relies on."""
 
 
