@@ -6,6 +6,7 @@ the plan it is held against (`memory.py`).
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -173,10 +174,13 @@ def highest(profile: Any) -> int:
 def adapted(config: Any, method: Method | None, attention: str = "sdpa", dtype: Any = None) -> Any:
     """A model of `config` with random weights, as `method` trains it."""
     import torch
+    import transformers
 
     from workbench.models import counting
 
     torch.manual_seed(0)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # names an optional package on a CPU
+    transformers.utils.logging.disable_progress_bar()
     config._attn_implementation = {"flash": "flash_attention_2"}.get(attention, attention)
     kind = type(counting.skeleton(config))
     model = kind(config).to(dtype or torch.float32)
