@@ -4,8 +4,10 @@ over real HTTP on this machine."""
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -157,6 +159,29 @@ def test_the_card_tells_the_recipe_and_what_was_measured(tuned, tmp_path):
     assert escaped(f"{last.loss:.4f}") in body and escaped(f"{trained:,} of") in body
     told = json.loads(body.split("```json\n")[1].split("\n```")[0])
     assert told["method"]["rank"] == 2 and told["data"] == "town:instructions" and told["learning_rate"] == 1e-2
+
+
+def test_no_secret_in_a_recipe_reaches_the_card(tuned, tmp_path):
+    shutil.copytree(tuned.folder, tmp_path / "run")
+    body = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    planted = {"run_token": "SECRET", "HF_TOKEN": "SECRET", "accessToken": "SECRET", "api_key": "SECRET", "apikey": "SECRET", "key": "SECRET",
+               "db_password": "SECRET", "deep": [{"client_secret": {"a": "SECRET"}, "kept": 1}]}
+    harmless = {"eos_token": "<end>", "num_tokens": "9", "tokenizer_file": "t.json", "keynote": "k", "rank_pattern": {"self.key": 4}}
+    body["training_arguments"] = planted | harmless
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(body))
+    folder = export(tmp_path / "run", tmp_path / "adapter", form="adapter", base="who/base")
+    assert "SECRET" not in json_strings(folder)
+    told = json.loads((folder / "README.md").read_text().split("```json\n")[1].split("\n```")[0])
+    assert told["training_arguments"] == harmless | {"deep": [{"kept": 1}]}
+
+
+def test_a_recipe_takes_no_training_argument_about_the_hub():
+    names = [field.name for field in dataclasses.fields(transformers.TrainingArguments) if field.name.startswith("hub_")]
+    assert "hub_token" in names
+    for name in names:
+        with pytest.raises(wb.RecipeError, match=f"sets {name}, which the recipe itself decides") as caught:
+            language(training_arguments={name: "hf_secret"})
+        assert "hf_secret" not in str(caught.value)
 
 
 def test_nothing_a_person_wrote_becomes_markup(tuned, tmp_path):

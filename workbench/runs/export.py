@@ -3,11 +3,13 @@
     wb.export(run, "filter")            a folder that transformers opens
     wb.push(run, "who/filter")          the same as a repository
 
-The card tells the recipe and what the journal says was measured. Paths of this machine are left out of it: a file is called by its name.
+The card tells the recipe and what the journal says was measured. Left out of it are paths of this machine (a file is called by its name)
+and what a recipe keeps under the name of a token, a key, a secret or a password.
 Not here: how weights are merged (`models/merging.py`), and a script that trains the run again (`script.py`).
 """
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,6 +30,9 @@ MARK = "workbench_export.json"
 """Says of a folder that `export` wrote it, in which form, and which files are part of it. Stays on this machine."""
 PLACES = ("_name_or_path", "name_or_path")
 """Keys of configurations that hold where a model lay on this machine."""
+_SECRET = re.compile(r"(?<!bos_)(?<!eos_)(?<!pad_)(?<!unk_)token(?!s|i)|secret|passw|passphrase|credential|"
+                     r"(?:\b|[^a-z]|api|access)key(?:\b|[^a-z])", re.IGNORECASE)
+"""Keys that a recipe may keep a secret under. Names of special tokens, of numbers of tokens and of tokenizers are none."""
 
 
 def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *, dtype: str = "float32", base: str = "") -> Path:
@@ -186,7 +191,7 @@ def card(run: Run | None, result: Path, form: str, labels: list[str], base: str 
     recipe, history = run.recipe, run.history
     history.refresh()
     method = type(recipe.method).__name__ + (f" of rank {recipe.method.rank}" if hasattr(recipe.method, "rank") else "")
-    body = _without_paths(recipe.to_json())
+    body = _for_others(recipe.to_json())
     summary = f"{_public(recipe.model)}, tuned by {method} ({recipe.objective}) in the run {run.name}."
     return Card(
         title=f"{_public(recipe.model)}-{recipe.method.name}",
@@ -226,12 +231,14 @@ def _numbers(run: Run) -> list[tuple[str, str]]:
     return out
 
 
-def _without_paths(value: Any) -> Any:
-    """The same with every path of this machine cut to its last name."""
+def _for_others(value: Any) -> Any:
+    """The same with every path of this machine cut to its last name, and without what may be a secret: words under a key that says so
+    (numbers and switches are none: a `rank_pattern` may well name a module "key")."""
     if isinstance(value, dict):
-        return {_public(key): _without_paths(part) for key, part in value.items()}
+        kept = {key: part for key, part in value.items() if not (_SECRET.search(key) and isinstance(part, (str, list, tuple, dict)))}
+        return {_public(key): _for_others(part) for key, part in kept.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_paths(part) for part in value]
+        return [_for_others(part) for part in value]
     return _public(value) if isinstance(value, str) else value
 
 
