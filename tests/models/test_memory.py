@@ -302,6 +302,30 @@ def test_shared_out_layers_are_gathered_two_at_a_time() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "method",
+    [Full(), LoRA(rank=4), QLoRA(rank=4), QLoRA(rank=4, bits=8), Adapters(size=8), BitFit(), PromptTuning(tokens=4), QAT()],
+    ids=repr,
+)
+def test_sharing_out_never_takes_more_of_what_it_shares(method) -> None:
+    """Every method, precision, stage and number of devices."""
+    of = memory.architecture_of(model_of(), method)
+    for precision, convention, optimizer in itertools.product(
+        ("fp32", "bf16", "fp16", "pure bf16"), ("zero", "transformers"), ("adamw", "adamw_8bit", "sgd")
+    ):
+        for devices in (1, 2, 64):
+            plans = [
+                memory.plan_memory(of, precision=precision, convention=convention, optimizer=optimizer, zero_stage=stage, devices=devices)
+                for stage in range(4)
+            ]
+            for name, least in (("optimizer", 1), ("gradients", 2), ("weights", 3)):
+                for stage, plan in enumerate(plans):
+                    whole = plans[0][name]
+                    assert plan[name] == pytest.approx(whole / devices if stage >= least else whole, abs=2, rel=1e-6)
+            assert all(0 < plan.total <= sum(plan.values()) and min(plan.values()) >= 0 for plan in plans)
+            assert len({plan["activations"] for plan in plans}) == 1  # every device has rows of its own
+
+
 # ---- what cannot be
 
 

@@ -1,9 +1,13 @@
 """A run's plan in its journal, and what is said when the memory ran out."""
 
+import resource
+
+import psutil
 import pytest
 import torch
 
 import workbench as wb
+from tests.runs import tools
 from workbench.data.run_rows import gather
 from workbench.models import fitting, memory
 from workbench.training import room, supervised
@@ -71,3 +75,19 @@ def test_a_run_keeps_its_plan_in_the_journal(tmp_path, warm) -> None:
     assert max(plan.values()) < planned["total"] <= sum(plan.values())
     # resident memory on a CPU: the process as it was, and the step
     assert 0 < planned["before"] < max(run.history.columns["memory_gib"]) * 2**30
+
+
+def test_a_run_that_runs_out_of_memory_says_what_would_have_fitted(tmp_path, warm) -> None:
+    """The worker itself, given no more room after its first step."""
+    rows = [{"prompt": "What is said?", "completion": "A long answer of many words. " * 40} for _ in range(64)]
+    run = wb.start(
+        wb.Recipe(model="town-small", data=rows, method=wb.Full(), steps=50, batch_size=64, max_length=256, heldout=0), runs=tmp_path
+    )
+    tools.until(lambda: run.history.refresh() is not None and run.history.step >= 1, what="its first step")
+    room_left = psutil.Process(run.pid).memory_info().vms + 50 * 2**20
+    resource.prlimit(run.pid, resource.RLIMIT_AS, (room_left, room_left))
+    run.wait()
+    ended = run.history.ended
+    assert ended.status == "failed" and ended.reason.startswith("The device ran out of memory. ")
+    assert "planned" in ended.reason and "Fork with that" in ended.remedy and "batch_size=" in ended.remedy
+    print(ended.reason, ended.remedy)
