@@ -1,4 +1,4 @@
-"""Rows that compare replies, as a reward model learns from them: pairs, rankings, margins and criteria, and what must hold before it trains.
+"""Rows that compare replies, as a reward model learns from them: pairs, rankings, margins, criteria; and what must hold before it trains.
 
     {"prompt": P, "replies": [R, R, ...], "pairs": [(better, worse, head, margin), ...], "row": 0}
 P is a list of messages, each R too; a prompt or a reply that is plain text is one turn of a user or an assistant, so that every reply goes
@@ -43,7 +43,8 @@ def read(table: "pa.Table") -> list[Row]:
     layout, name, heads = layouts.layout_of(table), sources.origin(table), heads_of(table)
     if layout.kind not in ("pairs", "ranking"):
         use = layout.use or f"rows to imitate ({layout.name})"
-        raise DataError(f"The columns {', '.join(map(repr, layout.columns))} of {name} are {use}; they do not compare two replies to one prompt.",
+        columns = ", ".join(map(repr, layout.columns))
+        raise DataError(f"The columns {columns} of {name} are {use}; they do not compare two replies to one prompt.",
                         "Give rows with prompt, chosen and rejected, or with prompt and ranked replies.")
     if layout.kind == "ranking" and heads != [HEAD]:
         raise DataError(f"{name} ranks replies and has columns of criteria ({PREFIX}{heads[0]}), which say which of two replies is better.",
@@ -64,8 +65,7 @@ def _comparisons(row: Row, layout: layouts.Layout, heads: list[str]) -> Iterator
         if row.get("chosen") is not None and row.get("chosen") == row.get("rejected"):
             raise ValueError("its chosen and rejected replies are the same")
         told = layout.example(row)
-        replies = [told["chosen"], told["rejected"]]
-        yield _comparison(told["prompt"], replies, _pairs_by_head(row, heads))
+        yield _comparison(told["prompt"], [told["chosen"], told["rejected"]], _pairs_by_head(row, heads))
         return
     found = layout.example(row)
     if not isinstance(found, list):
@@ -87,7 +87,8 @@ def _comparison(prompt: Any, replies: list[Any], pairs: list[tuple[int, int, int
         raise ValueError("it has no prompt")
     for better, worse, *_ in pairs:
         if said[better] == said[worse]:
-            raise ValueError("two replies of different rank are the same" if len(said) > 2 else "its chosen and rejected replies are the same")
+            same = "its chosen and rejected replies are the same" if len(said) == 2 else "two replies of different rank are the same"
+            raise ValueError(same)
     return {"prompt": asked, "replies": said, "pairs": pairs}
 
 

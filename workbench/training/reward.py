@@ -151,7 +151,7 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
         raise DataError("No training row has replies that differ within max_length.", "Use a larger max_length.")
     prepared = _prepared(train, *parts.values())
     if prepared.truncated:
-        notes.append("Of a conversation longer than max_length the beginning is left out; the reply's end, where the reward is read, stays.")
+        notes.append("Of a conversation longer than max_length the beginning is left out; the reply's end, where rewards are read, stays.")
     if found.segments:
         rows_a_step = recipe.batch_size * recipe.gradient_accumulation
         prepared.rows = MixedRows(
@@ -175,14 +175,15 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
 
 
 def _rows(examples: list[Row], tokenizer: Any, max_length: int, numbers: list[int]) -> tuple[list[Row | None], tuple[int, Counter]]:
-    """A row for each comparison, None where none of its pairs can be told apart; and how many replies were cut, what was dropped and why."""
+    """A row for each comparison, None where none of its pairs can be told apart; and how many replies were cut, and what was dropped."""
     counts = [len(example["replies"]) for example in examples]
     talks = [[*example["prompt"], *reply] for example in examples for reply in example["replies"]]
     ids, cut = reply_tokens.encode(tokenizer, talks, max_length)
     rows, dropped, first = [], Counter(), 0
     for example, count in zip(examples, counts, strict=True):
         replies, first = ids[first:first + count], first + count
-        pairs = [(better, worse, numbers[head], margin) for better, worse, head, margin in example["pairs"] if replies[better] != replies[worse]]
+        pairs = [(better, worse, numbers[head], margin) for better, worse, head, margin in example["pairs"]
+                 if replies[better] != replies[worse]]
         if not pairs:
             dropped["a tie by every criterion" if not example["pairs"] else "replies alike once cut at max_length"] += 1
         rows.append({"input_ids": replies, "pairs": pairs} if pairs else None)
@@ -233,10 +234,12 @@ def sampler(recipe: Recipe, job: ClassifierJob, probes: Any) -> Callable[[Any, i
     def sample(model: Any, step: int) -> list[ev.Sampled]:
         out = []
         for example in asked:
-            values = [next(iter(told.values())) for told in probes.answer("score", {"prompt": example["prompt"], "replies": example["replies"]})]
+            told = probes.answer("score", {"prompt": example["prompt"], "replies": example["replies"]})
+            values = [next(iter(by_head.values())) for by_head in told]
             liked = max(range(len(values)), key=values.__getitem__)
-            out.append(ev.Sampled(step=step, prompt=comparisons.words(example["prompt"]), reply=comparisons.words(example["replies"][liked]),
-                                  reference=comparisons.words(example["replies"][0]), verdict="right" if liked == 0 else "wrong"))
+            reply, best = (comparisons.words(example["replies"][number]) for number in (liked, 0))
+            out.append(ev.Sampled(step=step, prompt=comparisons.words(example["prompt"]), reply=reply, reference=best,
+                                  verdict="right" if liked == 0 else "wrong"))
         return out
 
     return sample
