@@ -229,7 +229,7 @@ def test_a_folder_without_an_adapter_is_said_beside_its_field(explorer: Notebook
     field.fill(before)
     field.press("Enter")
     error.wait_for(state="detached")
-    says(explorer, "directions")
+    says(explorer, "Rank 2 keeps")
 
 
 def test_names_stay_text_and_many_layers_fit(lab: Lab) -> None:

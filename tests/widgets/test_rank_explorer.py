@@ -286,7 +286,7 @@ def alerts(panel: RankExplorer) -> list[str]:
 
 def test_sliders_set_the_method_and_the_figure_follows_at_once(shown: RankExplorer) -> None:
     made = shown.made
-    assert made.rank.value == 4 and made.alpha.value == 8 and made.attention.value == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert made.rank.value == 4 and made.alpha.value == 8 and made.attention.value == ["q_proj", "k_proj"]
     made.rank.value = 2.0
     assert shown.state.rank == 2 and made.alpha.value == 4, "alpha goes with the rank until it is set"
     assert list(trace(shown.live.figures["wide"], "kept")["x"]) == [2] and shown.widget.children[-1].sentence == shown.summary().text
@@ -303,7 +303,7 @@ def test_no_target_at_all_and_odd_ranks_are_said_at_their_control(shown: RankExp
     shown.made.others.value = []
     shown.made.attention.value = []
     assert len(alerts(shown)) == 1 and "No matrix is chosen" in alerts(shown)[0]
-    assert shown.state.targets == ("q_proj", "k_proj", "v_proj", "o_proj") and shown.made.attention.value == list(shown.state.targets), "it sprang back"
+    assert shown.state.targets == ("q_proj", "k_proj") and shown.made.attention.value == ["q_proj", "k_proj"], "it sprang back"
     shown.made.attention.value = ["k_proj"]
     assert not alerts(shown) and shown.state.targets == ("k_proj",)
     shown.made.ranks.value = "one two"
@@ -481,6 +481,26 @@ def test_a_sweep_varies_ranks_at_one_scale() -> None:
     pattern = {"layers.0.self_attn.q_proj": 3}
     _, values = values_of(State(rank=4, ranks=(1, 2), spread="suggested"), pattern)
     assert [(method.rank, method.rank_pattern) for method in values["method"]] == [(1, {}), (2, {}), (4, {}), (4, pattern)]
+
+
+def test_what_a_run_had_is_kept_in_the_next_one(tmp_path: Path) -> None:
+    import workbench as wb
+    from workbench.runs.start import prepare
+
+    recipe = wb.Recipe(model="town-small", data="town:facts", method=wb.QLoRA(rank=4, bits=8, dropout=0.1, target_modules=("q_proj", "k_proj")))
+    folder = prepare(recipe, tmp_path / "runs", "quantized")
+    adapter(folder / "result", {f"model.layers.{layer}.self_attn.{m}_proj": FALLING for layer in (0, 1, 2) for m in "qk"})
+    panel = RankExplorer(folder).look()
+    assert panel.state.targets == ("q_proj", "k_proj") and panel.method == recipe.method
+    base, values = values_of(panel.state, {}, panel.opened)
+    assert base == wb.QLoRA(rank=1, bits=8, dropout=0.1, target_modules=("q_proj", "k_proj")) and values == {"method.rank": [1, 2, 4, 8]}
+    names: dict = {}
+    exec(panel.code(), names)
+    assert names["method"] == recipe.method
+    panel.widget
+    assert panel.actions.wait()
+    panel.made.variant.value = "pissa"
+    assert "are rounded as they are read" in alerts(panel)[0] and panel.made.variant.value == "lora" and panel.method == recipe.method
 
 
 class SweepSoFar:

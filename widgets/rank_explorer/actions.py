@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from widgets.frame.errands import Cancelled, Errands
+from widgets.rank_explorer.reading import method_of
 from workbench.errors import WorkbenchError
 
 SAID_EVERY_S = 0.1
@@ -74,6 +75,11 @@ class Actions:
         state = self.explorer.state
         if name == "alpha":
             return None if value == state.usual_alpha else value
+        if name == "variant":
+            try:
+                method_of(self.explorer.opened, state.settings() | {"variant": value})
+            except WorkbenchError as error:
+                raise ValueError(str(error)) from error
         if name == "rank":
             return max(1, min(int(value), MOST_RANK))
         if name == "targets":

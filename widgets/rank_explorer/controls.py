@@ -100,7 +100,8 @@ class Controls(Hearing):
         self.above = controls.row(self.map, self.matrix)
         for widget, name, back in (
             (self.source, "source", str), (self.base, "base", str), (self.other, "other", str), (self.rows, "rows", str),
-            (self.map, "map", str), (self.matrix, "picked", str), (self.variant, "variant", str), (self.rank, "rank", round), (self.alpha, "alpha", float), (self.spread, "spread", str),
+            (self.map, "map", str), (self.matrix, "picked", str), (self.variant, "variant", str),
+            (self.rank, "rank", round), (self.alpha, "alpha", float), (self.spread, "spread", str),
             (self.ranks, "ranks", str), (self.seeds, "seeds", int),
         ):
             self.heard(widget, lambda value, name=name, back=back, widget=widget: do.set(name, back(value), widget))

@@ -77,11 +77,9 @@ class RankExplorer(Panel):
 
     @property
     def method(self) -> Any:
-        """The `wb.LoRA` that the controls describe. Raises `RecipeError` where there is none such."""
-        from workbench.models.methods import LoRA
-
+        """The `wb.LoRA` (of a QLoRA run `wb.QLoRA`) that the controls describe. Raises `RecipeError` where there is none such."""
         self._ready()
-        return LoRA(**self.state.settings(self.pattern))
+        return reading.method_of(self.opened, self.state.settings(self.pattern))
 
     @property
     def pattern(self) -> dict[str, int]:
@@ -126,6 +124,9 @@ class RankExplorer(Panel):
             self.faults |= {"base": self.planning.fault} if self.planning.fault else {}
             if not state.rank:
                 state.rank, state.variant = self.opened.spectra.rank, self.opened.spectra.variant
+                modules = [module for module, _ in reading.modules_of(self.planning.layers)]
+                state.targets = () if not opened.targets or set(modules) <= set(opened.targets) else \
+                    tuple(module for module in modules if module in opened.targets)
                 if self.opened.spectra.kind == "difference":
                     state.rank = 8
                 elif self.opened.alpha and self.opened.alpha != state.usual_alpha:
@@ -236,7 +237,8 @@ class RankExplorer(Panel):
         opened = self.opened
         budget = self.planning.budget(opened, self.state) if opened else 0
         return words.code(self.state, opened.spectra if opened else None, opened.base if opened else self.state.base, self.picked, budget,
-                          opened is not None and opened.adapter is None, self.rows is not None and not self.state.rows, self._cut_base)
+                          opened is not None and opened.adapter is None, self.rows is not None and not self.state.rows, self._cut_base,
+                          reading.KINDS[opened.kind] if opened else "LoRA", opened.carried if opened else {})
 
     def extra_html(self) -> str:
         from widgets.frame import controls

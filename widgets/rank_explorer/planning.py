@@ -49,8 +49,11 @@ class Planning:
         self.pattern(opened, state)
         key = self._key(state)
         if self._config is not None and key not in self._memory:
-            self._memory[key] = reading.memory_of(self._config, state.settings(self.last_pattern), self._length, self._batch,
-                                                    self._precision)
+            try:
+                method = reading.method_of(opened, state.settings(self.last_pattern))
+                self._memory[key] = reading.memory_of(self._config, method, self._length, self._batch, self._precision)
+            except WorkbenchError:  # such a method the base cannot take: starting it says so
+                self._memory[key] = 0.0
 
     def pattern(self, opened: reading.Opened, state: State) -> dict[str, int]:
         """The suggestion for as many parameters as rank r takes in the same matrices; {} where there is none."""
@@ -74,7 +77,7 @@ class Planning:
 
     def memory_of(self, state: State) -> float:
         """Bytes on one device, 0 where not known yet; until the thread has it, the last one."""
-        return self._memory.get(self._key(state)) or (list(self._memory.values())[-1] if self._memory else 0.0)
+        return self._memory.get(self._key(state), list(self._memory.values())[-1] if self._memory else 0.0)
 
     @property
     def memory_words(self) -> str:

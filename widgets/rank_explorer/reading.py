@@ -18,6 +18,8 @@ from workbench.errors import WorkbenchError
 Progress = Callable[[str, int, int], None]
 """Called with words, how many are done, how many there are; what it raises ends the work."""
 BOTH = "Compare two adapters of one base."
+KINDS = {"lora": "LoRA", "qlora": "QLoRA"}
+CARRIED = ("dropout", "bias", "bits", "quant_type", "double")
 KNOWN = 64
 """Directions of a difference that are looked for."""
 
@@ -37,6 +39,11 @@ class Opened:
     alpha: float | None = None
     """Of the adapter, where it says so."""
     targets: tuple[str, ...] = ()
+    """Modules it changes, by the last part of their names."""
+    kind: str = "lora"
+    """"lora", or the run's own "qlora"."""
+    carried: dict[str, Any] = field(default_factory=dict)
+    """Fields of the run's method that the panel has no control for (dropout, bits), where they are not as usual."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -82,7 +89,11 @@ def read(source: Any, base: str = "", progress: Progress = lambda *_: None) -> O
     base = base or adapter.base or ""
     spectra = _spectra(frame, "adapter", name, base, max((factor.rank for factor in adapter.factors), default=0), variant)
     targets = tuple(sorted({factor.name.rsplit(".", 1)[-1] for factor in adapter.factors}))
-    return Opened(spectra, frame, adapter, run, base, config.get("lora_alpha"), targets, list(adapter.notes))
+    opened = Opened(spectra, frame, adapter, run, base, config.get("lora_alpha"), targets, notes=list(adapter.notes))
+    if run is not None and not run.read_only and run.recipe.method.name in KINDS:
+        usual, own = type(run.recipe.method)().to_json(), run.recipe.method.to_json()
+        opened.kind, opened.carried = own.pop("name"), {name: own[name] for name in CARRIED if name in own and own[name] != usual[name]}
+    return opened
 
 
 def _spectra(frame: Any, kind: str, name: str, base: str, rank: int = 0, variant: str = "lora") -> Spectra:
@@ -126,12 +137,18 @@ def precision_of(recipe: Any) -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def memory_of(config: Any, settings: dict[str, Any], length: int, batch: int, precision: str) -> float:
-    """Bytes that training with `settings` takes on one device (`workbench.models.memory`)."""
-    from workbench.models.memory import plan_memory
-    from workbench.models.methods import LoRA
+def method_of(opened: Opened | None, settings: dict[str, Any]) -> Any:
+    """The method of the next training: `settings` (`State.settings`), the rest as the run had it. May raise `RecipeError`."""
+    from workbench.models.methods import METHODS
 
-    return float(plan_memory(config, LoRA(**settings), sequence_length=length, batch_size=batch, precision=precision).total)
+    return METHODS["lora" if opened is None else opened.kind](**({} if opened is None else opened.carried) | settings)
+
+
+def memory_of(config: Any, method: Any, length: int, batch: int, precision: str) -> float:
+    """Bytes that training with `method` takes on one device (`workbench.models.memory`)."""
+    from workbench.models.memory import plan_memory
+
+    return float(plan_memory(config, method, sequence_length=length, batch_size=batch, precision=precision).total)
 
 
 def targeted(opened: Opened, targets: Iterable[str]) -> Any:

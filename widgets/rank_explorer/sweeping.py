@@ -9,24 +9,22 @@ from typing import Any
 
 from widgets.frame.sheet import number
 from widgets.rank_explorer.figure import Point
-from widgets.rank_explorer.reading import near
+from widgets.rank_explorer.reading import method_of, near
 from widgets.rank_explorer.state import State
 from workbench.errors import WorkbenchError
 
 LIVING = ("queued", "starting", "running", "paused")
 
 
-def values_of(state: State, pattern: dict[str, int]) -> tuple[Any, dict[str, list[Any]]]:
-    """(the method every run starts from, what a sweep varies): the ranks, each with the scale that is set; and where the suggested ranks are
-    in use, those too, at as many parameters as the same rank everywhere."""
-    from workbench.models.methods import LoRA
-
+def values_of(state: State, pattern: dict[str, int], opened: Any = None) -> tuple[Any, dict[str, list[Any]]]:
+    """(the method every run starts from, what a sweep varies): the ranks, each with the scale that is set; and where the suggested ranks
+    are in use, those too, at as many parameters as the same rank everywhere."""
     plain = {name: value for name, value in state.settings().items() if name != "alpha"}
     ranks = sorted({*state.ranks, *([max(state.rank, 1)] if state.spread == "suggested" and pattern else [])})
 
     def method(rank: int, **more: Any) -> Any:
         alpha = {} if state.alpha is None else {"alpha": state.alpha if state.variant == "rslora" else state.scale * rank}
-        return LoRA(**plain | {"rank": rank} | alpha | more)
+        return method_of(opened, plain | {"rank": rank} | alpha | more)
 
     if state.spread == "suggested" and pattern:
         return method(ranks[0]), {"method": [method(rank) for rank in ranks] + [method(max(state.rank, 1), rank_pattern=pattern)]}
@@ -55,7 +53,7 @@ class Sweeping:
                 raise WorkbenchError("This adapter was not trained here, so it is not known what to train.",
                                      "Give the recipe: RankExplorer(folder, recipe=wb.Recipe(...)).")
             recipe = opened.run.recipe
-        method, values = values_of(state, pattern)
+        method, values = values_of(state, pattern, opened)
         started = sweep(recipe.replace(method=method), values, seeds=state.seeds, runs=state.runs, name="ranks")
         self.forget()
         self.sweep, state.sweep = started, near(started.folder)

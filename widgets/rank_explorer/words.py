@@ -14,9 +14,10 @@ from widgets.rank_explorer.state import State
 
 HELP = (
     "ΔW is what tuning added to a weight matrix: (alpha / r) B A of an adapter, or tuned minus base. Its singular values say how much it "
-    "does in each direction; energy is their squared sum, and no matrix of rank r keeps more of it than the first r directions. φ(i, j) is the "
-    "share of one adapter's first i directions that lies in the span of the other's first j (LoRA, Hu et al. 2021, section 7.2, equation "
-    "4): what two trainings found alike. A direction can be large and useless, so cut the adapter and score it, or train other ranks and see."
+    "does in each direction; energy is their squared sum, and no matrix of rank r keeps more of it than the first r directions. φ(i, j) is "
+    "the share of one adapter's first i directions that lies in the span of the other's first j (LoRA, Hu et al. 2021, section 7.2, "
+    "equation 4): what two trainings found alike. A direction can be large and useless, so cut the adapter and score it, or train other "
+    "ranks and see."
 )
 SMALL_SHARE = 0.02
 """Of the loss: two losses closer than this are called the same where there are no intervals."""
@@ -28,7 +29,8 @@ def summary(look: Look, state: State, notes: Sequence[str] = (), failed: Sequenc
     if all(matrix.total == 0 for matrix in spectra.matrices):
         return Sentence("warn", f"Nothing was changed: ΔW of all {len(spectra.matrices)} matrices is zero.")
     flat = _flat(spectra)
-    parts = [flat or _main(look), _kept(look) if flat and look.rank < spectra.rank else "", _trained(look.points), _cut(look), _shared(look)]
+    kept = _kept(look) if flat and look.rank < spectra.rank else ""
+    parts = [flat or _main(look), kept, _trained(look.points), _cut(look), _shared(look)]
     odd = [*failed, *(note for note in notes if spectra.variant in ("dora", "pissa") or "alpha" in note)]
     failures = _failed(look.points)
     return Sentence("warn" if flat or odd or failures else "ok", " ".join(part for part in (*parts, failures, *odd) if part))
@@ -193,7 +195,7 @@ def pattern_rows(pattern: dict[str, int], spectra: Spectra) -> list[tuple[str, s
 # ---- Python
 
 def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None, budget: int, whole: bool,
-         given_rows: bool = False, cut_base: str = "") -> str:
+         given_rows: bool = False, cut_base: str = "", kind: str = "LoRA", carried: dict[str, Any] | None = None) -> str:
     """Python that makes the same spectra and the same method. What trains stands at the end."""
     lines = ["import workbench as wb", "from workbench import adapters", ""]
     if not state.source:
@@ -206,12 +208,12 @@ def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None
     lines.append("ranks = adapters.energy_ranks(spectrum)   # by layer and module: those that hold 90 and 99 %")
     if state.other and picked is not None and not whole:
         lines.append(f"phi = adapters.similarity(adapter, {state.other!r}, {picked.layer}, {picked.module!r})")
-    settings = state.settings()
+    settings = (carried or {}) | state.settings()
     if state.spread == "suggested":
         given = "spectrum" if not state.targets else f"spectrum[spectrum.module.isin({_modules(state, spectra)!r})]"
         lines.append(f"pattern = adapters.suggest_rank_pattern({given}, spectrum.attrs[\"shapes\"], budget={budget})")
     inside = [f"{name}={value!r}" for name, value in settings.items()] + (["rank_pattern=pattern"] if state.spread == "suggested" else [])
-    lines.append(f"method = wb.LoRA({', '.join(inside)})")
+    lines.append(f"method = wb.{kind}({', '.join(inside)})")
     if base:
         lines.append(f"trainable, total = wb.count_parameters({base!r}, method)")
     lines += ["", *_actions(state, whole, given_rows, cut_base)]
