@@ -104,7 +104,7 @@ def test_a_scheme_and_keys_on_a_slider_move_the_levels(viewer: Notebook) -> None
     page.get_by_label("Scheme").select_option("NF4")
     page.get_by_label("Double quantization").click()
     says(viewer, "NF4 double 64")
-    viewer.wait(READY)
+    viewer.wait(READY, None, OPENING_MS)
     page.get_by_role("button", name="128", exact=True).click()
     says(viewer, "4.06 bits per weight")  # 4 and 8 / 128, and a 32-bit scale for 256 blocks
 
@@ -134,7 +134,7 @@ def test_a_failure_and_its_cure_are_seen(viewer: Notebook, failure: str, words: 
         viewer.page.get_by_role("slider", name="Bits").focus()
         for _ in range(6):
             viewer.page.keyboard.press("ArrowRight")
-        viewer.wait(READY)
+        viewer.wait(READY, None, OPENING_MS)
     viewer.page.get_by_label("Show a failure").select_option(failure)
     says(viewer, words)
     assert cure in viewer.page.locator(".wb-panel [role=status]").inner_text()
