@@ -28,6 +28,8 @@ EVERY = {
     "pissa by matrix": LoRA(rank=4, variant="pissa", rank_pattern={"layers.0.self_attn.q_proj": 2}, alpha_pattern={"layers.1.self_attn.v_proj": 3.0}),
     "olora": LoRA(rank=2, options={"init_lora_weights": "olora"}),
     "pattern": LoRA(rank=4, rank_pattern={"layers.0.self_attn.q_proj": 2, "layers.1.mlp.down_proj": 0}, alpha_pattern={"self_attn.k_proj": 5.0}),
+    "alphas overlap": LoRA(rank=2, alpha_pattern={"layers.0..*": 40, "k_proj": 5}),
+    "ranks overlap": LoRA(rank=4, rank_pattern={"self_attn.q_proj": 2, "layers.0.self_attn.q_proj": 3, r"layers\.1\..*_proj": 0}, alpha_pattern={"q_proj": 7}),
     "nf4": QLoRA(rank=2), "fp4": QLoRA(rank=2, quant_type="fp4", double=False), "8 bits": QLoRA(rank=2, bits=8), "adapters": Adapters(size=4),
     "prompt": PromptTuning(tokens=4), "prompt from noise": PromptTuning(tokens=4, start="random"), "qat": QAT(bits=4),
     "ia3": Peft(config={"peft_type": "IA3"}), "prefix": Peft(config={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 5}),
@@ -157,7 +159,8 @@ def test_a_prompt_of_embeddings_trains_no_classifier():
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: LoRA(variant="qlora"), "variant"), (lambda: LoRA(rank_pattern={"q_proj": -1}), "rank_pattern gives 'q_proj' -1"), (lambda: LoRA(alpha_pattern={"q_proj": 0}), "alpha_pattern"),
-    (lambda: LoRA(rank_pattern=[4]), "not a dict"), (lambda: QLoRA(bits=3), "neither 4 nor 8"), (lambda: QLoRA(quant_type="int4"), "quant_type"), (lambda: QLoRA(double=1), "double"),
+    (lambda: LoRA(rank_pattern=[4]), "not a dict"), (lambda: LoRA(rank_pattern={"q(": 4}), "no regular expression"),
+    (lambda: LoRA(options={"rank_pattern": {}}), "a field of its own"), (lambda: QLoRA(bits=3), "neither 4 nor 8"), (lambda: QLoRA(quant_type="int4"), "quant_type"), (lambda: QLoRA(double=1), "double"),
     (lambda: QLoRA(variant="pissa"), "PiSSA"), (lambda: Adapters(size=0), "size"), (lambda: Adapters(layer_norms=1), "layer_norms"), (lambda: PromptTuning(tokens=0), "tokens"),
     (lambda: PromptTuning(start="text"), "start"), (lambda: Peft(), "peft_type"), (lambda: QAT(bits=9), "bits"), (lambda: QAT(scheme="nf4"), "scheme"), (lambda: QAT(block=0), "block"),
     (lambda: QAT(activations=1), "activations"), (lambda: QAT(scheme="block-wise", activations=True), "block-wise"), (lambda: Freeze(()), "patterns"), (lambda: Freeze((1,)), "patterns"),
@@ -175,6 +178,30 @@ def test_ranks_by_matrix_keep_the_scale_and_0_leaves_a_matrix_out():
     scales = layers[0].self_attn.q_proj.scaling["default"], layers[1].self_attn.q_proj.scaling["default"]
     assert ranks == (2, 4) and scales == (2.0, 2.0)
     assert type(layers[1].mlp.down_proj) is torch.nn.Linear and type(layers[0].mlp.down_proj) is not torch.nn.Linear
+
+
+def test_of_keys_that_mean_one_matrix_the_most_telling_counts():
+    """A plain name before an expression, then the longer; an alpha that was given before one that follows from a rank."""
+    method = LoRA(rank=4, rank_pattern={"q_proj": 2, r"layers\.0\..*_proj": 0, "layers.0.self_attn.q_proj": 3}, alpha_pattern={"self_attn.q_proj": 12, "layers.1..*": 6})
+    layers = method.apply(wb.load("town-small")[0]).get_base_model().model.layers
+    queries = [(layer.self_attn.q_proj.r["default"], layer.self_attn.q_proj.scaling["default"]) for layer in layers]
+    assert queries == [(3, 12 / 3), (2, 12 / 2), (2, 12 / 2)]
+    assert all(type(matrix) is torch.nn.Linear for matrix in (layers[0].self_attn.k_proj, layers[0].mlp.up_proj))
+    assert layers[1].mlp.up_proj.scaling["default"] == 6 / 4
+
+
+@pytest.mark.parametrize("make", [lambda rank: LoRA(rank=rank, variant="pissa"), lambda rank: LoRA(rank=rank, options={"init_lora_weights": "olora"})])
+def test_a_start_taken_from_the_weights_has_no_more_ranks_than_they(make, without_biases):
+    """The keys give 2 heads of 8 numbers: rank 16."""
+    checking.check_method(make(16), without_biases)
+    with pytest.raises(wb.RecipeError, match="rank 17, out of .*[kv]_proj, whose rank is at most 16"):
+        checking.check_method(make(17), without_biases)
+
+
+def test_olora_is_refused_where_weights_lie_the_other_way_round():
+    with pytest.raises(wb.RecipeError, match=r"cannot start OLoRA from .*Conv1D"):
+        LoRA(rank=2, options={"init_lora_weights": "olora"}).check(ARCHITECTURES["gpt2"])
+    LoRA(rank=2, variant="pissa").check(ARCHITECTURES["gpt2"])
 
 
 def test_an_evaluation_leaves_a_rounded_base_as_it_is():

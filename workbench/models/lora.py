@@ -5,12 +5,12 @@ truncation (`adapters/`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
-from workbench.models.adaptation import Method, Shapes, is_count, is_number, named_fields, on_meta, task_of
+from workbench.models.adaptation import Method, Shapes, head_of, is_count, is_number, named_fields, on_meta, task_of
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import saved_by_peft
 
@@ -44,7 +44,8 @@ class LoRA(Method):
     rank that fits the base as it was."""
     rank_pattern: dict[str, int] = field(default_factory=dict)
     """Ranks of matrices that differ from `rank`, by the end of their name: {"layers.0.self_attn.q_proj": 4}. 0 leaves the matrix without an
-    adapter."""
+    adapter. A key may be a regular expression, as in peft. Of several that mean one matrix a plain name counts before an expression, then
+    the longer before the shorter, then the first."""
     alpha_pattern: dict[str, float] = field(default_factory=dict)
     """The same for alpha. A matrix named in `rank_pattern` alone keeps the scale of the others."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +69,9 @@ class LoRA(Method):
             raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
         if self.variant not in VARIANTS:
             raise RecipeError(f"LoRA's variant is {self.variant!r}, which is none of {', '.join(VARIANTS)}.", 'Use variant="lora".')
+        for what in ("rank_pattern", "alpha_pattern"):
+            if what in self.options:
+                raise RecipeError(f"LoRA's options give {what}, which is a field of its own.", f"Use LoRA({what}=...).")
         self._check_pattern("rank_pattern", lambda v: is_count(v) or (v == 0 and type(v) is int), "a whole number of at least 0")
         self._check_pattern("alpha_pattern", lambda v: is_number(v) and v > 0, "a number above 0")
 
@@ -78,25 +82,68 @@ class LoRA(Method):
         for name, value in pattern.items():
             if not isinstance(name, str) or not fits(value):
                 raise RecipeError(f"LoRA's {what} gives {name!r} {value!r}, which is not {words}.", remedy)
+            try:
+                re.compile(name)
+            except re.error as error:
+                raise RecipeError(f"LoRA's {what} names {name!r}, which is no regular expression: {error}.", remedy) from error
 
     def config_arguments(self) -> dict[str, Any]:
-        """What `peft.LoraConfig` is given, but for the task."""
-        alpha = self.alpha if self.alpha is not None else RSLORA_ALPHA if self.variant == "rslora" else 2 * self.rank
+        """What `peft.LoraConfig` is given, but for the task, where the model's matrices are not known: `by_name` ends alike."""
+        alpha = self._alpha
         targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
         body: dict[str, Any] = {"r": self.rank, "lora_alpha": alpha, "lora_dropout": self.dropout, "bias": self.bias,
                                 "target_modules": targets}
         if self.variant != "lora":
             body |= {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "pissa": {"init_lora_weights": "pissa"}}[self.variant]
-        ranks = {name: rank for name, rank in self.rank_pattern.items() if rank}
-        # the scale of a matrix is alpha / rank (of rslora alpha / √rank): a rank of its own takes its part of alpha with it
-        alphas = {} if self.variant == "rslora" else {name: alpha * rank / self.rank for name, rank in ranks.items()}
-        left_out = [name for name, rank in self.rank_pattern.items() if not rank]
-        patterns = {"rank_pattern": ranks, "alpha_pattern": alphas | self.alpha_pattern, "exclude_modules": left_out}
+        # peft takes the first key that matches
+        ordered = {name: self.rank_pattern[name] for name in sorted(self.rank_pattern, key=_weight, reverse=True)}
+        ranks = {name: rank for name, rank in ordered.items() if rank}
+        alphas = {name: self.alpha_pattern[name] for name in sorted(self.alpha_pattern, key=_weight, reverse=True)}
+        for name, rank in ranks.items():
+            alphas.setdefault(name, self._own_alpha(rank))
+        left_out = []
+        for number, (name, rank) in enumerate(ordered.items()):
+            if not rank:
+                before = "|".join(f"({other})" for other in list(ordered)[:number] if ordered[other])
+                left_out.append((rf"(?!(.*\.)?({before})$)" if before else "") + rf"(.*\.)?({name})")
+        patterns = {"rank_pattern": ranks, "exclude_modules": "|".join(left_out),
+                    "alpha_pattern": alphas if not self._rslora else {name: alphas[name] for name in self.alpha_pattern}}
         return body | {name: value for name, value in patterns.items() if value} | self.options
+
+    def by_name(self, matrices: Iterable[str]) -> dict[str, Any]:
+        """peft's rank_pattern, alpha_pattern and exclude_modules for these matrices, each by its whole name. peft reads its folders with the
+        keys in another order, so none may mean a matrix that another means as well."""
+        ranks, alphas, left_out = {}, {}, []
+        for name in matrices:
+            rank = value_for(self.rank_pattern, name)
+            if rank == 0:
+                left_out.append(name)
+                continue
+            alpha = value_for(self.alpha_pattern, name)
+            if rank not in (None, self.rank):
+                ranks[name] = rank
+                alpha = alpha or self._own_alpha(rank)
+            if alpha not in (None, self._alpha):
+                alphas[name] = alpha
+        return {"rank_pattern": ranks, "alpha_pattern": alphas, "exclude_modules": left_out}
+
+    @property
+    def _rslora(self) -> bool:
+        return self.variant == "rslora" or bool(self.options.get("use_rslora"))
+
+    @property
+    def _alpha(self) -> float:
+        return self.alpha if self.alpha is not None else RSLORA_ALPHA if self.variant == "rslora" else 2 * self.rank
+
+    def _own_alpha(self, rank: int) -> float:
+        """Alpha of a matrix of this rank where none was given for it. The scale is alpha / rank (of rslora alpha / √rank): a rank of its
+        own takes its part of alpha with it."""
+        return self._alpha if self._rslora else self._alpha * rank / self.rank
 
     @property
     def by_shapes(self) -> bool:
-        return not self.options and (isinstance(self.target_modules, tuple) or self.target_modules == "all-linear")
+        plain = not self.options and self.variant != "pissa"  # PiSSA's rank must fit each matrix, and names alone do not tell all-linear's
+        return plain and (isinstance(self.target_modules, tuple) or self.target_modules == "all-linear")
 
     def check_shapes(self, shapes: Shapes) -> None:
         matrices = [name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")]
@@ -113,7 +160,8 @@ class LoRA(Method):
         # of the modules, not the parameters: a tied head has none of its own
         weights = {name: module.weight for name, module in model.named_modules() if getattr(module, "weight", None) is not None}
         self.check_shapes({f"{name}.weight": tuple(weight.shape) for name, weight in weights.items()})
-        arguments = self.config_arguments()
+        arguments = self._arguments(model)
+        start = str(arguments.get("init_lora_weights")).lower()
         if on_meta(model) and isinstance(arguments.get("init_lora_weights"), str):
             arguments["init_lora_weights"] = True  # the others read weights, and these have none
         try:
@@ -122,11 +170,62 @@ class LoRA(Method):
         except (ValueError, TypeError) as error:  # peft's own words for an unknown module or option
             raise RecipeError(f"LoRA cannot be applied to this model: {str(error).rstrip('.')}.",
                               f"Its matrices are called {', '.join(matrix_names(model))}.") from error
-        return saved_by_peft(adapted, mutated=str(arguments.get("init_lora_weights")).startswith(MUTATING))
+        return saved_by_peft(adapted, mutated=start.startswith(MUTATING))
+
+    def _arguments(self, model: Any) -> dict[str, Any]:
+        """What `peft.LoraConfig` is given for this model. Raises `RecipeError` where a start that is taken out of the weights cannot be."""
+        arguments = self.config_arguments()
+        matrices = {name: module for name, module in model.named_modules() if self._targets(model, name, module)}
+        named, own = self.by_name(matrices), self.options.get("exclude_modules") or []
+        left_out = named["exclude_modules"]
+        named["exclude_modules"] = "|".join([own, *map(re.escape, left_out)]) if isinstance(own, str) else [*own, *left_out]
+        arguments = {key: value for key, value in arguments.items() if key not in named} | {key: value for key, value in named.items() if value}
+        start = str(arguments.get("init_lora_weights")).lower()
+        if start.startswith(MUTATING):
+            for name in matrices.keys() - set(left_out):
+                self._check_start("OLoRA" if start == "olora" else "PiSSA", name, matrices[name], named["rank_pattern"].get(name, self.rank))
+        return arguments
+
+    def _check_start(self, called: str, name: str, module: Any, rank: int) -> None:
+        kind = type(module).__name__
+        if kind == "Embedding":
+            raise RecipeError(f"{called} starts from the weights of linear layers, and {name} is none.", 'Use variant="lora".')
+        if called == "OLoRA" and kind == "Conv1D":
+            raise RecipeError(f"peft cannot start OLoRA from {name}: its weight lies the other way round (Conv1D, as in GPT-2).",
+                              'Use variant="pissa" or "lora".')
+        least = min(module.weight.shape if kind == "Conv1D" else (module.in_features, module.out_features))
+        if rank > least:
+            raise RecipeError(f"{called} takes its start, of rank {rank}, out of {name}, whose rank is at most {least}.",
+                              f'Use rank={least} at most, rank_pattern for this matrix, or variant="lora".')
+
+    def _targets(self, model: Any, name: str, module: Any) -> bool:
+        """Whether peft would put an adapter on this module, as far as its name and class tell."""
+        if self.target_modules == "all-linear":
+            head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+            return type(module).__name__ in QUANTIZABLE and module is not head and f"{name}.weight" not in head_of(model)
+        if getattr(module, "weight", None) is None:
+            return False
+        if isinstance(self.target_modules, str):
+            return re.fullmatch(self.target_modules, name) is not None
+        return any(name == wanted or name.endswith(f".{wanted}") for wanted in self.target_modules)
 
     def script(self) -> str | None:
+        if 0 in self.rank_pattern.values() and "exclude_modules" in self.options:
+            return None
         arguments = ",\n".join(f"    {name}={value!r}" for name, value in ({"task_type": "CAUSAL_LM"} | self.config_arguments()).items())
         return f"model = peft.get_peft_model(model, peft.LoraConfig(\n{arguments}))"
+
+
+def _weight(name: str) -> tuple[bool, int]:
+    """How much a key of a pattern counts where others mean the same matrix."""
+    return re.fullmatch(r"[\w.]+", name) is not None, len(name)
+
+
+def value_for(pattern: dict[str, Any], name: str) -> Any:
+    """The value of the key that counts most of those that mean this matrix; None where none does. As in peft
+    (`peft.utils.other.get_pattern_key`) a key is a regular expression for the end of a name."""
+    meant = [key for key in pattern if re.fullmatch(rf"(.*\.)?({key})", name)]
+    return pattern[max(meant, key=_weight)] if meant else None
 
 
 def matrix_names(model: Any) -> list[str]:
