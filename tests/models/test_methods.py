@@ -30,6 +30,7 @@ EVERY = {
     "pattern": LoRA(rank=4, rank_pattern={"layers.0.self_attn.q_proj": 2, "layers.1.mlp.down_proj": 0}, alpha_pattern={"self_attn.k_proj": 5.0}),
     "alphas overlap": LoRA(rank=2, alpha_pattern={"layers.0..*": 40, "k_proj": 5}),
     "ranks overlap": LoRA(rank=4, rank_pattern={"self_attn.q_proj": 2, "layers.0.self_attn.q_proj": 3, r"layers\.1\..*_proj": 0}, alpha_pattern={"q_proj": 7}),
+    "head": LoRA(rank=2, target_modules=("lm_head", "q_proj")), "embedding": LoRA(rank=2, target_modules=("embed_tokens", "q_proj")),
     "nf4": QLoRA(rank=2), "fp4": QLoRA(rank=2, quant_type="fp4", double=False), "8 bits": QLoRA(rank=2, bits=8), "adapters": Adapters(size=4),
     "prompt": PromptTuning(tokens=4), "prompt from noise": PromptTuning(tokens=4, start="random"), "qat": QAT(bits=4),
     "ia3": Peft(config={"peft_type": "IA3"}), "prefix": Peft(config={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 5}),
@@ -81,6 +82,29 @@ def test_a_trained_model_opens_and_merges_to_equal_logits(name, tmp_path):
         torch.testing.assert_close(tools.logits(method.apply(plain) if name == "qat" else plain, IDS), wanted, atol=5e-5, rtol=0)
 
 
+@pytest.fixture(scope="module")
+def other_way_round(tmp_path_factory):
+    """GPT-2, whose weights are d_in x d_out."""
+    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=1100, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    return tools.saved(config, tmp_path_factory.mktemp("gpt2"), loading.load_tokenizer(BASE))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rounded_weights_that_lie_the_other_way_round_merge_as_they_lay(bits, other_way_round, tmp_path, monkeypatch):
+    method = QLoRA(rank=2, bits=bits)
+    model = tools.step(method.apply(wb.load(other_way_round, method=method)[0]), IDS)
+    wanted = tools.logits(model, IDS)
+    model.save_pretrained(tmp_path / "saved")
+    merging.merge(tmp_path / "saved", tmp_path / "merged")
+    assert folders.shapes_of(tmp_path / "merged") == folders.shapes_of(other_way_round)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    torch.testing.assert_close(tools.logits(plain, IDS), wanted, atol=5e-5 if bits == 4 else 5e-2, rtol=0)
+    monkeypatch.setattr(loading, "dequantized", lambda model: model.dequantize(model.dtype))  # as transformers has it
+    with pytest.raises(wb.WorkbenchError, match=r"c_attn.weight became \(96, 32\) in merging, and is \(32, 96\)"):
+        merging.merge(tmp_path / "saved", tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+
+
 def test_only_what_is_named_is_trained():
     def trained(method: Method) -> set[str]:
         return {name for name, p in method.apply(wb.load("town-small")[0]).named_parameters() if p.requires_grad}
@@ -99,6 +123,8 @@ def test_an_adapter_folder_is_a_base_and_what_is_trained_on_it_stands_on_it(tmp_
         model = tools.step(method.apply(wb.load(str(tmp_path / "first"), method=method)[0]), IDS)
         model.save_pretrained(tmp_path / name)
         assert torch.equal(tools.logits(wb.load(str(tmp_path / name))[0], IDS), tools.logits(model, IDS))
+    checking.check_method(LoRA(target_modules=("q_proj",)), str(tmp_path / "lora"))  # on an adapter that stands on an adapter
+    checking.check_method(QLoRA(rank=2), str(tmp_path / "lora"))
     with pytest.raises(wb.WorkbenchError, match="cannot be merged into its base: its bottlenecks are not linear"):
         wb.start(wb.Recipe(model=str(tmp_path / "adapters")), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

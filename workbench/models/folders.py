@@ -99,7 +99,9 @@ def config_of(source: str | Path) -> Any:
 
     source = str(source)
     check_source(source)
-    place = source if (Path(source).expanduser() / "config.json").exists() else base_of(source)
+    place = source
+    while is_adapter(place) and not (Path(place).expanduser() / "config.json").exists():
+        place = base_of(place)
     local = Path(place).expanduser().is_dir() or not hub.reachable()
     try:
         return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local)
@@ -111,7 +113,10 @@ def config_of(source: str | Path) -> Any:
 def shapes_of(source: str | Path) -> dict[str, tuple[int, ...]] | None:
     """Shape of every tensor by its name, from the headers of the safetensors files; None for what is not on this disk. Imports nothing
     heavy."""
-    folder = Path(base_of(source)).expanduser()
+    place = base_of(source)
+    while is_adapter(place):  # one trained on another
+        place = base_of(place)
+    folder = Path(place).expanduser()
     if not folder.is_dir():
         return None
     shards = sorted(set(said_by(folder, INDEX).get("weight_map", {}).values())) if not (folder / WEIGHTS).exists() else [WEIGHTS]

@@ -82,15 +82,41 @@ def merged(source: str | Path, *, dtype: Any = None, device: str = "cpu", config
 
 
 def dequantized(model: Any) -> Any:
-    """A model that bitsandbytes rounded, as a plain one with the rounded weights."""
+    """A model that bitsandbytes rounded, as a plain one of the layers it had before, with the rounded weights."""
+    import torch
     import transformers
+    from transformers.pytorch_utils import Conv1D
+
+    turned = [name for name, module in model.named_modules() if issubclass(getattr(module, "source_cls", object), Conv1D)]
 
     level = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # in which precision is said where the model was loaded
     try:
-        return model.dequantize(model.dtype)
+        model = model.dequantize(model.dtype)
     finally:
         transformers.utils.logging.set_verbosity(level)
+    for name in turned:  # transformers makes a Linear of every layer, whose weight lies the other way round
+        linear = model.get_submodule(name)
+        with torch.device("meta"):
+            layer = Conv1D(linear.out_features, linear.in_features)
+        layer.weight, layer.bias = torch.nn.Parameter(linear.weight.detach().t().contiguous()), linear.bias
+        model.set_submodule(name, layer)
+    return model
+
+
+def untie(model: Any) -> None:
+    """Give the head of a peft model a weight of its own where it shares the input embedding's and either has an adapter: merged into the one
+    weight, the adapter of one would be the other's too."""
+    import torch
+
+    base = model.get_base_model()
+    inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
+    if outputs is None or getattr(outputs, "weight", None) is not inputs.weight:
+        return
+    if hasattr(inputs, "base_layer") or hasattr(outputs, "base_layer"):
+        head = getattr(outputs, "base_layer", outputs)
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False
 
 
 def _with_added(model: Any, source: str | Path, adapter_name: str = "default") -> Any:
@@ -101,7 +127,9 @@ def _with_added(model: Any, source: str | Path, adapter_name: str = "default") -
         saving.restore(model, folder)
         return model
     with quiet_peft() as peft:
-        return without_prompt(peft.PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name))
+        adapted = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name)
+    untie(adapted)
+    return without_prompt(adapted)
 
 
 def _tokenizer_place(source: str | Path) -> str:

@@ -15,13 +15,19 @@ from workbench.models import folders, loading
 def merge(source: str | Path, folder: str | Path, *, dtype: Any = None) -> Path:
     """Write the model of `source` (an adapter or model folder, or a run's) whole into `folder`; returns it. `dtype` None is float32.
 
-    Raises `WorkbenchError` where it cannot be one, or where `folder` holds something already.
+    Raises `WorkbenchError` where it cannot be one, where `folder` holds something already, and where a tensor has not the shape that the
+    base's files give it.
     """
     source, folder = result_of(source), Path(folder).expanduser()
     folders.check_mergeable(source)
     if folder.exists() and any(folder.iterdir()):
         raise WorkbenchError(f"The folder {folder} is not empty.", "Give a new one.")
     model, tokenizer = (loading.merged if folders.is_adapter(source) else loading.load)(source, dtype=dtype)
+    shapes = folders.shapes_of(source) or {}
+    for name, tensor in model.state_dict().items():
+        if tuple(tensor.shape) != shapes.get(name, tuple(tensor.shape)):
+            raise WorkbenchError(f"{name} became {tuple(tensor.shape)} in merging, and is {shapes[name]} in the base.",
+                                 "Open the adapter as it is with wb.load(folder).")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
