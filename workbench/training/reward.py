@@ -9,6 +9,7 @@ the mean gap; each step says both of its own rows. Not here: the loss itself (`m
 Shapes: N prompts, M replies of all of them, T tokens, H heads, P pairs.
 """
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from workbench.journal import events as ev
 from workbench.models import classifier, frozen, reward
 from workbench.recipes import Recipe, resolve_model
 from workbench.templates import chat
-from workbench.training import classification, supervised
+from workbench.training import classification, fast_rows, laid_rows, supervised
 from workbench.training.classification import ClassifierJob, ClassifierTrainer
 from workbench.training.mixed import MixedRows
 from workbench.training.rows import Prepared
@@ -37,10 +38,12 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(slots=True)
 class PairCollator:
-    """Rows to a batch: `input_ids` and `attention_mask` of all replies, M x T, or `features`, M x D; `pairs` (P x 3: better, worse, head),
-    their `weights` and `margins` (P); and `labels`, N zeros, by which a batch's prompts are counted."""
+    """Rows to a batch: `input_ids` and `attention_mask` of all replies, M x T, or what `laid_rows.laid` makes of them, or `features`, M x D;
+    `pairs` (P x 3: better, worse, head), their `weights` and `margins` (P); and `labels`, N zeros, by which a batch's prompts are counted."""
 
     pad_token_id: int
+    lay: bool = False
+    """Whether the replies are laid end to end."""
     count: bool = False
     """Whether a batch carries `real_tokens` and, of a mixture, `sources` (the trainer takes them out again)."""
 
@@ -49,7 +52,7 @@ class PairCollator:
         if "features" in rows[0]:
             batch = {"features": torch.cat([row["features"] for row in rows])}
         else:
-            batch = classifier.padded(replies, self.pad_token_id)
+            batch = (laid_rows.laid if self.lay else classifier.padded)(replies, self.pad_token_id)
         pairs, weights, margins, first = [], [], [], 0
         for row in rows:
             pairs += [(first + better, first + worse, head) for better, worse, head, _ in row["pairs"]]
@@ -85,7 +88,17 @@ class RewardTrainer(ClassifierTrainer):
             return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
         self.compute_loss_func = loss
+        if "ends" in inputs:
+            model = self._laid
         return super().compute_loss(model, inputs, *args, **kw)
+
+    def _laid(self, input_ids: torch.Tensor, position_ids: torch.Tensor, ends: torch.Tensor, **_options: Any) -> Any:
+        with self.accelerator.autocast():
+            return laid_rows.outputs(self.model, input_ids, position_ids, ends)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        with _apart(inputs):
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def take_drawn(self) -> dict[str, float]:
         seen, self.seen = self.seen, []
@@ -93,7 +106,7 @@ class RewardTrainer(ClassifierTrainer):
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         inputs = self._prepare_inputs(inputs)
-        with torch.no_grad():
+        with torch.no_grad(), _apart(inputs):
             loss = self.compute_loss(model, inputs).detach()
         self.heldout = self.heldout[0] + loss.item() * len(inputs["labels"]), self.heldout[1] + len(inputs["labels"])
         return loss, None, None
@@ -106,11 +119,17 @@ class RewardTrainer(ClassifierTrainer):
         return out
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        own, self.data_collator = self.data_collator, PairCollator(self.data_collator.pad_token_id)
+        own, self.data_collator = self.data_collator, PairCollator(self.data_collator.pad_token_id, self.data_collator.lay)
         try:
             return transformers.Trainer.get_eval_dataloader(self, eval_dataset)
         finally:
             self.data_collator = own
+
+
+def _apart(inputs: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """Takes `lengths` out of a batch; inside, attention keeps the replies that it lays end to end apart."""
+    lengths = inputs.pop("lengths", None)
+    return contextlib.nullcontext() if lengths is None else fast_rows.apart(lengths, inputs["input_ids"].shape[1])
 
 
 def metrics(seen: list[tuple[torch.Tensor, torch.Tensor]], heads: tuple[str, ...]) -> dict[str, float]:
@@ -216,8 +235,9 @@ def build_trainer(recipe: Recipe, job: ClassifierJob, output_dir: Path, callback
         compute_loss_func=classification.cross_entropy,  # so that prompts are counted over the accumulated batch; each batch puts its own
     )
     trainer.heads = tuple(reward.heads_of(trainer.model.config))
-    if isinstance(recipe.method, frozen.FrozenBackbone):
-        trainer.frozen = True
+    trainer.frozen = isinstance(recipe.method, frozen.FrozenBackbone)
+    trainer.data_collator.lay = not trainer.frozen and trainer.args.world_size == 1 and laid_rows.prepare(trainer.model)
+    if trainer.frozen:
         for table in job.tables if recipe.method.cache else ():
             replies = [ids for row in table for ids in row["input_ids"]]
             found = frozen.kept(Path(output_dir).parent / "features", job.model, replies) if replies else ()
