@@ -6,7 +6,8 @@ import torch
 import workbench as wb
 from tests.models import tools
 from tests.runs import tools as runs
-from workbench.models.methods import Adapters, LoRA, Peft
+from workbench.models import loading
+from workbench.models.methods import Adapters, LoRA, Peft, PromptTuning
 from workbench.models.several import Several
 
 IDS = tools.tokens(rows=4)
@@ -66,6 +67,17 @@ def test_each_prompt_is_answered_by_its_adapter(trained):
 def test_a_wrong_name_or_count_is_said(trained, act, words):
     with pytest.raises(wb.WorkbenchError, match=words):
         act(Several({"one": trained / "one", "two": trained / "two"}))
+
+
+def test_adapters_peft_cannot_hold_together_are_refused_before_the_base_is_loaded(trained, tmp_path, monkeypatch):
+    for name, method in {"prompt": PromptTuning(tokens=2), "all": LoRA(rank=2, bias="all"), "lora only": LoRA(rank=4, bias="lora_only")}.items():
+        method.apply(wb.load("town-small")[0]).save_pretrained(tmp_path / name)
+    assert Several({"all": tmp_path / "all"}).names == ["all"]
+    monkeypatch.setattr(loading, "load", None)
+    for given, words in (({"one": trained / "one", "prompt": tmp_path / "prompt"}, "prompt is of peft's type PROMPT_TUNING, and one of LORA"),
+                         ({name: tmp_path / name for name in ("all", "lora only")}, "all and lora only changed the base's biases")):
+        with pytest.raises(wb.WorkbenchError, match=words):
+            Several(given)
 
 
 def test_adapters_that_cannot_be_together_are_refused(trained, tmp_path):

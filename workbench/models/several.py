@@ -26,7 +26,8 @@ BASE = "__base__"
 class Several:
     """`Several({"polite": folder, "short": run})`: adapter folders, or runs or their folders, by names of your choice.
 
-    Raises `WorkbenchError` where they do not stand on one base, loaded one way.
+    Raises `WorkbenchError`, before anything is loaded, where they do not stand on one base, loaded one way, or where peft cannot hold them
+    beside each other: adapters of different types, or several that changed biases.
     """
 
     def __init__(self, adapters: Mapping[str, Any], *, dtype: Any = None, device: str = "cpu"):
@@ -42,6 +43,16 @@ class Several:
             if base != other:
                 raise WorkbenchError(f"{name} stands on {other[0]}, and {first} on {base[0]}, or on the same rounded otherwise.",
                                      "Put only adapters of one base together.")
+        configs = {name: folders.said_by(folder, folders.PEFT_FILE) for name, folder in self.folders.items()}
+        kinds = {name: config.get("peft_type") for name, config in configs.items()}
+        other = next((name for name in others if kinds[name] != kinds[first]), None)
+        if other is not None:
+            raise WorkbenchError(f"{other} is of peft's type {kinds[other]}, and {first} of {kinds[first]}: peft holds one type at a time.",
+                                 "Put only adapters of one type together.")
+        biased = [name for name, config in configs.items() if config.get("bias", "none") != "none"]
+        if len(biased) > 1:
+            raise WorkbenchError(f"{' and '.join(biased)} changed the base's biases, and only one adapter can at a time.",
+                                 'Train them with bias="none".')
         self.model, self.tokenizer = loading.load(self.folders[first], dtype=dtype, device=device, adapter_name=first)
         with quiet_peft():
             for name in others:
