@@ -18,6 +18,7 @@ import workbench as wb
 from tests.models import tools
 from workbench import town
 from workbench.models import checking, folders, loading, merging, methods
+from workbench.models.added import EMBEDDED
 from workbench.models.methods import QAT, Adapters, BitFit, Freeze, Full, LoRA, Method, Peft, PromptTuning, QLoRA
 
 BASE = str(town.base_folder("small"))
@@ -183,6 +184,16 @@ def test_a_prompt_of_embeddings_trains_no_classifier():
     assert wb.Recipe(method=Peft(config={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 3}), objective="classification").objective == "classification"
 
 
+def test_what_works_on_the_input_is_what_peft_calls_so():
+    """All of peft's prompt learning, and adaption prompts, which go into the attention; embeddings but where they go to the keys and
+    values."""
+    import peft
+
+    learned = {kind.value for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items() if issubclass(config, peft.PromptLearningConfig)}
+    assert set(folders.PROMPTS) == learned | {"ADAPTION_PROMPT"}
+    assert set(EMBEDDED) == learned - {"PREFIX_TUNING", "CARTRIDGE"}
+
+
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: LoRA(variant="qlora"), "variant"), (lambda: LoRA(rank_pattern={"q_proj": -1}), "rank_pattern gives 'q_proj' -1"), (lambda: LoRA(alpha_pattern={"q_proj": 0}), "alpha_pattern"),
     (lambda: LoRA(rank_pattern=[4]), "not a dict"), (lambda: LoRA(rank_pattern={"q(": 4}), "no regular expression"),
@@ -228,6 +239,8 @@ def test_olora_is_refused_where_weights_lie_the_other_way_round():
     with pytest.raises(wb.RecipeError, match=r"cannot start OLoRA from .*Conv1D"):
         LoRA(rank=2, options={"init_lora_weights": "olora"}).check(ARCHITECTURES["gpt2"])
     LoRA(rank=2, variant="pissa").check(ARCHITECTURES["gpt2"])
+    with pytest.raises(wb.RecipeError, match="PiSSA changes the weights it starts from, and lm_head shares its own"):
+        LoRA(rank=2, variant="pissa", target_modules=("lm_head",)).check(ARCHITECTURES["gpt2"])
 
 
 def test_an_evaluation_leaves_a_rounded_base_as_it_is():

@@ -282,6 +282,25 @@ def test_other_weights_or_other_rows_are_other_embeddings(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3, "the head is not what embeds"
 
 
+def test_embeddings_are_as_wide_as_the_head_asks(tmp_path):
+    """OPT may project what it hands over to another width than its layers have."""
+    config = transformers.OPTConfig(
+        hidden_size=32, word_embed_proj_dim=24, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=64, do_layer_norm_before=True
+    )
+    model = FrozenBackbone().apply(transformers.AutoModelForSequenceClassification.from_config(config)).eval()
+    rows = [[5, 6, 7], [8, 9, 10]]
+    found = frozen.kept(tmp_path, model, rows)
+    assert found.shape == (2, 24)
+    torch.testing.assert_close(model.score(found), model(torch.tensor(rows)).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"), [(["10", "9", "-1"], ["-1", "9", "10"]), (["--1", "2"], ["--1", "2"]), (["1", "01", "-"], ["-", "01", "1"]), (["1", "01"], ["01", "1"])]
+)
+def test_labels_are_in_order_of_size_where_all_are_numbers(names, order):
+    assert labelled.label_names([{"text": "a", "label": name} for name in names]) == order
+
+
 def test_later_epochs_are_quicker_than_the_backbone(tmp_path):
     """An epoch on embeddings is at least twice as quick, here where the backbone is as small as it gets; measured are whole steps, the
     trainer's own time included."""

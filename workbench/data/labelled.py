@@ -4,6 +4,7 @@ An example is `{"text": "...", "label": "spam"}`; labels are names, also where t
 plain text to `layouts.py`, which knows nothing of labels. Not here: tokens (`training/classification.py`), and rows of several labels.
 """
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,8 @@ def _label(value: Any, place: str, column: str) -> str:
 
 def label_names(examples: list[dict[str, str]]) -> list[str]:
     """The labels there are, in order: numbers by size, words by the alphabet."""
-    names = {example["label"] for example in examples}
-    return sorted(names, key=int) if all(name.lstrip("-").isdecimal() for name in names) else sorted(names)
+    names = sorted({example["label"] for example in examples})
+    return sorted(names, key=int) if all(re.fullmatch(r"-?\d+", name) for name in names) else names
 
 
 def check_table(table: "pa.Table") -> None:

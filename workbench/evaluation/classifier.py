@@ -1,6 +1,7 @@
 """A classifier on rows it did not learn from: its answers one by one, accuracy, macro F1, and which label it takes for which.
 
-    wb.score_classifier(run, "town:messages").accuracy
+    from workbench.evaluation.classifier import score_classifier
+    score_classifier(run, "town:messages").accuracy
 
 Not here: scores while a run trains (they are in its journal), and the arithmetic (`models/classifier.py`).
 """

@@ -12,7 +12,7 @@ from workbench.models.folders import PROMPTS
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import give, restore_trained, save_trained, saved_by_peft
 
-EMBEDDED = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING")
+EMBEDDED = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "CPT")
 """peft's types that put embeddings before those of the input; the others of `PROMPTS` leave the tokens as they are."""
 
 

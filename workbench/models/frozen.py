@@ -63,7 +63,7 @@ def features(model: Any, rows: Sequence[Sequence[int]], batch_size: int = 32) ->
     """`pooled` of rows of tokens, in order, float32 N x D on the CPU."""
     import torch
 
-    out = torch.zeros((len(rows), model.config.hidden_size))
+    out = torch.zeros((len(rows), model.score.in_features))  # OPT's is not always hidden_size
     for batch in classifier.batches([len(row) for row in rows], batch_size):
         inputs = classifier.padded([rows[number] for number in batch], model.config.pad_token_id)
         out[batch] = pooled(model, **{name: tensor.to(model.device) for name, tensor in inputs.items()}).float().cpu()

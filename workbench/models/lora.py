@@ -183,7 +183,11 @@ class LoRA(Method):
         start = str(arguments.get("init_lora_weights")).lower()
         if start.startswith(MUTATING):
             for name in matrices.keys() - set(left_out):
-                self._check_start("OLoRA" if start == "olora" else "PiSSA", name, matrices[name], named["rank_pattern"].get(name, self.rank))
+                called, module = "OLoRA" if start == "olora" else "PiSSA", matrices[name]
+                self._check_start(called, name, module, named["rank_pattern"].get(name, self.rank))
+                if module.weight is model.get_input_embeddings().weight:
+                    raise RecipeError(f"{called} changes the weights it starts from, and {name} shares its own with the input embedding.",
+                                      'Use variant="lora" for it.')
         return arguments
 
     def _check_start(self, called: str, name: str, module: Any, rank: int) -> None:
