@@ -52,7 +52,7 @@ def test_true_values_lie_between_the_two_bounds(tmp_path, power):
     for place, name in table.attrs["names"].items():
         lines = table[(table["layer"] == place[0]) & (table["module"] == place[1])]
         true = exact(tmp_path, f"{name}.weight")
-        slack = 1e-5 * true[0]
+        slack = 1e-13 * true[0]  # of the decomposition in float64 that this is held against
         assert len(lines) == 20 and (lines["singular_value"] <= true[:20] + slack).all() and (true[:20] <= lines["upper"] + slack).all()
         assert table.attrs["norms"][place] == pytest.approx(np.linalg.norm(true), rel=1e-5)
         # the bound is one of ‖D − D̂‖, which is at least the first value that no 30 directions can hold, and it says something: it is below the whole
@@ -62,6 +62,29 @@ def test_true_values_lie_between_the_two_bounds(tmp_path, power):
         large = table[table["module"] == "down"]["singular_value"].to_numpy()
         assert np.abs(large - exact(tmp_path, "model.layers.0.down.weight")[:20]).max() <= 1e-5 * large[0]
         assert float(table.attrs["sentence"].split("at most ")[1].split(" %")[0]) < 5
+
+
+@pytest.mark.parametrize(("large", "small"), [(14, 1e-4), (14, 1e-6), (12, 1e-9), (30, 1e-3)])
+def test_beyond_a_cliff_the_bound_still_is_one(tmp_path, large, small):
+    """Values of 1, then six far below: subtracting the found ones from ‖D‖² leaves their squares to rounding."""
+    left, right = (torch.linalg.qr(random(seed, 600, large + 6).double())[0] for seed in (1, 2))
+    change = (left * torch.tensor([1.0] * large + [small] * 6, dtype=torch.float64)) @ right.T
+    for name, weight in (("base", torch.zeros(600, 600, dtype=torch.float64)), ("tuned", change)):
+        (tmp_path / name).mkdir()
+        save_file({"layers.0.up.weight": weight}, tmp_path / name / "model.safetensors")
+    true = exact(tmp_path, "layers.0.up.weight")
+    table = difference(tmp_path / "tuned", tmp_path / "base", rank=4)
+    assert table.attrs["error_bound"][0, "up"] >= true[14], "no 14 directions hold more"
+    # the directions were looked for in float32, so it cannot be below that
+    assert table.attrs["error_bound"][0, "up"] <= 100 * max(np.linalg.norm(true[14:]), 2**-23 * np.linalg.norm(true)), "and it says something"
+    assert (table["singular_value"] <= true[:4]).all() and (true[:4] <= table["upper"]).all()
+    assert table["singular_value"].to_numpy() == pytest.approx(true[:4], rel=1e-6)
+
+
+def test_a_wide_matrix_of_few_rows_lies_between_the_two_bounds(tmp_path):
+    pair(tmp_path, {"layers.0.up.weight": spread(3, 40, 8000, 0.3)})
+    true, table = exact(tmp_path, "layers.0.up.weight"), difference(tmp_path / "tuned", tmp_path / "base")
+    assert len(table) == 40 and (table["singular_value"] <= true).all() and (true <= table["upper"]).all()
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_random_state(tmp_path):

@@ -1,22 +1,24 @@
 """Singular values of what tuning changed, ΔW = W_tuned − W_base, of two whole models on disk: randomised, one matrix at a time.
 
-The range finder with power iterations of Halko, Martinsson and Tropp (2011, algorithms 4.4 and 5.1), as `torch.svd_lowrank` has it. With D̂
-the approximation of D = ΔW and ε ≥ ‖D − D̂‖ each singular value is known from both sides: σ̂ᵢ ≤ σᵢ ≤ √(σ̂ᵢ² + ε²), the first because D̂ is
-a projection of D, the second by Weyl's inequality on DᵀD = D̂ᵀD̂ + EᵀE. ε is the smaller of the exact Frobenius residual √(‖D‖² − Σσ̂²) and
-equation 4.3's 10 √(2/π) maxᵢ ‖(D − D̂) ωᵢ‖ over ten normal vectors ω drawn afterwards, which holds with probability 1 − 10⁻¹⁰. Matrices
-small enough are decomposed exactly. Memory is that of about one matrix in float32: rows are read from the safetensors files block by block.
+The range finder with power iterations of Halko, Martinsson and Tropp (2011, algorithms 4.4 and 5.1), as `torch.svd_lowrank` has it, gives
+an orthonormal Q in float32; what is printed comes of Q and D = ΔW in float64. σ̂ are the singular values of QᵀD. With D̂ = QQᵀD and
+ε ≥ ‖D − D̂‖ each singular value is known from both sides: σ̂ᵢ ≤ σᵢ ≤ √(σ̂ᵢ² + ε²), the first because D̂ is a projection of D, the second by
+Weyl's inequality on DᵀD = D̂ᵀD̂ + EᵀE. ε is the smaller of the Frobenius residual √(‖D‖² − Σσ̂²), whose square is taken as large as rounding
+may have made it small, and equation 4.3's 10 √(2/π) maxᵢ ‖(D − D̂) ωᵢ‖ over ten normal vectors ω drawn afterwards, which holds with
+probability 1 − 10⁻¹⁰. Matrices small enough are decomposed exactly. Memory is that of about one matrix in float32: rows are read from the
+safetensors files block by block.
 Not here: adapters, whose factors say it all (`spectra.py`).
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.adapters import names as naming
 from workbench.adapters.opening import result_folder
-from workbench.adapters.spectra import FLOAT32, frame
+from workbench.adapters.spectra import frame
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ BLOCK = 1 << 18
 """Elements read at once."""
 EXACT = 1 << 18
 """Elements up to which a matrix is decomposed whole, in float64."""
+FLOAT64 = 2.0**-52
+SQUARES = 1000
+"""Roundings of float64 that a sum of squares may be wrong by, as a share of itself: the sums of blocks are pairwise, their sum is exact."""
 
 Progress = Callable[[int, int], None]
 """Called with matrices done and matrices in all, before each and at the end; what it raises stops the work."""
@@ -41,7 +46,7 @@ def difference(tuned: Any, base: str | Path, rank: int = 64, seed: int = 0, prog
     both models.
 
     `tuned` and `base` are folders of safetensors (sharded ones too) or such files, `tuned` also a run or its folder. The true value lies
-    between `singular_value` and `upper`. `.attrs` as `spectrum` has them (norms are those of all of ΔW), and "error_bound": ε by (layer,
+    between `singular_value` and `upper`, of which the first is lowered and the second raised by what rounding may have done. `.attrs` as `spectrum` has them (norms are those of all of ΔW), and "error_bound": ε by (layer,
     module); "sentence": the worst of them in words. The same seed gives the same numbers. Raises `WorkbenchError` where the two are not of
     one architecture, or a weight is not finite.
     """
@@ -61,7 +66,7 @@ def difference(tuned: Any, base: str | Path, rank: int = 64, seed: int = 0, prog
                 progress(done, len(matrices))
             change, norm = _change(first, second, name)
             at = place[name.removesuffix(".weight")]
-            values[at], above, bounds[at] = _largest(change, norm, rank)
+            values[at], above, bounds[at] = _largest(change, _blocks(first, second, name), norm, rank)
             norms[at], shapes[at] = norm, tuple(change.shape)
             uppers += above
             del change
@@ -140,42 +145,57 @@ def _by(shape: tuple[int, ...]) -> str:
     return " × ".join(f"{size:,}" for size in shape)
 
 
+def _blocks(first: Tensors, second: Tensors, name: str) -> "Iterator[tuple[slice, torch.Tensor]]":
+    """(rows, W_tuned − W_base of these rows in float64), block by block."""
+    shape = first.shapes[name]
+    step = max(1, BLOCK // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        rows = slice(start, min(start + step, shape[0]))
+        yield rows, first.rows(name, rows.start, rows.stop).double() - second.rows(name, rows.start, rows.stop).double()
+
+
 def _change(first: Tensors, second: Tensors, name: str) -> "tuple[torch.Tensor, float]":
-    """(W_tuned − W_base in float32, its Frobenius norm)"""
+    """(W_tuned − W_base in float32, a small one in float64; its Frobenius norm)"""
     import torch
 
     shape = first.shapes[name]
-    change = torch.empty(shape[0], math.prod(shape[1:]))
-    squared, step = 0.0, max(1, BLOCK // max(1, change.shape[1]))
-    for start in range(0, shape[0], step):
-        stop = min(start + step, shape[0])
-        torch.sub(first.rows(name, start, stop).float(), second.rows(name, start, stop).float(), out=change[start:stop])
-        squared += change[start:stop].double().square().sum().item()
-    if not math.isfinite(squared):
+    change = torch.empty(shape[0], math.prod(shape[1:]), dtype=torch.float64 if math.prod(shape) <= EXACT else torch.float32)
+    squares = []
+    for rows, block in _blocks(first, second, name):
+        change[rows] = block
+        squares.append(block.square().sum().item())
+    if not math.isfinite(sum(squares)):
         raise WorkbenchError(f"{name} is not finite in one of the two models, so its change has no singular values.",
                              "Take an earlier checkpoint of the run.")
-    return change, math.sqrt(squared)
+    return change, math.sqrt(math.fsum(squares))
 
 
-def _largest(change: "torch.Tensor", norm: float, rank: int) -> tuple[list[float], list[float], float]:
-    """(its `rank` largest singular values, what each is at most, ε)"""
+def _largest(change: "torch.Tensor", blocks: "Iterator[tuple[slice, torch.Tensor]]", norm: float,
+             rank: int) -> tuple[list[float], list[float], float]:
+    """(what its `rank` largest singular values are at least, what each is at most, ε). `blocks` are the rows of `change` in float64."""
     import torch
 
     least = min(change.shape)
     if norm == 0:
         return [0.0] * min(rank, least), [0.0] * min(rank, least), 0.0
-    if change.numel() <= EXACT or least <= rank + OVERSAMPLED:
-        change = change.double() if change.numel() <= EXACT else change
+    if change.dtype == torch.float64 or least <= rank + OVERSAMPLED:
         exact, rounding = torch.linalg.svdvals(change)[:rank].tolist(), 10 * torch.finfo(change.dtype).eps * norm
-        return exact, [value + rounding for value in exact], rounding
-    left, found, right = torch.svd_lowrank(change, q=rank + OVERSAMPLED, niter=POWER_ITERATIONS)
-    probes = torch.randn(change.shape[1], PROBES)
-    missed = change @ probes - left @ (found[:, None] * (right.mT @ probes))
-    residual = math.sqrt(max(norm**2 - found.double().square().sum().item(), 0.0))
-    rounding = 10 * FLOAT32 * norm
-    bound = min(residual, 10 * math.sqrt(2 / math.pi) * missed.double().norm(dim=0).max().item()) + rounding
+        return [max(value - rounding, 0.0) for value in exact], [value + rounding for value in exact], rounding
+    basis = torch.linalg.qr(torch.svd_lowrank(change, q=rank + OVERSAMPLED, niter=POWER_ITERATIONS)[0].double())[0]
+    probes = torch.randn(change.shape[1], PROBES, dtype=torch.float64)
+    inside = torch.zeros(basis.shape[1], change.shape[1], dtype=torch.float64)
+    seen = torch.empty(change.shape[0], PROBES, dtype=torch.float64)
+    for rows, block in blocks:
+        inside.addmm_(basis[rows].mT, block)
+        seen[rows] = block @ probes
+    found = torch.linalg.svdvals(inside)
+    # what float64 may have lost in the longest of the sums
+    rounding = max(change.shape) * FLOAT64 * norm
+    residual = math.sqrt(max(norm**2 - found.square().sum().item(), 0.0) + SQUARES * FLOAT64 * norm**2)
+    missed = seen - basis @ (inside @ probes)
+    bound = min(residual, 10 * math.sqrt(2 / math.pi) * missed.norm(dim=0).max().item()) + rounding
     values = found[:rank].tolist()
-    return values, [math.hypot(value, bound) + rounding for value in values], bound
+    return ([max(value - rounding, 0.0) for value in values], [math.hypot(value + rounding, bound) + rounding for value in values], bound)
 
 
 def _sentence(values: dict[tuple[int, str], list[float]], bounds: dict[tuple[int, str], float]) -> str:
