@@ -55,6 +55,14 @@ def test_named_adapters_are_opened_by_name(tmp_path):
     with pytest.raises(WorkbenchError, match="several adapters.*second, third"):
         open_adapter(tmp_path)
     assert open_adapter(tmp_path, adapter="third").path == tmp_path / "third"
+    with pytest.raises(WorkbenchError, match="no adapter called 'typo'. There are second, third."):
+        open_adapter(tmp_path, adapter="typo")
+    tools.saved(model, tmp_path)  # beside them, the one without a name
+    assert open_adapter(tmp_path).path == open_adapter(tmp_path, adapter="default").path == tmp_path
+    assert open_adapter(tmp_path, adapter="third").path == tmp_path / "third"
+    for path in (tmp_path, tmp_path / "adapter_model.safetensors"):
+        with pytest.raises(WorkbenchError, match="no adapter called 'typo'. There (are default, second, third|is default)."):
+            open_adapter(path, adapter="typo")
 
 
 def test_several_adapters_in_one_file_are_told_apart(tmp_path):
@@ -64,6 +72,8 @@ def test_several_adapters_in_one_file_are_told_apart(tmp_path):
     with pytest.raises(WorkbenchError, match="one, two"):
         open_adapter(tmp_path)
     assert open_adapter(tmp_path, adapter="two").factors[0].a[0, 0] == 2.0
+    with pytest.raises(WorkbenchError, match="no adapter called 'typo'. There are one, two."):
+        open_adapter(tmp_path, adapter="typo")
 
 
 def test_each_known_layout_gives_the_same_update(tmp_path):
@@ -136,6 +146,8 @@ def test_refusals_are_one_sentence_and_what_to_do(tmp_path):
     refused(made("torn", adapter_model__safetensors=b"abc"), "cannot be read")
     refused(made("not json", adapter_config__json=b"{", adapter_model__safetensors=b""), "is not JSON")
     refused(made("other kind", adapter_config__json=b'{"peft_type": "LOHA"}', adapter_model__safetensors=b""), "of the kind LOHA")
+    refused(made("experts", adapter_config__json=b'{"target_parameters": ["mlp.experts.gate_up_proj"]}', adapter_model__safetensors=b""),
+            r"single parameters \(mlp.experts.gate_up_proj\)")
     half = made("half")
     save_file({"layers.0.q.lora_A.weight": torch.ones(2, 4)}, half / "adapter_model.safetensors")
     refused(half, "only one of the two factors of layers.0.q")

@@ -8,12 +8,17 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import workbench as wb
 from tests.adapters import tools
+from workbench import town
 from workbench.adapters import energy_kept, energy_ranks, open_adapter, pattern_parameters, spectrum, suggest_rank_pattern, truncate
 from workbench.adapters.spectra import frame
 from workbench.adapters.truncate import projected
 from workbench.errors import WorkbenchError
+from workbench.models import classifier
+from workbench.models.methods import LoRA
 from workbench.models.quiet import quiet_peft
 
 
@@ -67,6 +72,38 @@ def test_dora_keeps_its_magnitude_and_heads_saved_whole_go_with_it(tmp_path):
     headed = tools.adapted(tools.tiny("bert"), task_type="SEQ_CLS", target_modules=["query"])
     folder = truncate(tools.saved(headed, tmp_path / "headed"), 4, tmp_path / "headed cut")
     assert torch.allclose(loaded(folder, tools.tiny("bert"))(ids).logits, headed.eval()(ids).logits, atol=1e-4)
+
+
+def test_a_cut_classifier_opens_with_its_labels_and_its_pad_token(tmp_path):
+    model, tokenizer = classifier.load(str(town.base_folder("small")), ["plain", "spam"])
+    model = LoRA(rank=2).apply(model)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(0.01)
+    model.save_pretrained(tmp_path / "whole")
+    tokenizer.save_pretrained(tmp_path / "whole")
+    texts = ["Buy now!", "I come at six."]
+    opened, beside = wb.load(str(truncate(tmp_path / "whole", 2, tmp_path / "cut")))
+    assert classifier.labels_of(opened.config) == ["plain", "spam"]
+    assert opened.config.pad_token_id == beside.pad_token_id == tokenizer.pad_token_id is not None
+    assert classifier.logits(opened, beside, texts) == pytest.approx(classifier.logits(model, tokenizer, texts), abs=1e-4)
+
+
+def test_the_vector_of_lora_bias_goes_with_its_matrix(tmp_path):
+    model = tools.adapted(tools.tiny(), lora_bias=True, lora_alpha=12)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name and name.endswith(".bias"):
+            parameter.data.normal_(generator=torch.Generator().manual_seed(len(name)))
+    ids = torch.arange(8)[None]
+    whole = tools.saved(model, tmp_path / "whole")
+    adapter = open_adapter(whole)
+    assert len(adapter.factors) == 14 and all(factor.bias.shape == (factor.shape[0],) for factor in adapter.factors) and not adapter.rest
+    assert "lora_bias" in adapter.notes[0]
+    folder = truncate(whole, 4, tmp_path / "cut")
+    assert torch.allclose(loaded(folder, tools.tiny())(ids).logits, model.eval()(ids).logits, atol=1e-4)
+    fewer = loaded(truncate(whole, {"up_proj": 0}, tmp_path / "fewer"), tools.tiny())
+    assert not any("up_proj.lora" in name for name, _ in fewer.named_parameters())
+    assert not any("up_proj" in key for key in load_file(tmp_path / "fewer" / "adapter_model.safetensors"))
 
 
 def test_an_adapter_of_another_layout_becomes_one_that_peft_loads(tmp_path):

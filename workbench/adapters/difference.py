@@ -1,8 +1,8 @@
 """Singular values of what tuning changed, ΔW = W_tuned − W_base, of two whole models on disk: randomised, one matrix at a time.
 
 The range finder with power iterations of Halko, Martinsson and Tropp (2011, algorithms 4.4 and 5.1), as `torch.svd_lowrank` has it, gives
-an orthonormal Q in float32; what is printed comes of Q and D = ΔW in float64. σ̂ are the singular values of QᵀD. With D̂ = QQᵀD and
-ε ≥ ‖D − D̂‖ each singular value is known from both sides: σ̂ᵢ ≤ σᵢ ≤ √(σ̂ᵢ² + ε²), the first because D̂ is a projection of D, the second by
+an orthonormal Q in float32; what is printed comes of Q and D = ΔW in float64. σ̂ are the singular values of QᵀD. With D̂ = QQᵀD
+and ε ≥ ‖D − D̂‖ each singular value is known from both sides: σ̂ᵢ ≤ σᵢ ≤ √(σ̂ᵢ² + ε²), the first because D̂ is a projection of D, the second by
 Weyl's inequality on DᵀD = D̂ᵀD̂ + EᵀE. ε is the smaller of the Frobenius residual √(‖D‖² − Σσ̂²), whose square is taken as large as rounding
 may have made it small, and equation 4.3's 10 √(2/π) maxᵢ ‖(D − D̂) ωᵢ‖ over ten normal vectors ω drawn afterwards, which holds with
 probability 1 − 10⁻¹⁰. Matrices small enough are decomposed exactly. Memory is that of about one matrix in float32: rows are read from the

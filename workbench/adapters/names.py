@@ -14,7 +14,7 @@ NO_LAYER = -1
 """The layer of what stands in none: embeddings, the output head."""
 
 _PART = {"A": "a", "B": "b", "a": "a", "b": "b", "down": "a", "up": "b"}
-_OF_ONE_ADAPTER = r"(?:\.(?P<adapter>(?!weight$)[^.]+))?"
+_OF_ONE_ADAPTER = r"(?:\.(?P<adapter>(?!(?:weight|bias)$)[^.]+))?"
 _LAYOUTS = tuple(re.compile(pattern) for pattern in (
     rf"(?P<name>.+)\.lora_(?P<part>[AB]){_OF_ONE_ADAPTER}(?:\.weight)?",  # peft (and loralib, without .weight)
     rf"(?P<name>.+)\.lora_(?P<embedding>embedding)_(?P<part>[AB]){_OF_ONE_ADAPTER}",
@@ -23,13 +23,14 @@ _LAYOUTS = tuple(re.compile(pattern) for pattern in (
     r"(?P<name>.+)[._]lora(?:_linear_layer)?\.(?P<part>down|up)\.weight",  # diffusers
 ))
 _MAGNITUDE = re.compile(rf"(?P<name>.+)\.lora_magnitude_vector{_OF_ONE_ADAPTER}(?:\.weight)?")
+_BIAS = re.compile(rf"(?P<name>.+)\.lora_B{_OF_ONE_ADAPTER}\.bias")
 _ALPHA = re.compile(r"(?P<name>.+?)(?:\.lora)?\.alpha")
 _PREFIX = re.compile(r"(?:base_model\.model\.|module\.)*")
 _FLAT = re.compile(r"lora_(?:unet|transformer|te\d*|text_encoder)_(?P<name>.+)")
 
 
 class Key(NamedTuple):
-    """What one tensor of an adapter file is: `part` is "a", "b", "alpha" or "magnitude" of the matrix `name`."""
+    """What one tensor of an adapter file is: `part` is "a", "b", "bias" (of b), "alpha" or "magnitude" of the matrix `name`."""
 
     name: str
     part: str
@@ -46,8 +47,9 @@ def read_key(key: str) -> Key | None:
             groups = found.groupdict()
             return Key(_unflattened(groups["name"]), _PART[groups["part"]], groups.get("adapter") or "", groups.get("transposed") is not None,
                        groups.get("embedding") is not None)
-    if found := _MAGNITUDE.fullmatch(key):
-        return Key(_unflattened(found["name"]), "magnitude", found["adapter"] or "")
+    for pattern, part in ((_MAGNITUDE, "magnitude"), (_BIAS, "bias")):
+        if found := pattern.fullmatch(key):
+            return Key(_unflattened(found["name"]), part, found["adapter"] or "")
     if found := _ALPHA.fullmatch(key):
         return Key(_unflattened(found["name"]), "alpha")
     return None

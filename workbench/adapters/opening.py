@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("adapter_model.safetensors", "adapters.safetensors", "pytorch_lora_weights.safetensors")
 """What peft, MLX and diffusers call the file in an adapter's folder."""
+DEFAULT = "default"
+"""peft's name for the adapter that is saved without one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +44,8 @@ class Factor:
     """"linear", "embedding" or "convolution"."""
     kernel: tuple[int, ...] = ()
     """Of a convolution, the shape of one of A's filters."""
+    bias: "torch.Tensor | None" = None
+    """Of B, as stored (peft's `lora_bias`): [d_out], added to the output times `scale`."""
 
     @property
     def rank(self) -> int:
@@ -88,14 +92,19 @@ def open_adapter(source: Any, names: dict[str, str] | None = None, *, adapter: s
 
     `names` maps a file's tensor names to peft's, as patterns of `re.sub` (peft's own `key_mapping`): {r"net\\.(\\d+)\\.q\\.first":
     r"layers.\\1.q_proj.lora_A"}. `adapter` picks one where several lie in the folder or the file. `scale` is for files that do not keep
-    theirs. Raises `WorkbenchError` where there is no low-rank adapter, and `RunError` where a run has no result yet.
+    theirs. Raises `WorkbenchError` where there is no low-rank adapter, none called `adapter`, or one of single parameters
+    (`target_parameters`), and `RunError` where a run has no result yet.
     """
     if isinstance(source, Adapter):
         return source
-    folder, file = _files(result_folder(source), adapter)
+    path = result_folder(source)
+    folder, file = _files(path, adapter)
     config = _read_config(folder)
     tensors = read_tensors(file)
-    kept, rest = _sorted_out(tensors, names or {}, adapter, file)
+    picked = not adapter or folder == path / adapter
+    kept, rest, inside = _sorted_out(tensors, names or {}, None if picked else adapter, file)
+    if not (picked or inside or adapter == DEFAULT):
+        raise _no_such(path, adapter, [DEFAULT, *_subfolders(path)])
     place = naming.places(kept)
     factors, unscaled = [], False
     for name, parts in kept.items():
@@ -132,8 +141,10 @@ def _files(path: Path, adapter: str | None) -> tuple[Path, Path]:
     for name in WEIGHTS:
         if (path / name).exists():
             return path, path / name
-    inside = sorted(found.parent.name for found in path.glob("*/adapter_config.json"))
-    if len(inside) == 1 and not adapter:
+    inside = _subfolders(path)
+    if inside and adapter:
+        raise _no_such(path, adapter, inside)
+    if len(inside) == 1:
         return _files(path / inside[0], None)
     if inside:
         raise WorkbenchError(f"{path} holds several adapters.", f'Name one: adapter="{inside[0]}"; there are {", ".join(inside)}.')
@@ -144,6 +155,15 @@ def _files(path: Path, adapter: str | None) -> tuple[Path, Path]:
     raise WorkbenchError(f"{path} has no adapter_model.safetensors{f', only {odd.name}' + _pickled(odd) if odd else ''}.",
                          "Open it where you trust it and write it again with save_pretrained, which makes safetensors." if odd
                          else "Give the folder that save_pretrained wrote, or the .safetensors file itself.")
+
+
+def _subfolders(path: Path) -> list[str]:
+    """The named adapters that peft saved into folders of their own."""
+    return sorted(found.parent.name for found in path.glob("*/adapter_config.json"))
+
+
+def _no_such(path: Path, adapter: str, there: list[str]) -> WorkbenchError:
+    return WorkbenchError(f"{path} holds no adapter called {adapter!r}.", f"There {'are' if len(there) > 1 else 'is'} {', '.join(there)}.")
 
 
 def _pickled(path: Path) -> str:
@@ -162,6 +182,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if kind != "LORA":
         raise WorkbenchError(f"{folder} holds an adapter of the kind {kind}, whose update is no product of two factors alone.",
                              "Spectra of factors are there for LoRA; merge it and take workbench.adapters.difference(merged, base).")
+    if single := config.get("target_parameters"):
+        raise WorkbenchError(f"{folder} holds updates of single parameters ({', '.join(map(str, single))}), a product for each expert and none "
+                             "of two factors alone.", "Open an adapter of whole layers (target_modules alone).")
     return config
 
 
@@ -177,21 +200,25 @@ def read_tensors(file: Path) -> "dict[str, torch.Tensor]":
 
 
 def _sorted_out(tensors: "dict[str, torch.Tensor]", names: dict[str, str], adapter: str | None,
-                file: Path) -> "tuple[dict[str, dict[str, Any]], dict[str, torch.Tensor]]":
-    """(matrix -> its parts, all that is no part of one)"""
+                file: Path) -> "tuple[dict[str, dict[str, Any]], dict[str, torch.Tensor], set[str]]":
+    """(matrix -> its parts, all that is no part of one, the adapter whose name they bear or none)"""
     kept: dict[str, dict[str, Any]] = {}
-    rest, found = {}, set()
+    rest, named, found = {}, set(), set()
     for key, tensor in tensors.items():
         read = naming.read_key(_renamed(key, names))
         if read is None:
             rest[key] = tensor
-        elif not (read.adapter and adapter and read.adapter != adapter):
+            continue
+        named |= {read.adapter} if read.adapter else set()
+        if not (read.adapter and adapter and read.adapter != adapter):
             found |= {read.adapter} if read.adapter else set()
             kept.setdefault(read.name, {"transposed": read.transposed, "embedding": False})
             kept[read.name][read.part] = tensor
             kept[read.name]["embedding"] |= read.embedding
     if len(found) > 1:
         raise WorkbenchError(f"{file} holds several adapters.", f'Name one: adapter="{min(found)}"; there are {", ".join(sorted(found))}.')
+    if adapter and named and not found:
+        raise _no_such(file, adapter, sorted(named))
     kept = {name: parts for name, parts in kept.items() if "a" in parts or "b" in parts}
     if not kept:
         raise WorkbenchError(f"No low-rank factors were found in {file}; its tensors are called {', '.join(sorted(tensors)[:2])}, ...",
@@ -199,7 +226,7 @@ def _sorted_out(tensors: "dict[str, torch.Tensor]", names: dict[str, str], adapt
     for name, parts in kept.items():
         if not ("a" in parts and "b" in parts):
             raise WorkbenchError(f"{file} has only one of the two factors of {name}.", "Copy the file again, or map its names with names={...}.")
-    return kept, rest
+    return kept, rest, found
 
 
 def _renamed(key: str, names: dict[str, str]) -> str:
@@ -222,7 +249,7 @@ def _factor(name: str, place: tuple[int, str], parts: dict[str, Any], file: Path
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
         raise WorkbenchError(f"The factors of {name} in {file} do not fit: A is {tuple(a.shape)} and B is {tuple(b.shape)}.",
                              "A must be [r × d_in] and B [d_out × r]; map the names the other way round if they are swapped.")
-    return Factor(name, *place, a, b, 1.0, parts.get("magnitude"), kind, kernel)
+    return Factor(name, *place, a, b, 1.0, parts.get("magnitude"), kind, kernel, parts.get("bias"))
 
 
 def _scale(config: dict[str, Any], name: str, rank: int, parts: dict[str, Any], given: float | None) -> tuple[float, bool]:
@@ -246,6 +273,8 @@ def _notes(adapter: Adapter, unscaled: bool) -> list[str]:
         notes.append("The file does not say its alpha, so B·A is taken as it is; give scale=alpha/rank if it was scaled.")
     if any(factor.magnitude is not None for factor in adapter.factors):
         notes.append("DoRA: these are the singular values of B·A, the update of the direction; the magnitude, learned apart, is left out.")
+    if any(factor.bias is not None for factor in adapter.factors):
+        notes.append("Beside B·A this adapter adds a vector to each layer's output (lora_bias), which no singular value shows.")
     begun = adapter.config.get("init_lora_weights")
     if changes_base(adapter):
         notes.append(f"This adapter began as {begun}, a part of the base's own weights: its B·A is that part as trained, not what was changed.")

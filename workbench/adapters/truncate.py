@@ -19,8 +19,9 @@ from workbench.errors import WorkbenchError
 if TYPE_CHECKING:
     import torch
 
-BESIDE = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*", "adapter_method.json")
-"""Files of an adapter's folder that go with it."""
+BESIDE = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
+          "adapter_method.json")
+"""Files of an adapter's folder that go with it; `config.json` is a classifier's, with its labels."""
 
 
 def truncate(source: Any, rank: int | dict[str, int], folder: str | Path, names: dict[str, str] | None = None) -> Path:
@@ -28,8 +29,8 @@ def truncate(source: Any, rank: int | dict[str, int], folder: str | Path, names:
 
     `source` and `names` as `open_adapter` takes them. `rank` is one for all, or {"q_proj": 4, "layers.0.mlp.up_proj": 2} by the end of a
     matrix's name as in peft's `rank_pattern`; matrices not named keep theirs, those of rank 0 lose their update. alpha becomes the rank, so
-    that B·A is ΔW itself. Of DoRA the direction is cut and the magnitude kept. Raises `WorkbenchError` for a rank or a name that cannot be,
-    and for a folder that holds an adapter already.
+    that B·A is ΔW itself. Of DoRA the direction is cut and the magnitude kept; the vector of `lora_bias` is kept too. Raises
+    `WorkbenchError` for a rank or a name that cannot be, and for a folder that holds an adapter already.
     """
     import safetensors.torch
 
@@ -102,7 +103,9 @@ def _stored(factor: Factor, rank: int) -> "dict[str, torch.Tensor]":
     if factor.kind == "convolution":
         a, b = a.reshape(rank, *factor.kernel), b.reshape(*b.shape, *(1 for _ in factor.kernel[1:]))
     magnitude = {} if factor.magnitude is None else {f"{start}magnitude_vector": factor.magnitude}
-    return {f"{start}A.weight": a, f"{start}B.weight": b} | magnitude
+    # alpha / r is 1 from now on, for the vector as well
+    bias = {} if factor.bias is None else {f"{start}B.bias": (factor.scale * factor.bias.double()).to(factor.bias.dtype)}
+    return {f"{start}A.weight": a, f"{start}B.weight": b} | magnitude | bias
 
 
 def _config(adapter: Adapter, kept: list[Factor], ranks: dict[str, int]) -> dict[str, Any]:
