@@ -27,8 +27,8 @@ FEWEST = 20
 
 def calibration(gaps: "pd.DataFrame", bins: int = 10) -> "pd.DataFrame":
     """How sure the model is of the reply it prefers, against how often people chose that one: a line for each bin of equal width from 0.5
-    to 1 that holds a pair: low, high, pairs, predicted (mean of sigmoid(|gap|), Bradley-Terry), observed (share that people chose; a gap of 0
-    counts a half), observed_low and observed_high (Wilson's 95 % interval).
+    to 1 that holds a pair: low, high, pairs, predicted (mean of sigmoid(|gap|), Bradley-Terry), observed (share that people chose; a
+    gap of 0 counts a half), observed_low and observed_high (Wilson's 95 % interval).
 
     `.attrs["error"]` is the expected calibration error: the mean distance of the two, weighed by pairs (Guo et al. 2017, arXiv 1706.04599,
     eq. 3).

@@ -1,8 +1,8 @@
 """The replies of a batch laid end to end in few rows, so that no time goes into padding, and what the model says at each one's last token.
 
-Replies to one prompt differ in length: padded to the longest, half of the positions of a batch may be padding. Attention keeps them apart as it
-does packed rows (`fast_rows.apart`). Equal to the padded forward pass but for the order of summation. Not here: models whose classifier does
-more than put a linear head on the last hidden state, and several processes; they are padded.
+Replies to one prompt differ in length: padded to the longest, half of the positions of a batch may be padding. Attention keeps them apart
+as it does packed rows (`fast_rows.apart`). Equal to the padded forward pass but for the order of summation. Not here: models whose
+classifier does more than put a linear head on the last hidden state, and several processes; they are padded.
 
 Shapes: M replies, B rows of T positions, D hidden, H heads.
 """

@@ -38,8 +38,9 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(slots=True)
 class PairCollator:
-    """Rows to a batch: `input_ids` and `attention_mask` of all replies, M x T, or what `laid_rows.laid` makes of them, or `features`, M x D;
-    `pairs` (P x 3: better, worse, head), their `weights` and `margins` (P); and `labels`, N zeros, by which a batch's prompts are counted."""
+    """Rows to a batch: `input_ids` and `attention_mask` of all replies, M x T, or what `laid_rows.laid` makes of them, or `features`,
+    M x D; `pairs` (P x 3: better, worse, head), their `weights` and `margins` (P); and `labels`, N zeros, by which a batch's prompts are
+    counted."""
 
     pad_token_id: int
     lay: bool = False
