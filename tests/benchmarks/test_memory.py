@@ -22,7 +22,7 @@ MODELS = {
 METHODS = {"full": Full(), "LoRA r = 8": LoRA(rank=8), "QLoRA 4 bits, r = 8": QLoRA(rank=8)}
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_plans_against_the_profilers_peak(report, capsys):
     worst = 0.0
     with capsys.disabled():

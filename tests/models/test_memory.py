@@ -326,6 +326,15 @@ def test_sharing_out_never_takes_more_of_what_it_shares(method) -> None:
             assert len({plan["activations"] for plan in plans}) == 1  # every device has rows of its own
 
 
+def test_a_config_is_read_once_for_each_method_and_anew_where_it_changed() -> None:
+    config = model_of(layers=3)
+    first = memory.architecture_of(config, LoRA(rank=4))
+    assert memory.architecture_of(model_of(layers=3), LoRA(rank=4)) is first
+    assert memory.architecture_of(config, LoRA(rank=8)).trained == 2 * first.trained
+    config.num_hidden_layers, config.layer_types = 2, config.layer_types[:2]
+    assert memory.architecture_of(config, LoRA(rank=4)).trained * 3 == first.trained * 2
+
+
 # ---- what cannot be
 
 

@@ -131,7 +131,7 @@ def _methods(
             anchor="right" if inside else "left",
             dx=-6 if inside else 6,
             size=12,
-            **(dict(bgcolor=ink("surface")) if inside else {}),
+            bgcolor=ink("surface"),
         )
     if measured:
         sheet.add(

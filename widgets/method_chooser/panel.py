@@ -81,6 +81,7 @@ class MethodChooser(Panel):
 
     def _take_run(self, run: Any) -> None:
         """A run's recipe as settings, and what it took: on a CPU what its process had more than before the model."""
+        run.history.refresh()
         recipe, prepared = run.recipe, run.history.prepared
         longest = prepared.planned.get("sequence_length", recipe.max_length) if prepared else recipe.max_length
         found = [value for value in run.history.columns["memory_gib"] if value == value]

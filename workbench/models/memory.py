@@ -9,6 +9,7 @@ where a plan does not fit (`fitting.py`).
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ OPTIMIZERS = {
 """Bytes of state a trained parameter: fp32 moments, or 8-bit ones with a fp32 scale for each 256 (Dettmers et al. 2022). Adafactor's rows
 and columns are next to nothing."""
 GIB = 2**30
+KEPT = 64
+"""Architectures that are remembered, by config and method."""
+_known: dict[tuple[str, str, str], Architecture] = {}
 BUCKET = 25 * 2**20
 """Bytes that DDP and FSDP send at once."""
 
@@ -190,7 +194,7 @@ def plan_memory(
 def architecture_of(model_or_config: Any, method: Method | None = None) -> Architecture:
     """What a plan needs to know of the model as the method trains it; a second or two for a large one, so keep it where many plans are made
     of it."""
-    from workbench.models import counting, loading
+    from workbench.models import counting, folders
 
     if isinstance(model_or_config, Architecture):
         return model_or_config
@@ -202,12 +206,16 @@ def architecture_of(model_or_config: Any, method: Method | None = None) -> Archi
             )
         return _of_count(round(model_or_config))
     bits = getattr(method, "bits", 0) if method is not None and method.name == "qlora" else 0
+    double = getattr(method, "double", True)
     if hasattr(model_or_config, "named_parameters"):
-        model = model_or_config if method is None else counting.outline(model_or_config.config, method)
-    else:
-        config = loading.config_of(model_or_config) if isinstance(model_or_config, (str, Path)) else model_or_config
-        model = counting.skeleton(config) if method is None else counting.outline(config, method)
-    return read(model, bits, getattr(method, "double", True))
+        return read(model_or_config if method is None else counting.outline(model_or_config.config, method), bits, double)
+    config = folders.config_of(model_or_config) if isinstance(model_or_config, (str, Path)) else model_or_config
+    key = type(config).__name__, json.dumps(config.to_dict(), default=str), repr(method)
+    if key not in _known:
+        while len(_known) >= KEPT:
+            _known.pop(next(iter(_known)))
+        _known[key] = read(counting.skeleton(config) if method is None else counting.outline(config, method), bits, double)
+    return _known[key]
 
 
 def settings_of(**given: Any) -> Settings:
