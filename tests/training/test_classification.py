@@ -19,7 +19,7 @@ from workbench import town
 from workbench.data import labelled, run_rows, sources
 from workbench.evaluation.classifier import score_classifier
 from workbench.journal import commands as cmd
-from workbench.models import classifier, frozen, methods
+from workbench.models import classifier, frozen, loading, merging, methods
 from workbench.models.frozen import FrozenBackbone
 from workbench.runs.start import prepare
 from workbench.training import classification
@@ -76,6 +76,58 @@ def test_every_method_learns_saves_and_loads_to_equal_logits(name, tmp_path, mon
     assert (classifier.logits(model, tokenizer, texts()) == before).all()
     again, tokenizer = wb.load(str(run.folder / "result"))
     assert (classifier.logits(again, tokenizer, texts()) == before).all()
+
+
+SIZES = dict(vocab_size=4096, max_position_embeddings=64)
+BERT = transformers.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, **SIZES)
+WITHOUT_POOLER = {"full": methods.Full(), "bitfit": methods.BitFit(), "lora": methods.LoRA(rank=2), "adapters": methods.Adapters(size=2),
+                  "loha": methods.Peft(config={"peft_type": "LOHA", "r": 2, "target_modules": ["query", "q_lin"]}), "4 bits": methods.QLoRA(rank=2), "8 bits": methods.QLoRA(rank=2, bits=8)}
+
+
+@pytest.fixture(scope="module", params=["BertForMaskedLM", "BertModel", "DistilBertForMaskedLM"])
+def encoder(request, tmp_path_factory):
+    """A base with a pooler and two without: one whose classifier has one in the body, one whose classifier has it beside the head."""
+    config = BERT if request.param.startswith("Bert") else transformers.DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=48, **SIZES)
+    folder = tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(0)
+    getattr(transformers, request.param)(config).save_pretrained(folder)
+    loading.load_tokenizer(town.base_folder("small")).save_pretrained(folder)
+    return str(folder)
+
+
+def taught(base, method):
+    """A classifier on `base`, after two steps."""
+    torch.manual_seed(3)
+    model, tokenizer = classifier.load(base, ["a", "b"], method)
+    model = method.apply(model).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(2):
+        model(input_ids=torch.tensor([[5, 6, 7], [8, 9, 10]]), labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, tokenizer
+
+
+@pytest.mark.parametrize("name", WITHOUT_POOLER)
+def test_what_the_base_did_not_bring_is_trained_and_saved(name, encoder, tmp_path):
+    model, tokenizer = taught(encoder, WITHOUT_POOLER[name])
+    wanted = classifier.logits(model, tokenizer, texts())
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    torch.manual_seed(9)  # what is drawn when it is opened is drawn otherwise
+    again, _ = wb.load(str(tmp_path / "saved"))
+    assert (classifier.logits(again, tokenizer, texts()) == wanted).all()
+    if name not in ("adapters", "8 bits"):  # no weight can hold bottlenecks, and a plain layer does not round its inputs
+        whole, _ = wb.load(str(merging.merge(tmp_path / "saved", tmp_path / "merged")))
+        assert classifier.logits(whole, tokenizer, texts()) == pytest.approx(wanted, abs=5e-5)
+
+
+def test_a_method_that_trains_no_module_is_refused_where_the_base_lacks_one(tmp_path):
+    transformers.BertForMaskedLM(BERT).save_pretrained(tmp_path)
+    loading.load_tokenizer(town.base_folder("small")).save_pretrained(tmp_path)
+    method = methods.Peft(config={"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 2})
+    with pytest.raises(wb.RecipeError, match="brings no bert.pooler.dense.*PREFIX_TUNING trains no module"):
+        method.apply(classifier.load(str(tmp_path), ["a", "b"], method)[0])
 
 
 def test_the_result_opens_with_transformers_alone(tmp_path):

@@ -127,10 +127,18 @@ def shapes_of(model: Any) -> Shapes:
 
 
 def head_of(model: Any) -> list[str]:
-    """Names of the parameters of a classification head: new with every task, so every method trains it. [] in a language model."""
+    """Names of the parameters that are new with a classifier: its head, and what its base did not bring (`new_parameters`, set where it was
+    loaded: the pooler of a BERT saved as a masked language model). Every method trains them. [] in a language model."""
     if not type(model).__name__.endswith("ForSequenceClassification"):
         return []
-    return [name for name, _ in model.named_parameters() if not name.startswith(model.base_model_prefix + ".")]
+    head = [name for name, _ in model.named_parameters() if not name.startswith(model.base_model_prefix + ".")]
+    return head + list(getattr(model, "new_parameters", ()))
+
+
+def new_modules(model: Any) -> list[str]:
+    """The modules of `head_of` that peft must be told to train and save whole; of a "classifier" or "score" it knows."""
+    modules = {name.rpartition(".")[0] for name in head_of(model)}
+    return sorted(name for name in modules if name and name.split(".")[0] not in ("classifier", "score"))
 
 
 def task_of(model: Any) -> str | None:

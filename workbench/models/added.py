@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
-from workbench.models.adaptation import Method, head_of, is_count, named_fields, on_meta, task_of
+from workbench.models.adaptation import Method, head_of, is_count, named_fields, new_modules, on_meta, task_of
 from workbench.models.folders import PROMPTS
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import give, restore_trained, save_trained, saved_by_peft
@@ -131,6 +131,14 @@ def peft_applied(model: Any, config: dict[str, Any]) -> Any:
         if body["peft_type"] not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
             raise RecipeError(f"peft has no type {config['peft_type']!r}.",
                               f"Its types are {', '.join(sorted(kind.value for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING))}.")
+        new = new_modules(model)
+        if new:
+            if body["peft_type"] in PROMPTS or not hasattr(peft.PEFT_TYPE_TO_CONFIG_MAPPING[body["peft_type"]], "modules_to_save"):
+                raise RecipeError(
+                    f"This base brings no {new[0]}, which a classifier of its kind needs, and {body['peft_type']} trains no module.",
+                    "Use wb.LoRA, or wb.Full.",
+                )
+            body["modules_to_save"] = [*(body.get("modules_to_save") or ()), *new]
         try:
             adapted = peft.get_peft_model(model, peft.get_peft_config(body))
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:  # each type has its own way to say so

@@ -93,7 +93,8 @@ def _moved(model: Any, config: Any) -> Any:
     import transformers
 
     out = transformers.AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
-    out.base_model.load_state_dict(model.base_model.state_dict())
+    missing = out.base_model.load_state_dict(model.base_model.state_dict(), strict=False).missing_keys
+    out.new_parameters = tuple(f"{out.base_model_prefix}.{name}" for name in missing)
     return out.eval()
 
 

@@ -105,8 +105,8 @@ def dequantized(model: Any) -> Any:
 
 
 def untie(model: Any) -> None:
-    """Give the head of a peft model a weight of its own where it shares the input embedding's and either has an adapter: merged into the one
-    weight, the adapter of one would be the other's too."""
+    """Give the head of a peft model a weight of its own where it shares the input embedding's and either has an adapter: merged into the
+    one weight, the adapter of one would be the other's too."""
     import torch
 
     base = model.get_base_model()
@@ -181,14 +181,20 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
         if given:  # for a head that these files do not have: a new one, or one that an adapter brings
             transformers.utils.logging.set_verbosity_error()
         place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
-        model = kind.from_pretrained(place, config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True,
-                                     local_files_only=local, **wanted)
+        wanted |= dict(config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=local)
+        model, missing = _read(kind, place, wanted)
+        fresh = [name for name in missing if hasattr(model.get_submodule(name), "source_cls")]
+        if fresh:  # bitsandbytes rounds what it reads, and of these there was nothing to read
+            wanted["quantization_config"].llm_int8_skip_modules = missing
+            model, missing = _read(kind, place, wanted)
     except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
         raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}",
                              'Check the name and the network, or use "town" or a local folder.') from error
     finally:
         transformers.utils.logging.set_verbosity(level)
-    if not wanted:
+    if classifies(config):
+        model.new_parameters = _parameters_under(model, [name for name in missing if name.startswith(model.base_model_prefix + ".")])
+    if "device_map" not in wanted:
         return model.to(device)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -196,6 +202,16 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
             # divides d_out: an evaluation would change the base under the training, and logits would depend on the machine
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def _read(kind: Any, place: str, wanted: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A model of the files in `place`, and the modules of which they did not bring every parameter."""
+    model, told = kind.from_pretrained(place, output_loading_info=True, **wanted)
+    return model, sorted({name.rpartition(".")[0] for name in told["missing_keys"]})
+
+
+def _parameters_under(model: Any, modules: list[str]) -> tuple[str, ...]:
+    return tuple(name for name, _ in model.named_parameters() if name.rpartition(".")[0] in modules)
 
 
 def prepare_tokenizer(tokenizer: Any, model_config: Any) -> list[str]:

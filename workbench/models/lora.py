@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
-from workbench.models.adaptation import Method, Shapes, head_of, is_count, is_number, named_fields, on_meta, task_of
+from workbench.models.adaptation import Method, Shapes, head_of, is_count, is_number, named_fields, new_modules, on_meta, task_of
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import saved_by_peft
 
@@ -107,12 +107,12 @@ class LoRA(Method):
                 before = "|".join(f"({other})" for other in list(ordered)[:number] if ordered[other])
                 left_out.append((rf"(?!(.*\.)?({before})$)" if before else "") + rf"(.*\.)?({name})")
         patterns = {"rank_pattern": ranks, "exclude_modules": "|".join(left_out),
-                    "alpha_pattern": alphas if not self._rslora else {name: alphas[name] for name in self.alpha_pattern}}
+                    "alpha_pattern": {name: alphas[name] for name in alphas if not self._rslora or name in self.alpha_pattern}}
         return body | {name: value for name, value in patterns.items() if value} | self.options
 
     def by_name(self, matrices: Iterable[str]) -> dict[str, Any]:
-        """peft's rank_pattern, alpha_pattern and exclude_modules for these matrices, each by its whole name. peft reads its folders with the
-        keys in another order, so none may mean a matrix that another means as well."""
+        """peft's rank_pattern, alpha_pattern and exclude_modules for these matrices, each by its whole name. peft reads its folders with
+        the keys in another order, so none may mean a matrix that another means as well."""
         ranks, alphas, left_out = {}, {}, []
         for name in matrices:
             rank = value_for(self.rank_pattern, name)
@@ -179,7 +179,9 @@ class LoRA(Method):
         named, own = self.by_name(matrices), self.options.get("exclude_modules") or []
         left_out = named["exclude_modules"]
         named["exclude_modules"] = "|".join([own, *map(re.escape, left_out)]) if isinstance(own, str) else [*own, *left_out]
-        arguments = {key: value for key, value in arguments.items() if key not in named} | {key: value for key, value in named.items() if value}
+        named["modules_to_save"] = [*(self.options.get("modules_to_save") or ()), *new_modules(model)]
+        others = {key: value for key, value in arguments.items() if key not in named}
+        arguments = others | {key: value for key, value in named.items() if value}
         start = str(arguments.get("init_lora_weights")).lower()
         if start.startswith(MUTATING):
             for name in matrices.keys() - set(left_out):
