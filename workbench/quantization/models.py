@@ -39,7 +39,11 @@ class Sizes:
     sqnr_db: Mapping[str, float]
     """Layer → SQNR of its weight."""
     bits_per_weight: float
-    """Of the quantized layers together, constants included."""
+    """Of the quantized layers together, constants included, and outlier columns where they are known."""
+    outlier_share: float | None = 0.0
+    """Of the weights of the quantized layers, those that LLM.int8() keeps in 16 bits: the columns over the threshold in the calibration,
+    counted in the bytes. None where the columns are found in each batch and no calibration says which: then the bytes count none, which is
+    too few."""
 
 
 def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, layers: Sequence[str] | None = None,
@@ -50,7 +54,8 @@ def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int |
     coder = _check(scheme, bits, block, activations, calibration)
     twin = copy.deepcopy(model)
     modules = linear_layers(twin, layers)
-    found = {name: _quantized(module, coder) for name, module in modules.items()}
+    kept = {name: _outliers(name, coder, activations, calibration, threshold) for name in modules}
+    found = {name: _quantized(module, coder, kept[name]) for name, module in modules.items()}
     sizes = _sizes(twin, modules, found)
     for name, module in modules.items():
         hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back)
@@ -66,13 +71,15 @@ def quantized_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int 
 
     `layers` are names of linear layers, None all of them (`layers.linear_layers` says which). `activations`: "16-bit" quantizes weights
     alone, "dynamic" also the inputs of each layer as the scheme has it, "static" with the ranges in `calibration` (from
-    `activations.collect`). LLM.int8() finds its outlier columns in each batch, so it differs from vector-wise only where activations are
-    quantized. Raises `WorkbenchError` for settings that cannot be or a name that is no linear layer, `DataError` for a weight that is not
-    finite.
+    `activations.collect`, on other texts than those it is judged by afterwards: on the same ones nothing would ever be clipped). LLM.int8()
+    finds its outlier columns in each batch (static: in the calibration), so it differs from vector-wise only where activations are
+    quantized; a `calibration` beside "dynamic" says how many columns the size shall count in 16 bits. Raises `WorkbenchError` for settings
+    that cannot be or a name that is no linear layer, `DataError` for a weight that is not finite.
     """
     coder = _check(scheme, bits, block, activations, calibration)
     modules = linear_layers(model, layers)
-    found = {name: _quantized(module, coder) for name, module in modules.items()}
+    kept = {name: _outliers(name, coder, activations, calibration, threshold) for name in modules}
+    found = {name: _quantized(module, coder, kept[name]) for name, module in modules.items()}
     with ExitStack() as stack:
         for name, module in modules.items():
             for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back):
@@ -89,11 +96,21 @@ class _Layer(NamedTuple):
     """(d_out × d_in) what the codes stand for, in the weight's dtype."""
     sqnr_db: float
     bits_per_weight: float
+    outliers: int | None
+    """Columns that stay 16-bit; None where that is not known."""
 
 
-def _quantized(module: Any, coder: Coder) -> _Layer:
+def _quantized(module: Any, coder: Coder, outliers: int | None) -> _Layer:
     found = quantize(matrix(module), coder.scheme, coder.bits if coder.scheme.integer else 8, coder.block)
-    return _Layer(found.dequantize(), found.sqnr_db, found.bits_per_weight)
+    return _Layer(found.dequantize(), found.sqnr_db, coder.bits_per_weight(found.shape, outliers or 0), outliers)
+
+
+def _outliers(name: str, coder: Coder, activations: str, calibration: Mapping[str, Inputs] | None, threshold: float) -> int | None:
+    """How many columns of a layer stay 16-bit, by the calibration."""
+    if not coder.scheme.splits or activations == "16-bit":
+        return 0
+    seen = calibration and calibration.get(name)
+    return int((seen.column_maxima > threshold).sum()) if seen else None
 
 
 def _check(scheme: str | Scheme, bits: int, block: int | None, activations: str, calibration: Mapping[str, Inputs] | None) -> Coder:
@@ -102,7 +119,7 @@ def _check(scheme: str | Scheme, bits: int, block: int | None, activations: str,
         raise WorkbenchError(f"Activations cannot be {activations!r}.", f"Choose one of {', '.join(ACTIVATIONS)}.")
     if activations == "static" and not calibration:
         raise WorkbenchError("Static scales need ranges to be calibrated by, and there are none.",
-                             "Give calibration=collect(model, tokenizer, texts).")
+                             "Give calibration=collect(model, tokenizer, texts[::2]), and measure on texts[1::2].")
     return coder
 
 
@@ -111,9 +128,12 @@ def _sizes(model: Any, modules: Mapping[str, Any], found: Mapping[str, _Layer]) 
     linear = {id(module.weight): (module.weight, found[name].bits_per_weight) for name, module in modules.items()}
     saved = sum(weight.numel() * (weight.element_size() - bits / 8) for weight, bits in linear.values())
     weights = sum(weight.numel() for weight, _ in linear.values())
+    share = None
+    if all(layer.outliers is not None for layer in found.values()):
+        share = sum(layer.outliers * layer.back.shape[0] for layer in found.values()) / sum(layer.back.numel() for layer in found.values())
     return Sizes(bytes_before=before, bytes_after=round(before - saved), layers=tuple(modules),
                  sqnr_db={name: layer.sqnr_db for name, layer in found.items()},
-                 bits_per_weight=sum(weight.numel() * bits for weight, bits in linear.values()) / weights)
+                 bits_per_weight=sum(weight.numel() * bits for weight, bits in linear.values()) / weights, outlier_share=share)
 
 
 def hook_inputs(module: Any, coder: Coder, activations: str, seen: Inputs | None, threshold: float, back: Tensor) -> list[Any]:
