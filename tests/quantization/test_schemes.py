@@ -223,6 +223,15 @@ def test_the_outlier_split():
     assert torch.equal(quantize(w, "LLM.int8()").codes, plain.codes), "without activations it is vector-wise"
 
 
+@pytest.mark.parametrize(("largest", "dtype"), [(65_504.0, torch.float16), (7e4, torch.bfloat16), (3e38, torch.bfloat16)])
+def test_an_outlier_column_that_float16_cannot_hold_is_kept_in_bfloat16(largest, dtype):
+    w, x = torch.ones(4, 8), torch.ones(2, 8)
+    w[1, 3], x[0, 3] = largest, 9.0
+    found = quantize(w, "LLM.int8()", activations=x)
+    assert found.outliers.tolist() == [3] and found.kept.dtype == dtype
+    assert float(found.dequantize()[1, 3]) == pytest.approx(largest, rel=2**-8)
+
+
 def test_the_error_of_a_product_is_that_of_integers():
     generator = torch.Generator().manual_seed(7)
     w, x = torch.randn(12, 40, generator=generator), torch.randn(9, 40, generator=generator)

@@ -35,11 +35,15 @@ def outlier_columns(inputs: Tensor, threshold: float) -> Tensor:
 
 
 def keep_columns(weight: Tensor, outliers: Tensor | None) -> Tensor | None:
-    """The outlier columns of W in 16 bits: in the weight's own dtype if that has 16, else in float16. None where there are none."""
+    """The outlier columns of W in 16 bits: in the weight's own dtype if that has 16, else in float16, or in bfloat16 where one of them is
+    beyond float16's 65,504. None where there are none."""
     if outliers is None or not len(outliers):
         return None
     columns = weight[:, outliers]
-    return columns if columns.element_size() == 2 else columns.to(torch.float16)
+    if columns.element_size() == 2:
+        return columns
+    half = columns.to(torch.float16)
+    return half if torch.isfinite(half).all() else columns.to(torch.bfloat16)
 
 
 def quantize_inputs(inputs: Tensor, coder: Coder, outliers: Tensor | None = None) -> Tensor:

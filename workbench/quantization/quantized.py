@@ -39,7 +39,7 @@ class Quantized:
     outliers: Tensor | None
     """LLM.int8() only: (k,) int64, the columns whose activations go over the threshold."""
     kept: Tensor | None
-    """LLM.int8() only: (rows × k) of 16-bit floats, the weights of those columns."""
+    """LLM.int8() only: (rows × k) of 16-bit floats, the weights of those columns; bfloat16 where float16 cannot hold one of them."""
     sqnr_db: float
     mse: float
     max_error: float
