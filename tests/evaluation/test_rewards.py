@@ -9,6 +9,7 @@ import torch
 import workbench as wb
 from workbench import town
 from workbench.evaluation import rewards
+from workbench.evaluation.classifier import classify
 from workbench.models import classifier, reward
 
 ROWS = [{"prompt": "Who bakes?", "chosen": "Mira bakes bread.", "rejected": "Tom.", "flipped": False},
@@ -57,6 +58,11 @@ def test_an_ensemble_is_mean_and_spread_of_its_centred_members(model):
 def test_what_gives_no_rewards_is_refused(source):
     with pytest.raises(wb.WorkbenchError, match="no model and no run|gives no rewards"):
         rewards.reward_gaps(source, ROWS)
+
+
+def test_a_reward_model_tells_no_labels(model):
+    with pytest.raises(wb.WorkbenchError, match="compares replies and tells no labels"):
+        classify(model, ["Who bakes?"])
 
 
 def test_a_classifier_of_labels_gives_no_rewards():

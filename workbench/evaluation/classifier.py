@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data import labelled, sources
 from workbench.errors import DataError, WorkbenchError
-from workbench.models import classifier, loading
+from workbench.models import classifier, loading, reward
 from workbench.recipes import load
 from workbench.runs.attach import attach
 from workbench.runs.run import Run
@@ -106,4 +106,6 @@ def opened(source: Any) -> tuple[Any, Any, int]:
         raise WorkbenchError(
             f"{name} is a language model: it continues text and tells no labels.", 'Train one with objective="classification".'
         )
+    if reward.rewards(model.config):
+        raise WorkbenchError(f"{name} gives rewards: it compares replies and tells no labels.", "Ask workbench.evaluation.rewards.reward_gaps.")
     return model, tokenizer, length
