@@ -316,7 +316,8 @@ def test_activations_quantized_too_are_another_measurement(town: QuantizationVie
 
 # ---- two runs
 
-def run_of(folder: Path, method: object, losses: list[float], model: object = None, tokenizer: object = None) -> str:
+def run_of(folder: Path, method: object, losses: list[float], model: object = None, tokenizer: object = None,
+           rows: list[dict] | None = None, objective: str = "pretraining") -> str:
     """A finished run's folder with held-out losses at every tenth step, and a result where a model is given."""
     import workbench as wb
     from tests.widgets.fakes import FakeRun, prepared
@@ -324,8 +325,8 @@ def run_of(folder: Path, method: object, losses: list[float], model: object = No
     from workbench.data.sources import load_rows
     from workbench.journal import events as ev
 
-    rows = load_rows([{"text": f"Mira has {count} loaves. Tomas has a dog."} for count in range(4)])
-    made = FakeRun(folder, wb.Recipe(method=method, steps=10 * len(losses), objective="pretraining", max_length=64))
+    rows = load_rows(rows or [{"text": f"Mira has {count} loaves. Tomas has a dog."} for count in range(4)])
+    made = FakeRun(folder, wb.Recipe(model="town-small", method=method, steps=10 * len(losses), objective=objective, max_length=64))
     made.write(ev.Started(pid=1), prepared(), *(ev.Evaluated(step=10 * k + 10, loss=loss) for k, loss in enumerate(losses)),
                ev.Ended(step=10 * len(losses), status="finished", reason="", result="result"))
     run_rows.RunRows({"": rows}, {"": rows}).write(folder)
@@ -352,6 +353,26 @@ def test_two_runs_stand_on_one_chart_and_the_loss_after_is_measured_as_the_journ
     after = (found["loss"] * found["tokens"]).sum() / found["tokens"].sum()
     assert panel.look().after == pytest.approx(after, abs=1e-6) and trace(panel.figure(), "after")["y"] == [panel.look().after]
     assert "quantized after training" in panel.summary().text
+    names: dict = {"print": lambda *_: None}
+    exec(panel.code(), names)
+    assert names["after"] == pytest.approx(panel.look().after, abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["sft", "pretraining"])
+def test_code_of_two_runs_gives_the_panels_loss_of_an_adapter_and_of_either_objective(tmp_path: Path, objective: str) -> None:
+    import workbench as wb
+
+    base, tokenizer = wb.load("town-small")
+    tuned = wb.LoRA(rank=2).apply(base)
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:  # zero as it starts, so that merged and not would be the same
+                parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    rows = [{"messages": [{"role": "user", "content": f"Who has {count} loaves?"}, {"role": "assistant", "content": "Mira has a dog."}]}
+            for count in range(3)]
+    plain = run_of(tmp_path / "plain", wb.LoRA(rank=2), [2.0], tuned, tokenizer, rows, objective)
+    aware = run_of(tmp_path / "aware", wb.QAT(bits=4), [2.1])
+    panel = QuantizationViewer(tensors(), runs=(plain, aware), state=State(view="training")).measure_after()
     names: dict = {"print": lambda *_: None}
     exec(panel.code(), names)
     assert names["after"] == pytest.approx(panel.look().after, abs=1e-6)

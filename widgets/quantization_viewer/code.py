@@ -1,24 +1,27 @@
 """The viewer as Python: the few lines that compute what its figure shows, without it. Pure."""
 
 from pathlib import Path
+from typing import Any
 
 from widgets.quantization_viewer.knowledge import is_run, whole_result
 from widgets.quantization_viewer.state import State
 from workbench.recipes import TOWN_MODELS
 
+MERGE = "model = model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model"
 MERGED = ["merged = lambda model: model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model"]
 
 
-def code(state: State, tensor: str, layer: str, given: str, texts: bool) -> str:
+def code(state: State, tensor: str, layer: str, given: str, texts: bool, rounding: dict[str, Any] | None = None) -> str:
     """Python for what is shown now. `tensor` and `layer` are the picked one's full name and that of its module.
 
+    `rounding` is how the second of two runs was trained quantized, as `Runs.settings` has it; None where two runs are not there.
     `given` says what was given in memory and stands there as `model`: "tensors", "pair" or "" where `state.model` names it; `texts` whether
     texts were given too.
     """
     if state.failure:
         return _failure(state)
     if state.view == "training":
-        return _training(state)
+        return _training(state, rounding)
     if state.view == "tensor":
         return _tensor(state, tensor, given)
     return (_activations if state.view == "activations" else _model)(state, layer, given, texts)
@@ -50,7 +53,7 @@ def _loaded(state: State, given: str, texts: bool) -> list[str]:
     else:
         run = is_run(Path(state.model).expanduser())
         lines = [f"model, tokenizer = wb.{'attach' if run else 'load'}({state.model!r}){'.load()' if run else ''}"]
-        lines += ["model = model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model"] if run else []
+        lines += [MERGE] if run else []
     if texts:
         return lines + ["# texts: those that this panel was given, as a list"]
     return lines + ["sorts = ('biography', 'letter', 'message', 'minutes')",
@@ -100,26 +103,27 @@ def _model(state: State, _layer: str, given: str, texts: bool) -> str:
                       f"rows = list(sensitivity(model, tokenizer, texts, {arguments}, base=before))   # one layer at a time"])
 
 
-def _training(state: State) -> str:
-    if not state.plain or not state.aware:
+def _training(state: State, rounding: dict[str, Any] | None) -> str:
+    """What `Runs.measure` does, written out."""
+    if rounding is None:
         return "# Name two runs: one trained plainly, and one with method=wb.QAT(bits=...)."
-    return "\n".join(["import workbench as wb", "from workbench.data import run_rows",
+    settings = ", ".join(f"{name}={value!r}" for name, value in rounding.items())
+    return "\n".join(["import pandas as pd", "", "import workbench as wb", "from workbench.data import run_rows",
                       "from workbench.evaluation.row_losses import row_losses",
                       "from workbench.quantization.layers import linear_layers",
                       "from workbench.quantization.models import quantized_model", "",
                       f"plain, aware = wb.attach({state.plain!r}), wb.attach({state.aware!r})",
                       "for run in (plain, aware):", "    run.history.refresh()",
                       "    print(run.name, [(event.step, event.loss) for event in run.history.evaluations])",
-                      "model, tokenizer = plain.load()   # an adapter: model = model.merge_and_unload()",
-                      "method, head = aware.recipe.method, model.get_output_embeddings()",
+                      "model, tokenizer = plain.load()", MERGE,
+                      "head = model.get_output_embeddings()   # which training leaves as it is",
                       "layers = [name for name, module in linear_layers(model).items() if module is not head]",
-                      "usual = {'scheme': 'vector-wise', 'bits': 8, 'block': 64}",
-                      "settings = {name: getattr(method, name, value) for name, value in usual.items()}",
-                      "inputs = 'dynamic' if getattr(method, 'activations', False) else '16-bit'",
-                      "rows = [row for table in run_rows.read(plain.folder).heldout.values() for row in table.to_pylist()]",
-                      "with quantized_model(model, **settings, layers=layers, activations=inputs):",
-                      "    losses = row_losses((model, tokenizer), rows, max_length=plain.recipe.max_length,",
-                      "                        completions_only=plain.recipe.completions_only)",
+                      "tables = [table for table in run_rows.read(plain.folder).heldout.values() if table is not None and table.num_rows]",
+                      "recipe = plain.recipe",
+                      "only = recipe.completions_only and recipe.objective == 'sft'",
+                      f"with quantized_model(model, {settings}, layers=layers):   # as the other run was trained",
+                      "    losses = pd.concat([row_losses((model, tokenizer), table, max_length=recipe.max_length, completions_only=only)",
+                      "                        for table in tables])",
                       "after = (losses['loss'] * losses['tokens']).sum() / losses['tokens'].sum()", "print(after)"])
 
 

@@ -219,7 +219,8 @@ class QuantizationViewer(Panel):
         source = self.known.weights.source
         given = "" if not self.given else "pair" if isinstance(source, tuple) else "model" if hasattr(source,
                                                                                                       "named_parameters") else "tensors"
-        return code.code(self.state, tensor, module_of(tensor), given, self._texts is not None)
+        rounding = self.runs.known_settings(self.state.plain, self.state.aware)
+        return code.code(self.state, tensor, module_of(tensor), given, self._texts is not None, rounding)
 
     def extra_html(self) -> str:
         shapes = self.known.weights.weights.shapes if self.known.weights.opened else {}

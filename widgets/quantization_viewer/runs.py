@@ -74,6 +74,10 @@ class Runs:
         return dict(scheme=getattr(method, "scheme", "vector-wise"), bits=getattr(method, "bits", 8), block=getattr(method, "block", 64),
                     activations=inputs)
 
+    def known_settings(self, plain: str, aware: str) -> dict[str, Any] | None:
+        """`settings`, where both are runs; else None."""
+        return None if not plain or not aware or self.fault(plain) or self.fault(aware) else self.settings(aware)
+
     def measure(self, plain: str, aware: str, progress: Progress = silent) -> float:
         """The held-out loss, in nats per token, of the plain run's result with every linear layer quantized as the other run's was.
 
