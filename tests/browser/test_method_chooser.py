@@ -155,6 +155,7 @@ def test_what_cannot_be_measured_here_is_said_at_the_button(shown: Page) -> None
     assert_layout(shown.page)
     shown.notebook.kernel("large.set('devices', 1)")
     error.wait_for(state="detached")
+    shown.notebook.wait("() => !document.querySelector('.wb-panel .wb-fig').classList.contains('wb-stale')")
 
 
 def test_a_step_is_measured_beside_its_plan(shown: Page) -> None:
@@ -166,7 +167,7 @@ def test_a_step_is_measured_beside_its_plan(shown: Page) -> None:
     off = float(re.search(r"the plan is ([\d.]+) % (above|below)", sentence)[1])
     assert off < 15
     assert shown.panel(1).locator(".scatterlayer .point").count() >= 1
-    shown.notebook.screenshot("method_chooser_measured")
+    shown.notebook.screenshot("method_chooser_measured", ".wb-panel >> nth=1")
 
 
 def test_a_wrong_name_is_said_at_its_field_and_the_last_picture_stays(shown: Page) -> None:
@@ -179,7 +180,7 @@ def test_a_wrong_name_is_said_at_its_field_and_the_last_picture_stays(shown: Pag
     assert "There is no folder nowhere." in error.inner_text()
     assert shown.panel(1).locator(".barlayer .point").count() == bars > 0, "the last good picture stays"
     assert_layout(shown.page)
-    shown.notebook.screenshot("method_chooser_error")
+    shown.notebook.screenshot("method_chooser_error", ".wb-panel >> nth=1")
     shown.panel(1).get_by_role("button", name='Use "town"').click()
     error.wait_for(state="detached")
     shown.wait_sentence("it fits the T4", 1)

@@ -208,6 +208,9 @@ function render({model, el}) {
 
   const name = () => place.setAttribute("aria-label", model.get("summary"));
   name();
+  const pale = () => el.classList.toggle("wb-stale", model.get("_dom_classes").includes("wb-stale")); // anywidget leaves later classes out
+  pale();
+  model.on("change:_dom_classes", pale);
   model.on("change:summary", name);
   model.on("msg:custom", heard);
   const resized = new ResizeObserver(redraw);
@@ -238,6 +241,7 @@ function render({model, el}) {
     stop.abort();
     clearTimeout(poster);
     resized.disconnect(); beside.disconnect(); themed.disconnect();
+    model.off("change:_dom_classes", pale);
     model.off("change:summary", name);
     model.off("msg:custom", heard);
     Plotly?.purge(place);
