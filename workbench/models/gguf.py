@@ -3,6 +3,11 @@ llama.cpp does.
 
 The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout: named by the environment variable LLAMA_CPP (the checkout, or the script),
 or found on PATH.
+
+Which models it takes is llama.cpp's business. A byte-pair tokenizer it tells by a hash of what it makes of a fixed text, looked up in a
+table of known ones (`get_vocab_base_pre`): a tokenizer that was trained for one model, as those of the town's models were, is most likely
+not in it, and the converter then refuses. Tested here is how the converter is called and what is said when it fails; no GGUF of a town
+model has been run in llama.cpp.
 """
 
 import os
@@ -16,6 +21,8 @@ from workbench.errors import WorkbenchError
 SCRIPT = "convert_hf_to_gguf.py"
 MAGIC = b"GGUF"
 PRECISIONS = ("f32", "f16", "bf16", "q8_0", "auto")
+UNKNOWN_TOKENIZER = ("pre-tokenizer was not recognized", "get_vocab_base_pre")
+"""What the converter says of a byte-pair tokenizer that its table does not have."""
 
 
 def converter() -> Path:
@@ -49,6 +56,9 @@ def convert(model: Path, file: Path, precision: str = "f16") -> Path:
     )
     if done.returncode:
         words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        if words and any(said in words[-1] for said in UNKNOWN_TOKENIZER):
+            raise WorkbenchError("llama.cpp's converter does not know this model's tokenizer, and takes only those in a table of its own.",
+                                 'Tune a base whose tokenizer llama.cpp knows (the town\'s is one of its own), or use form="merged".')
         raise WorkbenchError(f"llama.cpp's converter failed: {(words[-1] if words else 'it said nothing')[:300].rstrip('.')}.",
                              "It may be older than this kind of model, or miss a package: run it by hand to see more.")
     with open(file, "rb") as written:

@@ -40,8 +40,8 @@ def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *
     it.
 
     `form` is "merged" (a whole model in `dtype`: float32, bfloat16 or float16), "adapter" (what was added, as small as it is; `base` is the
-    hub id it shall name as its base model) or "gguf" (for llama.cpp, by its own converter). Raises `WorkbenchError` where that cannot be;
-    nothing is left behind then.
+    hub id it shall name as its base model) or "gguf" (for llama.cpp, by its own converter, which refuses models and tokenizers that it does
+    not know, most likely the town's). Raises `WorkbenchError` where that cannot be; nothing is left behind then.
     """
     if form not in FORMS:
         raise WorkbenchError(f"form is {form!r}, which is none of {', '.join(FORMS)}.", 'Use form="merged".')
@@ -83,7 +83,8 @@ def export(source: Run | str | Path, folder: str | Path, form: str = "merged", *
 
 
 def push(
-    source: Run | str | Path, repository: str, form: str | None = None, *, private: bool = True, message: str = "Upload model", **options: Any
+    source: Run | str | Path, repository: str, form: str | None = None, *, private: bool = True, message: str = "Upload model",
+    **options: Any,
 ) -> str:
     """Export `source` and upload it as `repository` ("who/name") of the hub; returns the commit's address.
 
