@@ -274,6 +274,21 @@ def test_tied_tensors_are_one(town: QuantizationViewer) -> None:
         town.state.view = "model"
 
 
+def test_llm_int8_of_one_tensor_is_said_to_be_vector_wise_after_calibration_too(town: QuantizationViewer) -> None:
+    town.state.view, town.state.scheme = "tensor", "LLM.int8()"
+    try:
+        assert town.known.inputs is not None and "perplexity" in town.summary().text
+        shown, same = town.look(), town.known.weights.exact(town.tensor, Choice("vector-wise", 8))
+        assert (shown.sqnr_db, shown.max_error) == (same.sqnr_db, same.max_error)
+        assert "every column in int8 vector-wise" in town.summary().text
+    finally:
+        town.state.view, town.state.scheme = "model", "absmax"
+    alone = QuantizationViewer(tensors(outlier=2.0), state=State(layer=UP.removesuffix(".weight"), scheme="LLM.int8()"))
+    assert alone.summary().text.startswith("One row of") and "every column in int8 vector-wise" in alone.summary().text
+    alone.state.scheme = "vector-wise"
+    assert "every column" not in alone.summary().text
+
+
 def test_the_picked_tensor_is_told_with_the_models_perplexity(town: QuantizationViewer) -> None:
     town.state.view = "tensor"
     try:

@@ -19,6 +19,10 @@ ROW_OUTLIER = 8.0
 MUCH_WORSE = 0.1
 """Share that perplexity may rise before it is a warning."""
 
+UNSPLIT = ("Which columns it leaves in 16 bits is seen from activations, and a tensor alone has none: bars, levels and dB are those of every "
+           "column in int8 vector-wise. A layer's activations show the split.")
+"""What LLM.int8() is where one tensor is shown, calibrated or not."""
+
 HELP = (
     "Quantizing writes each weight as one of a few levels, a code times a scale. Grey bars are the weights, blue lines the levels; the "
     "second picture is how far the weights move. SQNR is 10·log10 of the weights' power over the error's: 6 dB more is half the error. "
@@ -33,7 +37,8 @@ def summary(look: object, lines: list[Line], base: tuple[float | None, float], s
     if look is None:
         return Sentence("idle", said)
     if isinstance(look, TensorLook):
-        return _tensor(look, lines, base)
+        said = _tensor(look, lines, base)
+        return Sentence(said.kind, f"{said.text} {UNSPLIT}") if look.choice.scheme == "LLM.int8()" else said
     if isinstance(look, FailureLook):
         return _failure(look)
     if isinstance(look, ActivationLook):
@@ -63,8 +68,6 @@ def _tensor(look: TensorLook, lines: list[Line], base: tuple[float | None, float
         more = look.sqnr_db - look.rival_db
         how = "as good as" if abs(more) < .05 else f"{number(abs(more), 1)} dB {'better' if more > 0 else 'worse'} than"
         kept += f", {how} {look.rival.label}"
-    if choice.scheme == "LLM.int8()":
-        return Sentence("ok", f"{kept}. Its outliers are columns of activations: show a layer's activations to see them.")
     sampled = "" if look.exact else " (a sample; the exact number follows)"
     return Sentence("ok", f"{kept}{sampled}.")
 
