@@ -483,6 +483,34 @@ def test_a_sweep_varies_ranks_at_one_scale() -> None:
     assert [(method.rank, method.rank_pattern) for method in values["method"]] == [(1, {}), (2, {}), (4, {}), (4, pattern)]
 
 
+def test_the_code_sweeps_what_the_button_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import workbench as wb
+    import workbench.runs.sweep as engine
+    from workbench.runs.start import prepare
+    from workbench.runs.sweep_points import points_of as combinations
+
+    asked = []
+
+    def noted(recipe: wb.Recipe, values: dict, seeds: int = 3, runs: str = "runs", name: str | None = None) -> SimpleNamespace:
+        asked.append(([recipe.replace(**point).to_json() for point in combinations(recipe, values)[1]], seeds, runs, name))
+        return SimpleNamespace(folder=tmp_path / "sweep")
+
+    monkeypatch.setattr(wb, "sweep", noted)
+    monkeypatch.setattr(engine, "sweep", noted)
+    recipe = wb.Recipe(model="town-small", data="town:facts", method=wb.LoRA(rank=4, dropout=0.1))
+    folder = prepare(recipe, tmp_path / "runs", "adapted")
+    adapter(folder / "result")
+    for settings in (dict(), dict(alpha=5.0, ranks=(1, 3), seeds=2), dict(alpha=8.0, variant="rslora"), dict(spread="suggested"),
+                     dict(spread="suggested", alpha=6.0, targets=("q_proj", "up_proj"), variant="dora")):
+        panel = RankExplorer(folder, state=State(rank=2, **settings)).look()
+        lines = panel.code().splitlines()
+        exec("\n".join(line.removeprefix("# ") if line.startswith(("# recipe", "# sweep")) else line for line in lines), {})
+        panel.sweeping.start(panel.opened, panel.recipe, panel.state, panel.pattern)
+        by_code, by_button = asked[-2:]
+        assert by_code == by_button, settings
+        assert len(by_code[0]) == len(panel.state.ranks) + ("spread" in settings)
+
+
 def test_what_a_run_had_is_kept_in_the_next_one(tmp_path: Path) -> None:
     import workbench as wb
     from workbench.runs.start import prepare

@@ -172,7 +172,7 @@ class Actions:
             control = explorer.made.sweep
             explorer.clear_error(control)
             try:
-                explorer.sweeping.start(explorer.opened, explorer.recipe, state, explorer.planning.last_pattern)
+                explorer.sweeping.start(explorer.opened, explorer.recipe, state, explorer.pattern)
             except (WorkbenchError, OSError) as error:
                 explorer.show_error(control, str(error))
             explorer.sweeping.look(state)

@@ -20,7 +20,7 @@ from widgets.rank_explorer.figure import Look, figure
 from widgets.rank_explorer.planning import Planning
 from widgets.rank_explorer.spectra import Matrix, plain_name, short
 from widgets.rank_explorer.state import State
-from widgets.rank_explorer.sweeping import Sweeping
+from widgets.rank_explorer.sweeping import Sweeping, values_of
 from workbench.errors import WorkbenchError
 
 WATCH_S = 0.4
@@ -236,9 +236,21 @@ class RankExplorer(Panel):
         self._ready()
         opened = self.opened
         budget = self.planning.budget(opened, self.state) if opened else 0
+        try:
+            values = values_of(self.state, self.planning.last_pattern, opened)[1]
+        except WorkbenchError:  # there is no such method: starting it says so
+            values = None
         return words.code(self.state, opened.spectra if opened else None, opened.base if opened else self.state.base, self.picked, budget,
                           opened is not None and opened.adapter is None, self.rows is not None and not self.state.rows, self._cut_base,
-                          reading.KINDS[opened.kind] if opened else "LoRA", opened.carried if opened else {})
+                          reading.KINDS[opened.kind] if opened else "LoRA", opened.carried if opened else {}, values, self._recipe_code())
+
+    def _recipe_code(self) -> str:
+        """What a sweep trains, in Python."""
+        if self.recipe is not None:
+            return "...   # the one given to this panel"
+        if self.opened is not None and self.opened.run is not None and not self.opened.run.read_only:
+            return f"wb.attach({self.state.source!r}).recipe"
+        return "wb.Recipe(...)   # what to train: the adapter does not say"
 
     def extra_html(self) -> str:
         from widgets.frame import controls

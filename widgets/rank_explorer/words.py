@@ -4,6 +4,7 @@ Pure. The sentence says the worst first: what cannot be read, a rank that cut th
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from widgets.frame.sheet import number
@@ -195,8 +196,13 @@ def pattern_rows(pattern: dict[str, int], spectra: Spectra) -> list[tuple[str, s
 # ---- Python
 
 def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None, budget: int, whole: bool,
-         given_rows: bool = False, cut_base: str = "", kind: str = "LoRA", carried: dict[str, Any] | None = None) -> str:
-    """Python that makes the same spectra and the same method. What trains stands at the end."""
+         given_rows: bool = False, cut_base: str = "", kind: str = "LoRA", carried: dict[str, Any] | None = None,
+         values: dict[str, list[Any]] | None = None, recipe: str = "") -> str:
+    """Python that makes the same spectra and the same method. What trains stands at the end, as comments.
+
+    `values` is what the button would sweep (`sweeping.values_of`), None where there is no such method; `recipe` the Python of what it
+    trains. A method's `rank_pattern` among the values is the suggested one.
+    """
     lines = ["import workbench as wb", "from workbench import adapters", ""]
     if not state.source:
         return "\n".join([*lines, 'spectrum = adapters.spectrum("runs/...")   # an adapter folder, or a run'])
@@ -209,14 +215,15 @@ def code(state: State, spectra: Spectra | None, base: str, picked: Matrix | None
     if state.other and picked is not None and not whole:
         lines.append(f"phi = adapters.similarity(adapter, {state.other!r}, {picked.layer}, {picked.module!r})")
     settings = (carried or {}) | state.settings()
-    if state.spread == "suggested":
+    suggested = state.spread == "suggested" and any(getattr(value, "rank_pattern", None) for value in (values or {}).get("method", ()))
+    if suggested:
         given = "spectrum" if not state.targets else f"spectrum[spectrum.module.isin({_modules(state, spectra)!r})]"
         lines.append(f"pattern = adapters.suggest_rank_pattern({given}, spectrum.attrs[\"shapes\"], budget={budget})")
-    inside = [f"{name}={value!r}" for name, value in settings.items()] + (["rank_pattern=pattern"] if state.spread == "suggested" else [])
+    inside = [f"{name}={value!r}" for name, value in settings.items()] + (["rank_pattern=pattern"] if suggested else [])
     lines.append(f"method = wb.{kind}({', '.join(inside)})")
     if base:
         lines.append(f"trainable, total = wb.count_parameters({base!r}, method)")
-    lines += ["", *_actions(state, whole, given_rows, cut_base)]
+    lines += ["", *_actions(state, whole, given_rows, cut_base, values, recipe)]
     return "\n".join(lines).rstrip()
 
 
@@ -225,7 +232,7 @@ def _modules(state: State, spectra: Spectra | None) -> list[str]:
     return [module for module in modules if module.rsplit(".", 1)[-1] in state.targets]
 
 
-def _actions(state: State, whole: bool, given_rows: bool, cut_base: str) -> list[str]:
+def _actions(state: State, whole: bool, given_rows: bool, cut_base: str, values: dict[str, list[Any]] | None, recipe: str) -> list[str]:
     lines = []
     if state.cuts and not whole:
         ranks = sorted(int(rank) for rank in state.cuts)
@@ -236,7 +243,22 @@ def _actions(state: State, whole: bool, given_rows: bool, cut_base: str) -> list
                   f"cut = truncation_losses({state.source!r}, ranks={ranks!r}{given})"]
     if state.sweep:
         lines += [f"sweep = wb.Sweep({state.sweep!r})   # as wb.sweep gave it", "losses = sweep.table()"]
-    elif not whole:
-        lines += [f"# recipe = wb.attach({state.source!r}).recipe.replace(method=method)",
-                  f"# sweep = wb.sweep(recipe, {{\"method.rank\": {list(state.ranks)!r}}}, seeds={state.seeds})"]
+    elif values:
+        lines += [*_values(values), f"# recipe = {recipe}",
+                  f"# sweep = wb.sweep(recipe.replace(method=method), values, seeds={state.seeds}, runs={state.runs!r}, name='ranks')"]
     return lines
+
+
+def _values(values: dict[str, list[Any]]) -> list[str]:
+    """What a sweep varies: ranks on one line, methods on one each."""
+    if "method" not in values:
+        return [f"values = {values!r}"]
+    return ["values = {'method': [", *(f"    {_written(method)}," for method in values["method"]), "]}"]
+
+
+def _written(method: Any) -> str:
+    """A method as Python, with its rank and what is not as usual."""
+    usual, told = type(method)(), {field.name: getattr(method, field.name) for field in fields(method)}
+    inside = [f"{name}={'pattern' if name == 'rank_pattern' else repr(value)}" for name, value in told.items()
+              if name == "rank" or value != getattr(usual, name)]
+    return f"wb.{type(method).__name__}({', '.join(inside)})"
