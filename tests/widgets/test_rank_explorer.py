@@ -23,6 +23,7 @@ from widgets.rank_explorer.spectra import Matrix, Spectra
 from widgets.rank_explorer.state import State
 from widgets.rank_explorer.sweeping import points_of, values_of
 from workbench.errors import WorkbenchError
+from workbench.runs.sweep import interval
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "workbench" / "town" / "base" / "small"
@@ -182,17 +183,19 @@ def test_it_warns_where_the_rank_cut_the_update_short() -> None:
 
 
 def test_it_says_what_training_and_cutting_found() -> None:
-    points = [Point(1, .50, .47, .53, 3), Point(2, .41, .40, .42, 3), Point(4, .405, .39, .42, 3)]
-    assert said(look_of(FALLING, points=points))[1].endswith("Trained, rank 2 is within error of 4 (0.410 and 0.405).")
+    points = [Point(1, .50, .47, .53, 3, apart=(.095, .08, .11)), Point(2, .41, .40, .42, 3, apart=(.005, -.005, .015)), Point(4, .405, .39, .42, 3)]
+    assert said(look_of(FALLING, points=points))[1].endswith(
+        "Trained, rank 2 is within error of 4 (0.410 and 0.405; seed by seed \N{MINUS SIGN}0.005 to +0.015).")
     assert said(look_of(FALLING, points=points[:2]))[1].endswith("Trained, rank 2 is the best (0.410).")
     going = [*points[:2], Point(4, None, now=.6, status="running"), Point(8, None, status="queued")]
     assert said(look_of(FALLING, points=going))[1].endswith("Trained, rank 2 is the best so far (0.410).")
     kind, text = said(look_of(FALLING, points=[*points[:2], Point(4, None, status="failed")]))
     assert kind == "warn" and "No run of rank 4 ended well" in text
-    suggested = Point(2, .44, .43, .45, 3, suggested=True)
-    assert said(look_of(FALLING, points=[*points, suggested]))[1].endswith("Trained, the suggested ranks are worse than rank 2 everywhere (0.440 and 0.410).")
-    assert said(look_of(FALLING, points=[*points, Point(2, .415, .40, .43, 3, suggested=True)]))[1].endswith(
-        "Trained, the suggested ranks are not told from rank 2 everywhere (0.415 and 0.410).")
+    for apart, told in (((.03, .02, .04), "worse than"), ((-.01, -.02, .0), "not told from"), ((-.02, -.03, -.01), "better than")):
+        suggested = Point(2, .41 + apart[0], .3, .5, 3, suggested=True, apart=apart)
+        assert f"Trained, the suggested ranks are {told} rank 2 everywhere" in said(look_of(FALLING, points=[*points, suggested]))[1]
+    alone = [Point(2, .50, seeds=1), Point(4, .40, seeds=1), Point(8, .401, seeds=1)]  # one seed has no interval
+    assert said(look_of(FALLING, points=alone))[1].endswith("Trained, rank 4 is the best (0.400).")
     assert said(look_of(FALLING, rank=2, cuts=[(1, .7), (2, .45)], whole=.4))[1].endswith("Cut to rank 2, its held-out loss is 0.450 against 0.400 as trained.")
 
 
@@ -551,6 +554,37 @@ class SweepSoFar:
     def table(self) -> pd.DataFrame:
         nan = float("nan")
         return pd.DataFrame([{"method.rank": 2, "loss": .45, "low": .3, "high": .6, "finished": 2}, {"method.rank": 1, "loss": nan, "low": nan, "high": nan, "finished": 0}])
+
+
+class Ended:
+    """A sweep that has ended: held-out losses by seed, of one rank everywhere and of suggested ranks."""
+
+    LOSSES = (((2, False), (.30, .40, .50)), ((2, True), (.33, .43, .52)), ((4, False), (.32, .44, .51)), ((8, False), (.29, .41, .48)))
+
+    def runs_of(self, place: int) -> list:
+        (rank, suggested), losses = self.LOSSES[place]
+        method = SimpleNamespace(rank=rank, rank_pattern={"q_proj": 3} if suggested else {})
+        return [SimpleNamespace(status="finished", history=None, recipe=SimpleNamespace(method=method)) for _ in losses]
+
+    def table(self) -> pd.DataFrame:
+        means = [interval(losses) for _, losses in self.LOSSES]
+        return pd.DataFrame([dict(zip(("loss", "low", "high"), mean, strict=True), finished=3) for mean in means])
+
+    def compare(self, first: int, second: int) -> tuple[float, float, float]:
+        return interval(np.subtract(self.LOSSES[second][1], self.LOSSES[first][1]))
+
+
+def test_ranks_are_compared_seed_by_seed_where_their_own_intervals_overlap() -> None:
+    points = points_of(Ended())
+    uniform, suggested, four, best = points
+    assert suggested.suggested and suggested.low < uniform.high, "seeds differ by far more than the points do"
+    # differences from rank 2 are .03, .03 and .02: mean .0267, standard error .00333, Student's t of 2 degrees 4.303
+    assert suggested.apart == pytest.approx((.08 / 3, .08 / 3 - 4.3027 * .01 / 3, .08 / 3 + 4.3027 * .01 / 3), abs=1e-5) and best.apart is None
+    assert said(look_of(FALLING, points=points))[1].endswith(
+        "Trained, the suggested ranks are worse than rank 2 everywhere (0.427 and 0.400; seed by seed +0.012 to +0.041).")
+    assert four.apart[1] > 0 > uniform.apart[1]
+    without = said(look_of(FALLING, points=[uniform, four, best]))[1]
+    assert without.endswith("Trained, rank 2 is within error of 8 (0.400 and 0.393; seed by seed \N{MINUS SIGN}0.031 to +0.045).")
 
 
 def test_points_of_a_sweep_that_goes_on() -> None:

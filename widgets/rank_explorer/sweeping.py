@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from widgets.frame.sheet import number
-from widgets.rank_explorer.figure import Point
+from widgets.rank_explorer.figure import Point, rival_of
 from widgets.rank_explorer.reading import method_of, near
 from widgets.rank_explorer.state import State
 from workbench.errors import WorkbenchError
@@ -97,7 +97,7 @@ class Sweeping:
 
 
 def points_of(sweep: Any) -> list[Point]:
-    """One point for each that the sweep trains, by rank."""
+    """One point for each that the sweep trains, by rank, compared as the sweep compares them."""
     points = []
     for place, row in enumerate(sweep.table().to_dict("records")):
         runs = sweep.runs_of(place)
@@ -111,4 +111,9 @@ def points_of(sweep: Any) -> list[Point]:
         now = going[0].history.evaluations[-1].loss if going else None
         method = runs[0].recipe.method
         points.append(Point(method.rank, loss, low, high, int(row["finished"]), now, status, bool(getattr(method, "rank_pattern", None))))
+    for place, point in enumerate(points):
+        rival = None if point.loss is None else rival_of(point, points)
+        if rival is not None and rival is not point:
+            apart = sweep.compare(next(at for at, other in enumerate(points) if other is rival), place)
+            point.apart = None if any(part != part for part in apart) else apart  # NaN: too few seeds at both
     return sorted(points, key=lambda point: (point.rank, point.suggested))

@@ -9,7 +9,7 @@ from typing import Any
 
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
-from widgets.rank_explorer.figure import Look, Point
+from widgets.rank_explorer.figure import Look, Point, best_of, rival_of
 from widgets.rank_explorer.spectra import Matrix, Spectra, middle, short
 from widgets.rank_explorer.state import State
 
@@ -18,7 +18,7 @@ HELP = (
     "does in each direction; energy is their squared sum, and no matrix of rank r keeps more of it than the first r directions. φ(i, j) is "
     "the share of one adapter's first i directions that lies in the span of the other's first j (LoRA, Hu et al. 2021, section 7.2, "
     "equation 4): what two trainings found alike. A direction can be large and useless, so cut the adapter and score it, or train other "
-    "ranks and see."
+    "ranks and see. Losses are compared seed by seed, on the same held-out rows, so a difference can be certain where the bars overlap."
 )
 SMALL_SHARE = 0.02
 """Of the loss: two losses closer than this are called the same where there are no intervals."""
@@ -88,43 +88,52 @@ def _at_most(most: int, needs: list[int]) -> str:
 
 
 def _trained(points: Sequence[Point]) -> str:
-    """The least rank that is not told from the best."""
-    chosen = [point for point in points if point.suggested and point.loss is not None]
+    """The least rank that is not told from the best, or the suggested ranks against the same rank everywhere."""
+    told = " ".join(_suggested(point, rival) for point in points
+                    if point.suggested and point.loss is not None and (rival := rival_of(point, points)) is not None)
     points = [point for point in points if not point.suggested]
     ends = [point for point in points if point.loss is not None]
     waiting = [point for point in points if point.loss is None and point.status in ("running", "queued")]
-    told = " ".join(_suggested(point, same) for point in chosen for same in ends if same.rank == point.rank)
     if told:
         return told
     if len(ends) < 2:
         return f"The sweep trains: {len(ends)} of {len(points)} ranks have ended." if waiting else ""
-    best = min(ends, key=lambda point: point.loss)
-    within = [point for point in ends if _same(point, best)]
-    least = min(within, key=lambda point: point.rank)
-    if least is best:
-        worse = "" if len(within) == 1 or best.low is None else " and the higher ones within error of it"
-        return f"Trained, rank {best.rank} is the best so far ({best.loss:.3f}){worse}." if waiting else \
-            f"Trained, rank {best.rank} is the best ({best.loss:.3f}){worse}."
-    told = "within error of" if best.low is not None else "about as good as"
+    best = best_of(points)
+    within = [point for point in ends if point is not best and _differs(point, best) <= 0]
+    least = min(within, key=lambda point: point.rank, default=best)
+    if least.rank >= best.rank:
+        higher = [str(point.rank) for point in within if point.apart is not None]
+        others = f", rank {' and '.join(higher)} within error of it" if higher else ""
+        return f"Trained, rank {best.rank} is the best{' so far' if waiting else ''} ({best.loss:.3f}){others}."
+    told = "within error of" if least.apart is not None else "about as good as"
     so_far = ", the best so far" if waiting else ""
-    return f"Trained, rank {least.rank} is {told} {best.rank}{so_far} ({least.loss:.3f} and {best.loss:.3f})."
+    return f"Trained, rank {least.rank} is {told} {best.rank}{so_far} {_numbers(least, best)}."
 
 
 def _suggested(point: Point, same: Point) -> str:
     """The suggested ranks against one rank everywhere, at equal parameters."""
-    numbers = f"({point.loss:.3f} and {same.loss:.3f})"
-    if _same(point, same) and _same(same, point):
-        return f"Trained, the suggested ranks are not told from rank {same.rank} everywhere {numbers}."
-    return f"Trained, the suggested ranks are {'better' if point.loss < same.loss else 'worse'} than rank {same.rank} everywhere {numbers}."
+    how = {-1: "better than", 0: "not told from", 1: "worse than"}[_differs(point, same)]
+    return f"Trained, the suggested ranks are {how} rank {same.rank} everywhere {_numbers(point, same)}."
 
 
-def _same(one: Point, best: Point) -> bool:
-    """Whether two means are not told apart: their 95 % intervals meet; without intervals they differ by hardly anything."""
-    if one is best:
-        return True
-    if None not in (one.low, best.high):
-        return one.low <= best.high
-    return one.loss - best.loss <= SMALL_SHARE * abs(best.loss)
+def _differs(point: Point, rival: Point) -> int:
+    """-1 where a point is better than its rival, 1 where it is worse, 0 where they are not told apart: seed by seed the 95 % interval of the
+    difference holds 0, or without one they differ by hardly anything. Intervals of each alone say less, since seeds differ in their rows."""
+    if point.apart is not None:
+        _, low, high = point.apart
+        return int(low > 0) - int(high < 0)
+    more = point.loss - rival.loss
+    return 0 if abs(more) <= SMALL_SHARE * abs(rival.loss) else 1 if more > 0 else -1
+
+
+def _numbers(point: Point, rival: Point) -> str:
+    """Two losses, and how far they are apart seed by seed."""
+    apart = "" if point.apart is None else f"; seed by seed {_signed(point.apart[1])} to {_signed(point.apart[2])}"
+    return f"({point.loss:.3f} and {rival.loss:.3f}{apart})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _failed(points: Sequence[Point]) -> str:
