@@ -4,6 +4,7 @@ Means and intervals are the engine's (`wb.sweep(...).table()`); of what has not 
 journals.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -115,5 +116,5 @@ def points_of(sweep: Any) -> list[Point]:
         rival = None if point.loss is None else rival_of(point, points)
         if rival is not None and rival is not point:
             apart = sweep.compare(next(at for at, other in enumerate(points) if other is rival), place)
-            point.apart = None if any(part != part for part in apart) else apart  # NaN: too few seeds at both
+            point.apart = None if any(map(math.isnan, apart)) else apart  # NaN: too few seeds at both
     return sorted(points, key=lambda point: (point.rank, point.suggested))
