@@ -19,8 +19,8 @@ ROW_OUTLIER = 8.0
 MUCH_WORSE = 0.1
 """Share that perplexity may rise before it is a warning."""
 
-UNSPLIT = ("Which columns it leaves in 16 bits is seen from activations, and a tensor alone has none: bars, levels and dB are those of every "
-           "column in int8 vector-wise. A layer's activations show the split.")
+UNSPLIT = ("Which columns it leaves in 16 bits is seen from activations, and a tensor alone has none: bars, levels and dB are those of "
+           "every column in int8 vector-wise. A layer's activations show the split.")
 """What LLM.int8() is where one tensor is shown, calibrated or not."""
 
 HELP = (

@@ -52,7 +52,7 @@ def _flat(spectra: Spectra) -> str:
 
 
 def _main(look: Look) -> str:
-    spectra, picked, rank = look.spectra, look.picked, look.rank
+    spectra, rank = look.spectra, look.rank
     known = [matrix for matrix in spectra.matrices if matrix.total > 0]
     needs = [matrix.needs(.9) for matrix in known]
     of = f"{spectra.rank} directions" if spectra.kind == "adapter" else f"the {spectra.rank} largest directions"
@@ -117,8 +117,8 @@ def _suggested(point: Point, same: Point) -> str:
 
 
 def _differs(point: Point, rival: Point) -> int:
-    """-1 where a point is better than its rival, 1 where it is worse, 0 where they are not told apart: seed by seed the 95 % interval of the
-    difference holds 0, or without one they differ by hardly anything. Intervals of each alone say less, since seeds differ in their rows."""
+    """-1 where a point is better than its rival, 1 where it is worse, 0 where they are not told apart: seed by seed the 95 % interval of
+    the difference holds 0, or without one they differ by hardly anything. Intervals of each alone say less: seeds differ in rows."""
     if point.apart is not None:
         _, low, high = point.apart
         return int(low > 0) - int(high < 0)
