@@ -6,6 +6,7 @@ The counting is done in `models/counting.py`, the reckoning in `models/memory.py
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import RecipeError
 from workbench.models import memory
 from workbench.models.adaptation import Method
 from workbench.recipes import Recipe, resolve_model
@@ -17,7 +18,7 @@ def count_parameters(model_or_config: Any, method: Method | None = None) -> tupl
     where there is no such model."""
     from workbench.models import counting
 
-    return counting.count_parameters(named(model_or_config), method)
+    return counting.count_parameters(named(model_or_config), _method(method))
 
 
 def plan_memory(
@@ -48,7 +49,7 @@ def plan_memory(
     """
     return memory.plan_memory(
         named(model_or_config),
-        method,
+        _method(method),
         sequence_length=sequence_length,
         batch_size=batch_size,
         precision=precision,
@@ -81,6 +82,13 @@ def plan_of(recipe: Recipe, cuda: bool = False) -> memory.Plan:
         foreach=cuda and recipe.optimizer == "adamw_torch",
     )
     return memory.plan(memory.architecture_of(named(recipe.model), recipe.method), settings)
+
+
+def _method(method: Any) -> Method | None:
+    """Raises `RecipeError` for what is no method, such as its name or its class."""
+    if method is None or isinstance(method, Method):
+        return method
+    raise RecipeError(f"{method!r} is no method.", "Use wb.LoRA(rank=8) or wb.Full().")
 
 
 def named(model_or_config: Any) -> Any:

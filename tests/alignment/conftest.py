@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from glob import glob
 from pathlib import Path
@@ -19,17 +20,14 @@ def program(name: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     initdb, pg_ctl = program("initdb"), program("pg_ctl")
     if not (initdb and pg_ctl):
         pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="workbench-postgres-"))  # pytest's own folders are closed to other users
     account: dict = {}
     if os.geteuid() == 0:  # it refuses to run as root
         account = {"user": "nobody"}
-        for part in (folder, *folder.parents):
-            if str(part).startswith(str(tmp_path_factory.getbasetemp().parent)):
-                part.chmod(0o755)
         shutil.chown(folder, "nobody")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -42,6 +40,7 @@ def postgres(tmp_path_factory) -> Iterator[str]:
         yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([pg_ctl, "-D", data, "-m", "immediate", "stop"], **options)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -87,3 +87,14 @@ def test_a_model_in_memory_is_counted_and_left_alone():
     assert count_parameters(model) == (model.num_parameters(), model.num_parameters())
     with pytest.raises(wb.RecipeError, match="has an adapter already"):
         count_parameters(LoRA(rank=2).apply(model), BitFit())
+
+
+@pytest.mark.parametrize("wrong", ["lora", LoRA])
+def test_what_is_no_method_is_refused_in_a_sentence(wrong):
+    from workbench.errors import RecipeError
+    from workbench.sizing import count_parameters, plan_memory
+
+    for ask in (count_parameters, plan_memory):
+        with pytest.raises(RecipeError, match="is no method") as caught:
+            ask("town-small", wrong)
+        assert "wb.LoRA(rank=8)" in caught.value.remedy

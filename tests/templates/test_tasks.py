@@ -63,7 +63,7 @@ def test_draws_depend_on_seed_key_and_name_alone():
     ("a\r\nb\r\n", "{{ answer | uper }}", None, "The target of 't', line 1, column 13: there is no filter 'uper'; did you mean 'upper'"),
     ("{{ answer_choices[0] }}", "x", "a ||| {{ }}", "The answer choices of 't', line 1, column 10: Expected an expression"),
     ("x", "x", "{{ zork }}", "The answer choices of 't', line 1, column 4: there is no column 'zork'"),
-    ("a {% if question %}", "b", None, "The target of 't', line 1, column 2: Unexpected end of template"),
+    ("a {% if question %}", "b", None, "The input of 't', line 1, column 20: Unexpected end of template"),
 ])
 def test_an_error_is_told_where_it_was_written(input, target, choices, message):
     template = Template(name="t", input=input, target=target, answer_choices=choices)
@@ -71,6 +71,19 @@ def test_an_error_is_told_where_it_was_written(input, target, choices, message):
         template.render({"question": "q", "answer": "a"})
     assert str(caught.value).startswith(message)
     assert (caught.value.line, caught.value.column) == tuple(map(int, re.search(r"line (\d+), column (\d+)", message).groups()))
+
+
+@pytest.mark.parametrize(("input", "target", "part"), [("{% if text %}Read: {{ text }}", "{{ label }}", "input"), ("{{ text }}", "{% if text %}{{ label }}", "target"),
+                                                       ("{% if text %}{{ text }}", "{{ label }}{% endif %}", "")])
+def test_what_is_never_closed_is_told_where_it_was_opened(input, target, part):
+    row = {"text": "a", "label": "b"}
+    template = Template(name="t", input=input, target=target)
+    if not part:  # opened in the one and closed in the other, as promptsource's files do
+        assert template.render(row) == Rendered("a", "b")
+        return
+    with pytest.raises(TemplateError, match="nexpected end of template") as caught:
+        template.render(row)
+    assert caught.value.part == f"the {part} of 't'" and caught.value.line == 1
 
 
 def test_columns_are_checked_before_any_row_is_seen():

@@ -50,6 +50,15 @@ def explorer(given) -> DataExplorer:
 
 # ---- what is found
 
+def test_rows_of_one_wording_are_not_called_rows_of_the_test_set():
+    """They share a long run of words by nature; of thirty only two are in the test set word for word."""
+    say = "Read this advertisement and tell me in one line what is offered there and at what price: {} for {} coins."
+    rows = [{"question": say.format(f"thing {n}", n), "answer": f"{n} coins"} for n in range(30)]
+    test = [dict(rows[4]), dict(rows[9]), *({"question": say.format(f"ware {n}", n), "answer": f"{n} coins"} for n in range(3))]
+    said = DataExplorer(rows, test=test).look().summary()
+    assert said.kind == "warn" and said.text.startswith("30 rows share 13 words in a row with the test set, 2 rows are in it whole, so a score on it would flatter")
+
+
 def test_the_sentence_names_the_leak_first_and_says_when_it_is_gone(explorer: DataExplorer) -> None:
     said = explorer.summary()
     assert (said.kind, said.text) == ("warn", "1 row is also in the test set, so a score on it would flatter; 1 row holds private details "

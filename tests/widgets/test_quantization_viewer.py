@@ -234,7 +234,8 @@ def test_perplexity_and_size_of_each_scheme_are_the_engines(town: QuantizationVi
     from workbench.quantization.models import perplexity, quantize_model
 
     model, tokenizer = town.known.weights.source
-    texts = town.known.texts()
+    texts = town.known.unseen()
+    assert texts == town.known.texts()[1::2] and not set(texts) & set(town.known.texts()[::2]), "calibration sees the others"
     look = town.look()
     assert look.base == perplexity(model, tokenizer, texts)
     line = next(line for line in look.lines if line.choice.scheme == "absmax")
@@ -251,7 +252,7 @@ def test_one_layer_at_a_time(town: QuantizationViewer) -> None:
     found = dict(town.look().sensitivity)
     assert tuple(found) == town.known.layers and len(found) == 21
     worst = max(found, key=found.__getitem__)
-    assert found[worst] == perplexity(quantize_model(model, "absmax", bits=4, layers=[worst])[0], tokenizer, town.known.texts())
+    assert found[worst] == perplexity(quantize_model(model, "absmax", bits=4, layers=[worst])[0], tokenizer, town.known.unseen())
     assert worst in town.summary().text
     bars = trace(town.figure("medium"), "sensitivity")
     assert max(bars["x"]) == pytest.approx(100 * (found[worst] / town.look().base - 1)) and len(bars["x"]) == 21

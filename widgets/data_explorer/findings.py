@@ -46,6 +46,8 @@ class Findings:
     pairs: Any = None
     leaks: Any = None
     test_texts: list[str] = field(default_factory=list)
+    leaks_whole: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """Of the rows that leak, those that stand in the test set word for word."""
     tests: dict[str, int] = field(default_factory=dict)
     """How test rows were looked for, as `overlap.looked_for` counts them."""
     private: Any = None
@@ -175,11 +177,14 @@ def _copies(findings: Findings, progress: Progress) -> None:
 
 
 def _leaks(findings: Findings, test: Any, progress: Progress) -> None:
-    from workbench.data import overlap, texts
+    from workbench.data import ngrams, overlap, texts
 
     shown = texts.texts_of(test)
     findings.leaks = overlap.leaks(shown, findings.texts, progress=lambda done, total: progress("comparing with the test set", done, total))
     findings.test_texts, findings.tests = shown, overlap.looked_for(shown)
+    there = {tuple(ngrams.words(text)) for text in shown}
+    leaking = findings.leaks["row"].to_numpy(np.int64)
+    findings.leaks_whole = leaking[[tuple(ngrams.words(findings.texts[row])) in there for row in leaking]] if len(leaking) else leaking
 
 
 def _private(table: Any, findings: Findings, progress: Progress) -> None:

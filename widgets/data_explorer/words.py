@@ -40,7 +40,7 @@ def summary(findings: Findings, decided: Decided, where: Where, seen: int, looki
         return Sentence("warn", f"All {number(count)} rows are dropped, so nothing is left to train on: keep some.")
     clauses = []
     if open_["leaks"]:
-        clauses.append(f"{_rows(open_['leaks'])} also in the test set, so a score on it would flatter")
+        clauses.append(_leaked(open_["leaks"], int((~decided.dropped[findings.leaks_whole]).sum())))
     if open_["private"]:
         kinds = Counter(findings.private["kind"][~decided.dropped[findings.private["row"].to_numpy(np.int64)]])
         clauses.append(f"{_rows(open_['private'], 'hold')} private details ({', '.join(kind for kind, _ in kinds.most_common(2))})")
@@ -50,6 +50,14 @@ def summary(findings: Findings, decided: Decided, where: Where, seen: int, looki
         return Sentence("warn", "; ".join(clauses) + f". {rows[0].upper()}{rows[1:]}{tail}.")
     hard = f"; {number(open_['suspicious'])} with a suspiciously high loss" if open_["suspicious"] else ""
     return Sentence("ok", f"{rows}{hard}{tail}. {_nothing(findings)}")
+
+
+def _leaked(count: int, whole: int) -> str:
+    """Rows of one wording share runs of words by nature; those that stand in the test set whole are told apart."""
+    if whole == count:
+        return f"{_rows(count)} also in the test set, so a score on it would flatter"
+    shared = f"{number(count)} row{'' if count == 1 else 's'} share{'s' if count == 1 else ''} {RUN} words in a row with the test set"
+    return f"{shared}, {_rows(whole)} in it whole, so a score on it would flatter" if whole else f"{shared}, none is in it whole"
 
 
 def _rows(count: int, verb: str = "is") -> str:

@@ -118,7 +118,7 @@ def _methods(
     over = [now.over(k) for k in range(rows)]
     for k, plan in enumerate(now.plans):
         if plan is None:
-            sheet.label(axis, 0, place[k], "cannot be done with this model", "ink-3", dx=6, size=11)
+            sheet.label(axis, 0, place[k], "cannot be done so: pick it to see why", "ink-3", dx=6, size=11)
             continue
         text = size(plan.total) + (" · over" if over[k] else "")
         inside = starts[k] > 0.83 * reach

@@ -64,7 +64,7 @@ def asked(state: State) -> str:
 def summary(now: "Look", fits: "list[Fit]", measured: "Measured | None") -> Sentence:
     plan, way, device = now.plan, now.way, now.device
     if plan is None:
-        return Sentence("warn", f"{way.label} cannot be done with this model: {way.fault}")
+        return Sentence("warn", f"{way.label} cannot be done as things are set: {way.fault}")
     each = f" a GPU (ZeRO {now.state.zero_stage} on {now.state.devices})" if now.state.devices > 1 else ""
     largest = max(COMPONENTS, key=lambda name: plan.moments[plan.worst][name])
     text = f"{way.label} takes {size(plan.total)}{each} at its fullest moment ({plan.worst}), most of it {largest}"

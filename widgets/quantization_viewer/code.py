@@ -95,12 +95,12 @@ def _model(state: State, _layer: str, given: str, texts: bool) -> str:
     arguments = f"{state.choice.scheme!r}{_settings(state)}{inputs}"
     return "\n".join([*_imports(state, given, texts), *(["from workbench.quantization.activations import collect"] if calibrate else []),
                       "from workbench.quantization.models import perplexity, quantized_model, sensitivity", "",
-                      *_loaded(state, given, texts), *calibrate,
-                      "before = perplexity(model, tokenizer, texts)",
+                      *_loaded(state, given, texts), *calibrate, "unseen = texts[1::2] or texts",
+                      "before = perplexity(model, tokenizer, unseen)",
                       f"with quantized_model(model, {arguments}) as sizes:",
-                      "    after = perplexity(model, tokenizer, texts)",
+                      "    after = perplexity(model, tokenizer, unseen)",
                       "print(before, after, sizes.bits_per_weight)",
-                      f"rows = list(sensitivity(model, tokenizer, texts, {arguments}, base=before))   # one layer at a time"])
+                      f"rows = list(sensitivity(model, tokenizer, unseen, {arguments}, base=before))   # one layer at a time"])
 
 
 def _training(state: State, rounding: dict[str, Any] | None) -> str:

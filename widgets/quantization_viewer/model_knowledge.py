@@ -64,8 +64,12 @@ class ModelKnown:
         source = self.weights.source
         return not hasattr(source, "items") and not hasattr(source, "state_dict") and not str(source).endswith(".safetensors")
 
+    def unseen(self) -> list:
+        """What perplexities are measured on: the texts that calibration does not see, or all where there is one."""
+        return self.texts()[1::2] or self.texts()
+
     def texts(self) -> list:
-        """What is measured on. Raises `WorkbenchError` for rows that cannot be read."""
+        """For calibration and measuring, in turn. Raises `WorkbenchError` for rows that cannot be read."""
         if self._texts is None:
             given = self._given
             if given is None:
@@ -109,7 +113,7 @@ class ModelKnown:
         progress("Loading the model", 0, 0)
         model, tokenizer = self.weights.model()
         self.layers = tuple(linear_layers(model))
-        texts = self.texts()
+        texts = self.unseen()
         if self.base is None:
             self.base = perplexity(model, tokenizer, texts,
                                    progress=lambda done, total: progress("Measuring the model as it came", done, total))

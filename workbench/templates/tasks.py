@@ -197,6 +197,12 @@ class Template:
         line, column = error.line - len(head) + 1, error.column
         if self.target is None or line < 1 or (line == 1 and column <= len(head[-1])):
             return error.of(f"the input of {self.name!r}")
+        if error.message.lower().startswith("unexpected end of template"):  # what was never closed may have been opened in the input
+            try:
+                compiled(self.input, self.strict, None)
+            except TemplateError as own:
+                if own.message.lower().startswith("unexpected end of template"):
+                    return own.of(f"the input of {self.name!r}")
         column -= len(head[-1]) if line == 1 else 0
         return error.of(f"the target of {self.name!r}", line, column)
 
