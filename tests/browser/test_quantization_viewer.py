@@ -110,6 +110,8 @@ def test_a_scheme_and_keys_on_a_slider_move_the_levels(viewer: Notebook) -> None
 
 
 def test_a_click_on_a_dot_chooses_its_scheme(viewer: Notebook) -> None:
+    viewer.wait(READY, None, OPENING_MS)  # the exact numbers put the dots into their order
+    viewer.kernel("panel.work.wait() and None")
     viewer.drawn()
     place = """() => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), trace = plot?.data?.find(t => t.uid === 'sqnr');
         if (!trace?.x?.length) return null;

@@ -12,7 +12,10 @@ from tests.browser.layout import assert_layout
 
 pytestmark = pytest.mark.browser
 
-TRAIN = """import workbench as wb
+TRAIN = """import os
+os.makedirs("ranks", exist_ok=True)
+os.chdir("ranks")  # other tests of this session look at what lies in their own runs folder
+import workbench as wb
 recipe = wb.Recipe(model="town-small", data="town:facts", method=wb.LoRA(rank=6), learning_rate=3e-3, steps=30, batch_size=16, max_length=64,
                    heldout=0.05, sample_prompts=0, evaluate_every=15, checkpoint_every=10**6)
 wb.standby()

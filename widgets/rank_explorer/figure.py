@@ -188,7 +188,8 @@ def _spectrum(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Fo
     span = max(math.log10(high / low), .3)
     bounds = [math.log10(low) - .2 * span, math.log10(high) + .26 * span]
     end = max(len(matrix.values) for matrix in drawn)
-    axis = sheet.cell(*box, "Singular values of ΔW", plain(picked.label) if form.across != 2 else "", "index", gutter=44, right=12,
+    letters = max(4, int((box[2] - box[0] - 165) / 6.5))  # what stands beside the title in its cell
+    axis = sheet.cell(*box, "Singular values of ΔW", plain(_cut(picked.label, letters)) if form.across != 2 else "", "index", gutter=44, right=12,
                       x=_ranks_axis(end, box), y=dict(STILL, type="log", range=bounds, **_log_ticks(*bounds)))
     if look.rank < end:
         sheet.band(axis, x=[look.rank + .5, end + .6])
