@@ -127,7 +127,13 @@ def test_a_bar_is_clicked_to_look_into_its_method_and_it_is_made_to_fit(shown: P
     bar.click(force=True)
     shown.notebook.wait("() => true")
     assert shown.notebook.kernel("print(large.look().way.label)") == "QLoRA r 8"
-    page.locator(".wb-panel .barlayer .trace").nth(1).locator(".point path").first.click(force=True)  # the trained weights of the first row
+    shown.notebook.drawn()
+    box = page.locator(".wb-panel .barlayer .trace").nth(1).locator(".point path").first.bounding_box()  # the trained weights of the first row
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y - 40)
+    page.mouse.move(x, y)
+    shown.notebook.wait("() => document.querySelector('.wb-panel .js-plotly-plot')._hoverdata?.[0]?.curveNumber === 1")
+    page.mouse.click(x, y)
     shown.wait_sentence("Full needs")
 
 
