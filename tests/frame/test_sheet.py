@@ -93,3 +93,10 @@ def test_width_classes() -> None:
 def test_an_unknown_theme_is_refused() -> None:
     with pytest.raises(ValueError, match="light.*dark"):
         theme.tokens("sepia")
+
+
+def test_what_is_missing_is_said_letter_by_letter() -> None:
+    drawn = Sheet(420, 300).empty("No <b>rows</b>", "There is no <a href='x'>$file$</a> & no other.")
+    words = [note["text"] for note in drawn["layout"]["annotations"]]
+    assert words == ["<b>No &lt;b&gt;rows&lt;/b&gt;</b>", "There is no &lt;a href='x'&gt;&#36;file&#36;&lt;/a&gt; &amp; no other."]
+    assert drawn["data"] == [] and not any(drawn["layout"][axis]["visible"] for axis in ("xaxis", "yaxis"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from widgets.dataset_balancer.balance import MANY_EPOCHS, Balance
 from widgets.dataset_balancer.words import percent, short, times
-from widgets.frame.sheet import Sheet, hatch, ink, number, plain
+from widgets.frame.sheet import QUICK, Sheet, hatch, ink, number, plain
 
 Width = Literal["wide", "medium", "narrow"]
 MOST_LINES = 60
@@ -19,8 +19,6 @@ MOST_LINES = 60
 FURTHEST = 12
 """Epochs up to which a bar grows; a longer one is cut there and says how many it is."""
 GAP = 26
-QUICK = dict(tickangle=0, ticklabeloverflow="allow")
-"""Of every axis: else plotly measures each tick's label at each drawing, to turn or hide what would not fit: half of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def figure(found: Balance | None, width: Width = "wide", max_length: int = 512, 
     """{"data", "layout"}. `picked` sources stand in bold; `empty` are the two sentences where there is no balance to show."""
     form = FORMS[width]
     if found is None:
-        return _empty(Sheet(form.width, 420), *empty)
+        return Sheet(form.width, 420).empty(*empty)
     lines = lines_of(found)
     step = next(px for most, px in ((5, 38), (10, 30), (18, 24), (MOST_LINES, 18)) if len(lines) <= most)
     top = 26 + 22 + round(step * (len(lines) + .2)) + 24
@@ -204,12 +202,3 @@ def _name(name: str, letters: int, picked: bool) -> str:
     """A source's name as a tick."""
     shown = plain(short(name, letters))
     return f"<b>{shown}</b>" if picked else shown
-
-
-def _empty(sheet: Sheet, headline: str, words: str) -> dict:
-    for k, (text, size, colour) in enumerate(((f"<b>{headline}</b>", 13, "ink"), (words, 12, "ink-2"))):
-        sheet.notes.append(dict(xref="paper", yref="paper", x=.5, y=.5, yshift=14 - 24 * k, text=text, showarrow=False, align="center",
-                                font=dict(size=size, color=ink(colour))))
-    drawn = sheet.figure()
-    drawn["layout"] |= {side + "axis": dict(visible=False, fixedrange=True) for side in "xy"}
-    return drawn

@@ -37,7 +37,6 @@ class Measuring:
         """Sources whose rows are counted, so that reckoning with them opens nothing."""
         self.faults: dict[str, str] = {}
         self._stop, self._thread = threading.Event(), None
-        self._begun = 0.0
 
     @property
     def going(self) -> bool:

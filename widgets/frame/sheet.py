@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 NARROW_SPACE, MINUS = "\u202f", "\u2212"
+QUICK = dict(tickangle=0, ticklabeloverflow="allow")
+"""For axes of figures that follow a slider: else plotly measures each tick's label at each drawing, to turn or hide what would not fit: half of its time."""
 
 
 def ink(name: str) -> str:
@@ -112,6 +114,15 @@ class Sheet:
             if k == 0 and text:
                 self.label(axis, step, 1, text, "ink", yref=f"y{axis} domain", valign="top", dx=0, dy=-2 - 24 * row, size=11,
                            bgcolor=ink("surface"), bordercolor=ink("ink-2"), borderwidth=1, borderpad=3)
+
+    def empty(self, headline: str, words: str) -> dict:
+        """The figure where there is nothing to draw: two sentences, no axes, no made-up chart."""
+        for k, (text, size, colour) in enumerate(((f"<b>{plain(headline)}</b>", 13, "ink"), (plain(words), 12, "ink-2"))):
+            self.notes.append(dict(xref="paper", yref="paper", x=.5, y=.5, yshift=14 - 24 * k, text=text, showarrow=False, align="center",
+                                   font=dict(size=size, color=ink(colour))))
+        drawn = self.figure()
+        drawn["layout"] |= {side + "axis": dict(visible=False, fixedrange=True) for side in "xy"}
+        return drawn
 
     def figure(self) -> dict:
         """{"data": [...], "layout": {...}} for plotly; `layout.meta` holds the composed size in px and the units of each cell."""

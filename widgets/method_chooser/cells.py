@@ -6,7 +6,7 @@ Each puts one cell on a sheet. Reckons nothing but places on it.
 import math
 from typing import TYPE_CHECKING
 
-from widgets.frame.sheet import Sheet, ink, number, plain
+from widgets.frame.sheet import QUICK, Sheet, ink, number, plain
 from widgets.method_chooser.reading import DEVICES_SHOWN
 from widgets.method_chooser.words import PARTS, size
 
@@ -18,8 +18,6 @@ COLOURS = {"frozen": "grey", "trained": "blue", "gradients": "orange", "optimize
 STAGES = (("grey", "dot", 1.5), ("orange", "dashdot", 1.5), ("green", "longdash", 1.5), ("blue", "solid", 2))
 """Colour, dash and width of ZeRO stages 0 to 3."""
 TOP = 26
-QUICK = dict(tickangle=0, ticklabeloverflow="allow")
-"""Of every axis: else plotly measures each tick's label at each drawing."""
 
 
 def parts_of(plan: "Plan", moment: str) -> dict[str, float]:

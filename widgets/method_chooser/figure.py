@@ -6,8 +6,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from widgets.frame.sheet import Sheet, ink, plain
-from widgets.method_chooser.cells import COLOURS, QUICK, TOP, moments, parts_of, sharing, step, tick
+from widgets.frame.sheet import QUICK, Sheet, ink, plain
+from widgets.method_chooser.cells import COLOURS, TOP, moments, parts_of, sharing, step, tick
 from widgets.method_chooser.words import PARTS, count, share, size
 from workbench.models.memory import GIB
 
@@ -40,7 +40,7 @@ def figure(
     """{"data", "layout"}; without numbers the two sentences of `empty`. `measured` is by the method's place."""
     form = FORMS[width]
     if now is None:
-        return _empty(Sheet(form.width, 420), *empty)
+        return Sheet(form.width, 420).empty(*empty)
     legend = 22 if form.below == 2 else 40
     top = TOP + legend + ROW * len(now.plans) + 38
     sheet = Sheet(form.width, top + (GAP + LOW) * (3 - form.below))
@@ -222,23 +222,3 @@ def _trained(sheet: Sheet, form: Form, now: "Look", top: int, legend: int, place
 def _name(now: "Look", k: int) -> str:
     text = plain(now.read.ways[k].label)
     return f"<b>{text}</b>" if k == now.picked else text
-
-
-def _empty(sheet: Sheet, headline: str, words: str) -> dict:
-    for k, (text, points, colour) in enumerate(((f"<b>{plain(headline)}</b>", 13, "ink"), (plain(words), 12, "ink-2"))):
-        sheet.notes.append(
-            dict(
-                xref="paper",
-                yref="paper",
-                x=0.5,
-                y=0.5,
-                yshift=14 - 24 * k,
-                text=text,
-                showarrow=False,
-                align="center",
-                font=dict(size=points, color=ink(colour)),
-            )
-        )
-    drawn = sheet.figure()
-    drawn["layout"] |= {side + "axis": dict(visible=False, fixedrange=True) for side in "xy"}
-    return drawn

@@ -14,8 +14,6 @@ from widgets.frame.sheet import Sheet, ink, number
 Width = Literal["wide", "medium", "narrow"]
 GAP = 22
 LINE_PX = 30
-QUICK = dict(tickangle=0, ticklabeloverflow="allow")
-"""Of every axis: else plotly measures each tick's label at each drawing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +38,6 @@ class Form:
 
 FORMS: dict[Width, Form] = {"wide": Form(862, 574, 288, 288, 128, 0, 1.22), "medium": Form(420, 420, 240, 190, 112, 104),
                             "narrow": Form(372, 372, 224, 180, 110, 100)}
-
-
-def nothing(sheet: Sheet, headline: str, words: str) -> dict:
-    """Two sentences where there is nothing to draw."""
-    for k, (text, size, colour) in enumerate(((f"<b>{headline}</b>", 13, "ink"), (words, 12, "ink-2"))):
-        sheet.notes.append(dict(xref="paper", yref="paper", x=.5, y=.5, yshift=14 - 24 * k, text=text, showarrow=False, align="center",
-                                font=dict(size=size, color=ink(colour))))
-    drawn = sheet.figure()
-    drawn["layout"] |= {side + "axis": dict(visible=False, fixedrange=True) for side in "xy"}
-    return drawn
 
 
 def dots(sheet: Sheet, axis: str, values: list[float | None], place: list[int], chosen: list[bool], uid: str, words: list[str]) -> None:

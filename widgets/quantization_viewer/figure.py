@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from widgets.frame.sheet import Sheet, ink, number, plain
-from widgets.quantization_viewer.drawing import FORMS, GAP, LINE_PX, QUICK, Form, Width, amount, bold, combed, decibels, dots, nice, nothing
+from widgets.frame.sheet import QUICK, Sheet, ink, number, plain
+from widgets.quantization_viewer.drawing import FORMS, GAP, LINE_PX, Form, Width, amount, bold, combed, decibels, dots, nice
 from widgets.quantization_viewer.drawing import perplexity, perplexity_range, unit_of
 from widgets.quantization_viewer.looks import Line, TensorLook
 from widgets.quantization_viewer.state import Choice
@@ -30,7 +30,7 @@ def figure(look: Any, lines: list[Line], base: tuple[float | None, float] = (Non
     """
     form = FORMS[width]
     if look is None:
-        return nothing(Sheet(form.width, 420), *empty)
+        return Sheet(form.width, 420).empty(*empty)
     if not isinstance(look, TensorLook):
         from widgets.quantization_viewer.other_figures import draw
 

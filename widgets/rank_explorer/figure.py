@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from widgets.frame.sheet import Sheet, ink, number, plain
+from widgets.frame.sheet import QUICK, Sheet, ink, number, plain
 from widgets.rank_explorer.spectra import Matrix, Spectra, map_of, short
 
 Width = Literal["wide", "medium", "narrow"]
 RAMP = [[k / 4, ink(f"ramp-{k}")] for k in range(5)]
-STILL = dict(tickangle=0, ticklabeloverflow="allow")
 GAP = 26
 MANY_TIMES = 8
 """A log axis shows losses of which the largest is more than so many times the smallest."""
@@ -105,7 +104,7 @@ def figure(look: Look, width: Width = "wide", empty: tuple[str, str] = ("", ""))
     """{"data", "layout"}; `empty` are two sentences for a panel that has no spectrum to show."""
     form = FORMS[width]
     if look.spectra is None or not look.spectra.matrices:
-        return _empty(Sheet(form.width, 420), *empty)
+        return Sheet(form.width, 420).empty(*empty)
     rows = len(look.spectra.modules)
     step = (40 if form.across == 3 else 34) if rows <= 8 else 26 if rows <= 14 else 20
     top = 26 + rows * step + 40
@@ -168,8 +167,8 @@ def _layer_map(sheet: Sheet, box: tuple[int, int, int, int], name: str, unit: st
     room = (box[2] - box[0] - gutter) / count
     every = next(step for step in (1, 2, 4, 5, 10, 20, 1000) if step * room >= 24)
     places = list(range(0, count, every))
-    across = dict(STILL, range=[-.5, count - .5], tickvals=places, ticktext=[_layer(spectra.layers[k]) for k in places], showline=False)
-    down = dict(STILL, range=[rows - .5, -.5], tickvals=list(range(rows)), ticktext=[plain(_module(module)) for module in spectra.modules],
+    across = dict(QUICK, range=[-.5, count - .5], tickvals=places, ticktext=[_layer(spectra.layers[k]) for k in places], showline=False)
+    down = dict(QUICK, range=[rows - .5, -.5], tickvals=list(range(rows)), ticktext=[plain(_module(module)) for module in spectra.modules],
                 showgrid=False, tickfont=dict(size=12, color=ink("ink")))
     return sheet.cell(*box, name, unit, "layer", gutter=gutter, right=0, x=across, y=down)
 
@@ -190,7 +189,7 @@ def _spectrum(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Fo
     end = max(len(matrix.values) for matrix in drawn)
     letters = max(4, int((box[2] - box[0] - 165) / 6.5))  # what stands beside the title in its cell
     axis = sheet.cell(*box, "Singular values of ΔW", plain(_cut(picked.label, letters)) if form.across != 2 else "", "index", gutter=44, right=12,
-                      x=_ranks_axis(end, box), y=dict(STILL, type="log", range=bounds, **_log_ticks(*bounds)))
+                      x=_ranks_axis(end, box), y=dict(QUICK, type="log", range=bounds, **_log_ticks(*bounds)))
     if look.rank < end:
         sheet.band(axis, x=[look.rank + .5, end + .6])
     for matrix, colour, dash, wide, uid in ((beside, "grey", "dot", 1.5, "beside"), (picked, "blue", "solid", 2, "picked")):
@@ -216,7 +215,7 @@ def _energy(sheet: Sheet, box: tuple[int, int, int, int], look: Look) -> None:
     drawn = [matrix for matrix in (picked, beside) if matrix is not None]
     end = max(len(matrix.values) for matrix in drawn)
     axis = sheet.cell(*box, "Energy kept", "% of ‖ΔW‖²", "rank", gutter=36, right=12, x=_ranks_axis(end, box),
-                      y=dict(STILL, range=[0, 118], tickvals=[0, 25, 50, 75, 100]))
+                      y=dict(QUICK, range=[0, 118], tickvals=[0, 25, 50, 75, 100]))
     for matrix, colour, dash, wide, uid in ((beside, "grey", "dot", 1.5, "energy-beside"), (picked, "blue", "solid", 2, "energy")):
         if matrix is not None:
             sheet.line(axis, range(1, len(matrix.values) + 1), 100 * matrix.share, colour, dash, wide, uid=uid,
@@ -269,15 +268,15 @@ def _losses(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form
     if log:
         span = math.log10(high / low)
         bounds = [math.log10(low) - .22 * span, math.log10(high) + .14 * span]
-        up = dict(STILL, type="log", range=bounds, **_log_ticks(*bounds))
+        up = dict(QUICK, type="log", range=bounds, **_log_ticks(*bounds))
     else:
         pad = max(high - low, 1e-3 * abs(high), 1e-6)
         bounds = [low - .22 * pad, high + .18 * pad]
-        up = dict(STILL, range=bounds, tickformat=f".{_decimals(bounds)}f", nticks=5)
+        up = dict(QUICK, range=bounds, tickformat=f".{_decimals(bounds)}f", nticks=5)
     shown = _apart(ranks, box[2] - box[0] - 56)
     unit = "nats " if form.across == 3 and len(marks) == 2 else "nats per token " if len(marks) < 3 else "nats " if form.across < 3 else ""
     axis = sheet.cell(*box, "Held-out loss", unit + " ".join(marks), "rank (log scale)", gutter=44, right=12, y=up,
-                      x=dict(STILL, type="log", range=[math.log10(ranks[0]) - .12, math.log10(max(ranks[-1], 2 * ranks[0])) + .12],
+                      x=dict(QUICK, type="log", range=[math.log10(ranks[0]) - .12, math.log10(max(ranks[-1], 2 * ranks[0])) + .12],
                              tickvals=shown, ticktext=[str(rank) for rank in shown]))
     if look.whole is not None:
         sheet.rule(axis, y=look.whole, colour="grey", dash="dot", width=1.5)
@@ -315,8 +314,8 @@ def _phi(sheet: Sheet, box: tuple[int, int, int, int], look: Look, form: Form) -
     words = [[f"{value:.2f}" for value in row] for row in phi]
     unit = plain(look.picked.label) if form.across != 2 else ""
     axis = sheet.cell(*box, "Shared subspace φ(i, j)", unit, f"j of {plain(_cut(look.other_name, 24))}", gutter=34, right=0,
-                      x=dict(STILL, range=[-.5, columns - .5], showline=False, **_index_ticks(columns)),
-                      y=dict(STILL, range=[rows - .5, -.5], showgrid=False, **_index_ticks(rows)))
+                      x=dict(QUICK, range=[-.5, columns - .5], showline=False, **_index_ticks(columns)),
+                      y=dict(QUICK, range=[rows - .5, -.5], showgrid=False, **_index_ticks(rows)))
     roomy = (box[2] - box[0] - 34) / columns >= 30
     sheet.add(axis, type="heatmap", z=phi.tolist(), text=words, zmin=0, zmax=1, showscale=False, xgap=1, ygap=1, colorscale=RAMP, uid="phi",
               texttemplate="%{text}" if roomy else "", textfont=dict(size=10), hovertemplate="%{text}<extra></extra>")
@@ -338,7 +337,7 @@ def _ranks_axis(end: int, box: tuple[int, int, int, int]) -> dict[str, Any]:
     room = max(2, (box[2] - box[0] - 56) // 30)
     step = next(size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 10**9) if end / size <= room)
     ticks = [1, *range(step, end + 1, step)] if step > 1 else list(range(1, end + 1))
-    return dict(STILL, range=[.4, end + .6], tickvals=ticks, ticktext=[str(tick) for tick in ticks])
+    return dict(QUICK, range=[.4, end + .6], tickvals=ticks, ticktext=[str(tick) for tick in ticks])
 
 
 def _index_ticks(count: int) -> dict[str, list]:
@@ -383,12 +382,3 @@ def _cut(name: str, letters: int) -> str:
 
 def _layer(layer: int) -> str:
     return number(layer) if layer >= 0 else "–"
-
-
-def _empty(sheet: Sheet, headline: str, words: str) -> dict:
-    for k, (text, size, colour) in enumerate(((f"<b>{plain(headline)}</b>", 13, "ink"), (plain(words), 12, "ink-2"))):
-        sheet.notes.append(dict(xref="paper", yref="paper", x=.5, y=.5, yshift=14 - 24 * k, text=text, showarrow=False, align="center",
-                                font=dict(size=size, color=ink(colour))))
-    drawn = sheet.figure()
-    drawn["layout"] |= {side + "axis": dict(visible=False, fixedrange=True) for side in "xy"}
-    return drawn

@@ -11,7 +11,6 @@ from workbench.models.lora import RSLORA_ALPHA
 VARIANTS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "pissa": "PiSSA"}
 MAPS = {"r90": "90 %", "r99": "99 %", "kept": "kept", "norm": "‖ΔW‖"}
 """What the map of layers and modules shows."""
-SPREADS = ("uniform", "suggested")
 
 
 @dataclass
