@@ -140,6 +140,17 @@ class Sampled(Event):
 
 
 @dataclass(slots=True, kw_only=True)
+class Arrays(Event):
+    """`{"event":"arrays","step":40,"name":"gaps","file":"arrays/gaps-000040.safetensors"}`: columns too long for a line, whole in that file
+    of the run's folder."""
+
+    kind: ClassVar[str] = "arrays"
+    step: int
+    name: str
+    file: str
+
+
+@dataclass(slots=True, kw_only=True)
 class Saved(Event):
     """`{"event":"saved","step":40,"folder":"checkpoints/step-000040"}`: a whole checkpoint, written, synced and renamed."""
 

@@ -20,7 +20,7 @@ class History:
     """Everything the journal says so far.
 
     columns        name -> array('d'), one value a step, NaN where unknown; `COLUMNS` first, a trainer's own metrics beside them
-    evaluations, samples, changes, checkpoints, refusals: lists of events in order of step
+    evaluations, samples, arrays, changes, checkpoints, refusals: lists of events in order of step
     undone         changes that a resume took back and that were not made again yet
     answers        command id -> `Answered` or `Refused`
     phase          "new" | "queued" | "starting" | "running" | "paused" | "finished" | "stopped" | "failed"
@@ -35,6 +35,7 @@ class History:
         self.columns: dict[str, array] = {name: array("d") for name in COLUMNS}
         self.evaluations: list[ev.Evaluated] = []
         self.samples: list[ev.Sampled] = []
+        self.arrays: list[ev.Arrays] = []
         self.changes: list[ev.Changed] = []
         self.checkpoints: list[ev.Saved] = []
         self.refusals: list[ev.Refused] = []
@@ -119,6 +120,9 @@ class History:
     def _on_sampled(self, event: ev.Sampled) -> None:
         self.samples.append(event)
 
+    def _on_arrays(self, event: ev.Arrays) -> None:
+        self.arrays.append(event)
+
     def _on_changed(self, event: ev.Changed) -> None:
         self.changes.append(event)
         self.undone = [c for c in self.undone if (c.command, c.field, c.step) != (event.command, event.field, event.step)]
@@ -154,7 +158,7 @@ class History:
             for column in self.columns.values():
                 del column[keep:]
             self.generation += 1
-        for name in ("evaluations", "samples", "changes", "checkpoints"):
+        for name in ("evaluations", "samples", "arrays", "changes", "checkpoints"):
             old = getattr(self, name)
             # a change asked for at a boundary is in force from step + 1, so one at `step` itself will be made again
             new = [e for e in old if e.step < step or (e.step == step and name != "changes")]
