@@ -19,8 +19,8 @@ from workbench.evaluation.rewards import reward_gaps
 from workbench.journal import commands as cmd
 from workbench.models import frozen, methods, reward
 from workbench.runs.start import prepare
+from workbench.training import gap_arrays, supervised
 from workbench.training import reward as training
-from workbench.training import supervised
 
 PAIRS = town.rows("preferences")[:60]
 
@@ -64,6 +64,14 @@ def test_an_evaluation_is_what_the_gaps_of_the_held_out_pairs_say(plain):
     assert last.extra["gap"] == pytest.approx(found["gap"].mean(), abs=1e-5)
     assert last.loss == pytest.approx(np.log1p(np.exp(-found["gap"])).mean(), rel=1e-5)
     assert {"accuracy", "gap"} <= set(plain.metrics().columns)
+    named = plain.history.arrays
+    assert [event.step for event in named] == [event.step for event in plain.history.evaluations] == [3, 6]
+    kept = gap_arrays.load(plain.folder, named[-1])
+    heldout, train = kept["heldout"], kept["train"]
+    assert heldout.row.tolist() == found["row"].tolist() and train.row.tolist() == sorted(set(train.row.tolist()))
+    assert (heldout.chosen - heldout.rejected)[:, 0] == pytest.approx(found["gap"].to_numpy(), abs=1e-5)
+    steps = plain.metrics()
+    assert len(train) == 18 and (train.chosen - train.rejected).mean() == pytest.approx(steps["gap"][3:].mean(), abs=1e-5)
 
 
 def test_the_first_step_is_the_loss_of_its_rows_however_they_are_cut(tmp_path):

@@ -12,27 +12,17 @@ from typing import Any
 
 import torch
 import transformers
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from workbench.data import labelled
 from workbench.data.run_rows import RunRows
-from workbench.errors import RecipeError
 from workbench.journal import events as ev
-from workbench.models import classifier, frozen
+from workbench.models import classifier
 from workbench.recipes import Recipe, resolve_model
-from workbench.training import supervised
-from workbench.training.mixed import MixedRows
-from workbench.training.rows import Prepared
-from workbench.training.supervised import CountingTrainer, Job
+from workbench.training import headed
+from workbench.training.headed import HeadedJob, HeadedTrainer
 
 Row = dict[str, Any]
-"""`input_ids` of one text and `labels`, its label's number; with a frozen model also `features`, its embedding."""
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class ClassifierJob(Job):
-    tables: list[list[Row]]
-    """Every row that is trained or held out, by source."""
+"""`input_ids` of one text and `labels`, its label's number; with a frozen model also `features`, its embedding, 1 x D."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,7 +36,7 @@ class LabelCollator:
     def __call__(self, rows: list[Row]) -> dict[str, Any]:
         embedded = "features" in rows[0]
         batch = (
-            {"features": torch.stack([row["features"] for row in rows])}
+            {"features": torch.cat([row["features"] for row in rows])}
             if embedded
             else classifier.padded([row["input_ids"] for row in rows], self.pad_token_id)
         )
@@ -65,19 +55,10 @@ def cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = 
     )
 
 
-class ClassifierTrainer(CountingTrainer):
-    """Counts rows where `CountingTrainer` counts tokens, and scores the answers of an evaluation."""
+class ClassifierTrainer(HeadedTrainer):
+    """Scores the answers of an evaluation."""
 
-    frozen = False
-    """Whether the model under the head stays as it is, and only embeds."""
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kw: Any) -> Any:
-        if self.frozen and "features" not in inputs:
-            inputs = {"features": frozen.pooled(self.model, inputs["input_ids"], inputs["attention_mask"]), "labels": inputs["labels"]}
-        return super().compute_loss(self._head if "features" in inputs else model, inputs, *args, **kw)
-
-    def _head(self, features: torch.Tensor, **_options: Any) -> SequenceClassifierOutput:
-        return SequenceClassifierOutput(logits=self.model.score(features))
+    loss = staticmethod(cross_entropy)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         loss, logits, labels = transformers.Trainer.prediction_step(self, model, inputs, False, ignore_keys)
@@ -93,15 +74,8 @@ class ClassifierTrainer(CountingTrainer):
         out.metrics.update(eval_accuracy=scores.accuracy, eval_macro_f1=scores.macro_f1)
         return out
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        own, self.data_collator = self.data_collator, LabelCollator(self.data_collator.pad_token_id)
-        try:
-            return transformers.Trainer.get_eval_dataloader(self, eval_dataset)
-        finally:
-            self.data_collator = own
 
-
-def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
+def load_job(recipe: Recipe, found: RunRows) -> HeadedJob:
     """Load, give a head, adapt and tokenize. Raises `WorkbenchError` before the first step where something cannot work."""
     transformers.set_seed(recipe.seed)
     examples = {name: labelled.read(table) for name, table in found.train.items()}
@@ -110,10 +84,7 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
     model, tokenizer = classifier.load(resolve_model(recipe.model), names, recipe.method)
     names = classifier.labels_of(model.config)
     notes = [f"The labels are {', '.join(names)}."]
-    room = getattr(model.config, "max_position_embeddings", None)
-    max_length = min(recipe.max_length, room) if room else recipe.max_length
-    if max_length < recipe.max_length:
-        notes.append(f"max_length is {max_length}, all the positions this model has.")
+    max_length = headed.room(recipe, model.config, notes)
     numbers = {name: number for number, name in enumerate(names)}
 
     def rows_of(part: list[dict[str, str]]) -> tuple[list[Row], int]:
@@ -126,21 +97,14 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
         cut += more
     heldout, heldout_cut = rows_of(heldout_examples)
     train = [row for part in tables.values() for row in part]
-    prepared = _prepared(train, cut)
-    if found.segments:
-        rows_a_step = recipe.batch_size * recipe.gradient_accumulation
-        prepared.rows = MixedRows(
-            found, supervised.total_steps(recipe, found.rows) * rows_a_step, rows_a_step, recipe.seed, lambda name, row: tables[name][row]
-        )
-        prepared.examples = len(prepared.rows)
-    model.config.use_cache = False
-    model = recipe.method.apply(model)
-    check_head(model, recipe.method.name)
-    return ClassifierJob(
+    prepared = headed.prepared(train, _texts, cut)
+    headed.mixed(recipe, found, tables, prepared)
+    model = headed.adapted(recipe, model)
+    return HeadedJob(
         model=model,
         tokenizer=tokenizer,
         train=prepared,
-        heldout=_prepared(heldout, heldout_cut),
+        heldout=headed.prepared(heldout, _texts, heldout_cut),
         heldout_examples=heldout_examples,
         max_length=max_length,
         notes=notes,
@@ -148,51 +112,17 @@ def load_job(recipe: Recipe, found: RunRows) -> ClassifierJob:
     )
 
 
-def check_head(model: Any, method: str) -> None:
-    """Raises `RecipeError` where nothing of the adapted model's head is trained."""
-    if not any(
-        parameter.requires_grad
-        for name, parameter in model.named_parameters()
-        if model.base_model_prefix + "." not in name or "modules_to_save" in name
-    ):
-        raise RecipeError(f"The method {method} does not train the classifier's head.", "Use LoRA, BitFit, FrozenBackbone or Full.")
+def _texts(row: Row) -> list[list[int]]:
+    return [row["input_ids"]]
 
 
-def _prepared(rows: list[Row], truncated: int) -> Prepared:
-    return Prepared(
-        rows=rows,
-        examples=len(rows),
-        epoch_rows=len(rows),
-        truncated=truncated,
-        tokens=sum(len(row["input_ids"]) for row in rows),
-        trained_tokens=len(rows),
-    )
+def build_trainer(recipe: Recipe, job: HeadedJob, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> ClassifierTrainer:
+    """See `headed.build_trainer`."""
+    collator = LabelCollator(job.tokenizer.pad_token_id, count=True)
+    return headed.build_trainer(recipe, job, output_dir, callbacks, fruitless, kind=ClassifierTrainer, collator=collator, texts=_texts)
 
 
-def build_trainer(recipe: Recipe, job: ClassifierJob, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> ClassifierTrainer:
-    """The trainer, ready to train; see `supervised.build_trainer`. Embeddings of a frozen model are computed here, or read from `features/`
-    beside `output_dir`."""
-    trainer = supervised.build_trainer(
-        recipe,
-        job,
-        output_dir,
-        callbacks,
-        fruitless,
-        kind=ClassifierTrainer,
-        collator=LabelCollator(job.tokenizer.pad_token_id, count=True),
-        compute_loss_func=cross_entropy,
-    )
-    if isinstance(recipe.method, frozen.FrozenBackbone):
-        trainer.frozen = True
-        for table in job.tables if recipe.method.cache else ():
-            for row, features in zip(
-                table, frozen.kept(Path(output_dir).parent / "features", job.model, [row["input_ids"] for row in table]), strict=True
-            ):
-                row["features"] = features
-    return trainer
-
-
-def sampler(recipe: Recipe, job: ClassifierJob, probes: Any) -> Callable[[Any, int], list[ev.Sampled]]:
+def sampler(recipe: Recipe, job: HeadedJob, probes: Any) -> Callable[[Any, int], list[ev.Sampled]]:
     """Texts and the label each is given: right or wrong where the label is known."""
     wanted = recipe.sample_prompts
     asked = job.heldout_examples[:wanted] if isinstance(wanted, int) else [{"text": text, "label": ""} for text in wanted]
