@@ -130,6 +130,39 @@ def test_adding_again_changes_nothing_and_the_same_number_is_written_once(store)
     assert asked == ["New?", "New?"], "what is there is not asked for again"
 
 
+def test_what_is_withdrawn_counts_no_more_and_is_asked_anew(store):
+    item = store.next("ann", seed=4)
+    number = store.judge(item, "left", "ann")
+    assert store.state() == (36, 1, 0) and store.next("ann", seed=4, again=1).again
+    with pytest.raises(DataError, match="bob has no judgement"):
+        store.withdraw(number, "bob")
+    store.withdraw(number, "ann")
+    assert store.judgements().empty and store.state() == (36, 1, 1) and not store.next("ann", seed=4, again=1).again
+    with pytest.raises(DataError, match="could be taken back"):
+        store.withdraw(number, "ann")
+    assert item == store.next("ann", seed=4)
+    store.judge(item, "right", "ann")
+    assert store.votes()["winner"].tolist() == ["right"]
+
+
+def test_what_is_skipped_is_not_shown_and_stays_for_others(store):
+    skipped = set()
+    while (item := store.next("ann", skipped=skipped)) is not None:
+        assert frozenset(item.reply_ids) not in skipped
+        skipped.add(frozenset(item.reply_ids))
+    assert len(skipped) == 36 and store.next("bob") is not None and store.judgements().empty
+
+
+def test_replies_that_another_adds_are_seen(store, url):
+    store.next("ann")
+    other = PreferenceStore(url)
+    other.add("New?", {"a": "One.", "b": "Two."})
+    for number in range(12):
+        store.judge(store.next("ann", again=0), "tie", "ann")
+    assert "New?" in set(store.judgements()["prompt"]), "the least judged prompt's turn comes"
+    other.close()
+
+
 @pytest.mark.parametrize(("call", "says"), [
     (lambda store: store.judge(store.next("a"), "first", "a"), "no judgement"), (lambda store: store.rank(store.next("a", "ranking", 3), [0, 0, 1], "a"), "each of 3 replies once"),
     (lambda store: store.judge(store.next("a"), "left", " "), "somebody"), (lambda store: store.score(store.next("a", "scores", 1), {"helpful": "x"}, "a"), "scores are"),

@@ -6,19 +6,25 @@
     wb.Recipe(data=store.rows("paired"))
 
 SQLite in write-ahead mode by default, PostgreSQL by its URL. A judgement says who gave it, when, and in which order the replies were shown; which model
-wrote which is not in an `Item`, so whoever shows one judges blind. Not here: ratings (`ratings.py`), agreement (`agreement.py`), and asking models for replies.
+wrote which is not in an `Item`, so whoever shows one judges blind. It is there for good once `judge` has returned, whatever kills the process after; only a machine
+that loses its power may take the last ones of a SQLite file along (synchronous=NORMAL: the file itself stays whole). Not here: ratings (`ratings.py`), agreement
+(`agreement.py`), and rows to train on (`preference_rows.py`).
 """
 
+import contextlib
+import fcntl
+import importlib
 import json
 import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.alignment import preference_rows
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 KINDS = ("pair", "ranking", "thumbs", "scores")
 AGAIN = 0.1
 """Share of pairs that a judge is asked a second time, the other way round, so that his agreement with himself is known."""
+VERSION = 1
+"""Of the tables, in a file of SQLite."""
 BUSY_S = 30
 """How long a write waits for another one to end before it is an error."""
 
@@ -61,18 +69,22 @@ class PreferenceStore:
             except sql.exc.ArgumentError:
                 raise DataError("The address of the preferences is no database URL.", 'Use a file, or "postgresql+psycopg://user@host/name".') from None
         self._sqlite = address.get_backend_name() == "sqlite"
+        self._turn_file = f"{address.database}-turn" if self._sqlite and address.database not in (None, "", ":memory:") else None
         if address.get_backend_name() not in ("sqlite", "postgresql"):
             raise DataError(f"Preferences are not kept in {address.get_backend_name()}.", "Use a file of SQLite, or PostgreSQL.")
         try:
             self._engine = sql.create_engine(address, **({"connect_args": {"timeout": BUSY_S}} if self._sqlite else {"pool_pre_ping": True}))
         except (sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise DataError(f"There is no driver for {address.drivername}.", "Install it: pip install 'psycopg[binary]' for PostgreSQL.") from error
+        self._dialect = importlib.import_module(f"sqlalchemy.dialects.{address.get_backend_name()}")  # now: whoever judges first should not wait for it
         if self._sqlite:
             _settings_of_sqlite(self._engine)
         self._tables = _tables(sql)
-        self._do(lambda there: [there.execute(sql.schema.CreateTable(table, if_not_exists=True)) for table in self._tables.values()])
+        self._kept_replies: tuple[Any, list[Any]] = (None, [])
+        self._do(self._made)
 
     def close(self) -> None:
+        """Let go of the connections; the store opens new ones when it is asked again."""
         self._engine.dispose()
 
     # ---- what there is to judge
@@ -96,32 +108,35 @@ class PreferenceStore:
 
     def collect(self, prompts: Sequence[str], sources: Mapping[str, Callable[[str], str]], progress: Callable[[int, int], object] | None = None) -> None:
         """Ask each source (a function of a prompt: `data.generators.generator_of` makes one of a run, a model or an endpoint) for the replies that are not there yet."""
-        known = {(row.text, row.source) for row in self._look(self._replies_with_prompts())[0]}
+        known = {(row.text, row.source) for row in self._look(self._replies_with_prompts)[0]}
         for done, prompt in enumerate(prompts):
             if progress is not None:
                 progress(done, len(prompts))
             self.add(prompt, {name: ask(prompt) for name, ask in sources.items() if (prompt, name) not in known})
 
-    def next(self, judge: str, kind: str = "pair", replies: int = 2, seed: int | None = None, again: float = AGAIN) -> Item | None:
+    def next(self, judge: str, kind: str = "pair", replies: int = 2, seed: int | None = None, again: float = AGAIN,
+             skipped: Collection[frozenset[int]] = ()) -> Item | None:
         """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside each other, in an order drawn
-        by chance. Now and then (`again`) a pair he has judged, the other way round. None where nothing is left."""
-        chance = random.Random(seed)
-        kept, asked = self._look(self._replies_with_prompts(), self._judgements(kind))
-        own = [row for row in asked if row.judge == judge]
+        by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of numbers of replies that he does not want now. None where nothing is
+        left. Writes nothing, and costs no more for what others have judged."""
+        import sqlalchemy as sql
+
+        chance, table = random.Random(seed), self._tables["judgements"]
+        counts = sql.select(table.c.prompt_id, sql.func.count()).where(table.c.kind == kind, table.c.withdrawn.is_(None)).group_by(table.c.prompt_id)
+        own_rows = self._judgements(kind).where(table.c.judge == judge)
+        asked, own, kept = self._look(counts, own_rows, self._replies_with_prompts)
         if kind == "pair" and own and chance.random() < again:
             once = {frozenset(json.loads(row.shown)): row for row in own}
             twice = {frozenset(json.loads(row.shown)) for row in own if row.again}
-            left = [row for shown, row in once.items() if shown not in twice]
+            left = [row for shown, row in once.items() if shown not in twice and shown not in skipped]
             if left:
                 row = chance.choice(left)
                 return self._item(kept, row.prompt_id, json.loads(row.shown)[::-1], True)
         by_prompt: dict[int, dict[str, int]] = {}
         for row in kept:
             by_prompt.setdefault(row.prompt_id, {}).setdefault(row.reply, row.id)  # of equal texts the first stands for all
-        count = dict.fromkeys(by_prompt, 0)
-        for row in asked:
-            count[row.prompt_id] = count.get(row.prompt_id, 0) + 1
-        seen = {frozenset(json.loads(row.shown)) for row in own}
+        count = dict.fromkeys(by_prompt, 0) | {number: many for number, many in asked}
+        seen = {frozenset(json.loads(row.shown)) for row in own} | set(skipped)
         for number in sorted(by_prompt, key=lambda number: (count[number], chance.random())):
             ids = list(by_prompt[number].values())
             if len(ids) < max(replies, 1 if kind in ("thumbs", "scores") else 2):
@@ -163,16 +178,35 @@ class PreferenceStore:
         number = number or uuid.uuid4().hex
         row = {"kind": kind, "prompt_id": item.prompt_id, "shown": json.dumps(item.reply_ids), "verdict": json.dumps(verdict), "judge": judge,
                "at": time.time() if at is None else at, "again": item.again}
-        self._do(lambda there: self._kept(there, self._tables["judgements"], {"number": number}, row))
+        self._do(lambda there: there.execute(self._insert(self._tables["judgements"], {"number": number}, row)))
         return number
 
+    def withdraw(self, number: str, judge: str) -> None:
+        """Take back a judgement of one's own: it stays in the database and counts no more. A correction is this, and a new judgement. Raises `DataError` where `judge` gave none
+        of that number."""
+        import sqlalchemy as sql
+
+        table = self._tables["judgements"]
+        taken = sql.update(table).where(table.c.number == number, table.c.judge == judge, table.c.withdrawn.is_(None)).values(withdrawn=time.time())
+        if not self._do(lambda there: there.execute(taken).rowcount):
+            raise DataError(f"{judge} has no judgement {number} that could be taken back.", "Use the number that judge() returned, and the name it was given under.")
+
     # ---- what came of it
+
+    def state(self) -> tuple[int, int, int]:
+        """Counts of replies, judgements and withdrawn ones: cheap to ask for, and different whenever something is new."""
+        import sqlalchemy as sql
+
+        table = self._tables["judgements"]
+        [[replies]], [[given, withdrawn]] = self._look(sql.select(sql.func.count()).select_from(self._tables["replies"]),
+                                                       sql.select(sql.func.count(), sql.func.count(table.c.withdrawn)))
+        return replies, given, withdrawn
 
     def judgements(self, kind: str | None = None) -> "pd.DataFrame":
         """One line a judgement in the order given: kind, prompt, judge, at (seconds since 1970), again, `sources` and `replies` as shown, and verdict."""
         import pandas as pd
 
-        kept, asked = self._look(self._replies_with_prompts(), self._judgements(kind))
+        asked, kept = self._look(self._judgements(kind), self._replies_with_prompts)
         known = {row.id: row for row in kept}
         rows = []
         for row in asked:
@@ -203,10 +237,10 @@ class PreferenceStore:
         (prompt, completion, label). Raises `DataError` for another kind, and where no judgement gives any."""
         import pyarrow as pa
 
-        if kind not in ("paired", "ranked", "unpaired"):
+        if kind not in preference_rows.MAKERS:
             raise DataError(f"There are no {kind!r} rows.", 'Use "paired", "ranked" or "unpaired".')
         table = self.judgements()
-        rows = {"paired": _paired, "ranked": _ranked, "unpaired": _unpaired}[kind](table[~table["again"].astype(bool)])
+        rows = preference_rows.MAKERS[kind](table[~table["again"].astype(bool)])
         if not rows:
             raise DataError(f"No judgement gives {kind} rows yet.", "Judge some first; ties give none.")
         return pa.Table.from_pylist(rows)
@@ -214,15 +248,15 @@ class PreferenceStore:
     # ---- the database
 
     def _look(self, *asked: Any) -> list[list[Any]]:
-        """The rows of each query, all of one moment."""
-        return self._do(lambda there: [there.execute(query).all() for query in asked], writes=False)
+        """The rows of each query (or function of a connection), in this order: replies come last, so that those of every judgement are among them."""
+        return self._do(lambda there: [query(there) if callable(query) else there.execute(query).all() for query in asked], writes=False)
 
     def _do(self, work: Callable[["sqlalchemy.Connection"], Any], writes: bool = True) -> Any:
         """In one transaction, whole or not at all."""
         import sqlalchemy as sql
 
         try:
-            with self._engine.execution_options(writes=writes).begin() as there:
+            with self._engine.connect().execution_options(writes=writes) as there, self._turn() if writes else contextlib.nullcontext(), there.begin():
                 return work(there)
         except sql.exc.OperationalError as error:
             told = str(error.orig).splitlines()[0].rstrip(".")
@@ -230,26 +264,63 @@ class PreferenceStore:
         except sql.exc.DatabaseError as error:
             raise DataError(f"This is no database of preferences: {str(error.orig).splitlines()[0].rstrip('.')}.", "Give another file.") from error
 
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Writers of one SQLite file queue here, woken one by one by the kernel: SQLite itself would let them try again after ever longer sleeps, and who comes later
+        overtakes. A file of its own, since closing the database's would drop SQLite's locks."""
+        if self._turn_file is None:
+            yield
+            return
+        try:
+            turn = os.open(self._turn_file, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise DataError(f"The preferences cannot be written: {error.strerror}.", f"Use a folder that you may write, instead of {Path(self._turn_file).parent}.") from error
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(turn)
+
+    def _made(self, there: "sqlalchemy.Connection") -> None:
+        import sqlalchemy as sql
+
+        if self._sqlite:  # a write: the log's beginning is flushed to the disk now, and the first who judges does not wait for it
+            there.exec_driver_sql(f"PRAGMA user_version={VERSION}")
+        else:  # two who make a table at once get in each other's way, IF NOT EXISTS or not
+            there.execute(sql.text("SELECT pg_advisory_xact_lock(5107734127)"))
+        for table in self._tables.values():
+            there.execute(sql.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                there.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+
+    def _insert(self, table: "sqlalchemy.Table", key: dict[str, Any], more: dict[str, Any]) -> Any:
+        """Written once, however often."""
+        return self._dialect.insert(table).values(**key, **more).on_conflict_do_nothing(index_elements=list(key))
+
     def _kept(self, there: "sqlalchemy.Connection", table: "sqlalchemy.Table", key: dict[str, Any], more: dict[str, Any]) -> int:
         """The number of the row with this key, written if it is not there."""
         import sqlalchemy as sql
-        from sqlalchemy.dialects import postgresql, sqlite
 
-        insert = (sqlite if self._sqlite else postgresql).insert(table).values(**key, **more).on_conflict_do_nothing(index_elements=list(key))
-        there.execute(insert)
+        there.execute(self._insert(table, key, more))
         return there.execute(sql.select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))).scalar_one()
 
-    def _replies_with_prompts(self) -> Any:
+    def _replies_with_prompts(self, there: "sqlalchemy.Connection") -> list[Any]:
+        """Every reply with its prompt. They never change, so they are read again only where there are more of them."""
         import sqlalchemy as sql
 
         prompts, told = self._tables["prompts"], self._tables["replies"]
-        return sql.select(told.c.id, told.c.prompt_id, told.c.source, told.c.text.label("reply"), prompts.c.text).join(prompts, prompts.c.id == told.c.prompt_id).order_by(told.c.id)
+        many = there.execute(sql.select(sql.func.count(), sql.func.max(told.c.id))).one()
+        if many != self._kept_replies[0]:
+            query = sql.select(told.c.id, told.c.prompt_id, told.c.source, told.c.text.label("reply"), prompts.c.text).join(prompts, prompts.c.id == told.c.prompt_id)
+            self._kept_replies = many, list(there.execute(query.order_by(told.c.id)).all())
+        return self._kept_replies[1]
 
     def _judgements(self, kind: str | None) -> Any:
+        """What counts: not what was withdrawn."""
         import sqlalchemy as sql
 
         table = self._tables["judgements"]
-        return sql.select(table).where(*([table.c.kind == kind] if kind else [])).order_by(table.c.id)
+        return sql.select(table).where(table.c.withdrawn.is_(None), *([table.c.kind == kind] if kind else [])).order_by(table.c.id)
 
     def _item(self, kept: list[Any], prompt: int, ids: Sequence[int], again: bool) -> Item:
         known = {row.id: row for row in kept}
@@ -266,7 +337,8 @@ def _tables(sql: Any) -> dict[str, Any]:
         "judgements": sql.Table("judgements", meta, number(), sql.Column("number", sql.String(64), nullable=False, unique=True), sql.Column("kind", sql.String(16), nullable=False),
                                 sql.Column("prompt_id", sql.ForeignKey("prompts.id"), nullable=False), sql.Column("shown", sql.Text, nullable=False),
                                 sql.Column("verdict", sql.Text, nullable=False), sql.Column("judge", sql.Text, nullable=False), sql.Column("at", sql.Float, nullable=False),
-                                sql.Column("again", sql.Boolean, nullable=False))}
+                                sql.Column("again", sql.Boolean, nullable=False), sql.Column("withdrawn", sql.Float),
+                                sql.Index("judgements_of_a_judge", "judge", "kind"), sql.Index("judgements_of_a_prompt", "kind", "prompt_id", "withdrawn"))}
 
 
 def _settings_of_sqlite(engine: "sqlalchemy.Engine") -> None:
@@ -282,29 +354,3 @@ def _settings_of_sqlite(engine: "sqlalchemy.Engine") -> None:
     @sql.event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes", True) else "BEGIN")
-
-
-def _paired(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    votes: dict[tuple[str, str, str], int] = {}
-    for _, row in table.iterrows():
-        if row["kind"] == "pair" and row["verdict"] != "tie":
-            best = (0, 1) if row["verdict"] == "left" else (1, 0)
-            pairs = [best]
-        elif row["kind"] == "ranking":
-            pairs = [(row["verdict"][i], row["verdict"][j]) for i in range(len(row["verdict"])) for j in range(i + 1, len(row["verdict"]))]
-        else:
-            continue
-        for better, worse in pairs:
-            one, other = row["replies"][better], row["replies"][worse]
-            sign = 1 if one < other else -1
-            key = (row["prompt"], *sorted((one, other)))
-            votes[key] = votes.get(key, 0) + sign
-    return [{"prompt": prompt, "chosen": one if total > 0 else other, "rejected": other if total > 0 else one} for (prompt, one, other), total in votes.items() if total]
-
-
-def _ranked(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    return [{"prompt": row["prompt"], "replies": [row["replies"][place] for place in row["verdict"]]} for _, row in table.iterrows() if row["kind"] == "ranking"]
-
-
-def _unpaired(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    return [{"prompt": row["prompt"], "completion": row["replies"][0], "label": row["verdict"]} for _, row in table.iterrows() if row["kind"] == "thumbs"]
