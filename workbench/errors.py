@@ -1,7 +1,13 @@
 """The one exception a person is meant to read: what was wrong, and what to do.
 
-In a notebook it is shown as its sentence, without a traceback. Programming mistakes keep their own exception types.
+In a notebook it is shown as its sentence, without a traceback. Programming mistakes keep their own exception types, but for an argument of a
+recipe that is misspelt (`named_fields`).
 """
+
+import dataclasses
+import difflib
+import functools
+from typing import Any
 
 
 class WorkbenchError(Exception):
@@ -32,3 +38,21 @@ class DataError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A run that cannot do what was asked of it in the state it is in."""
+
+
+def named_fields(kind: type) -> type:
+    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
+    made = kind.__init__
+
+    @functools.wraps(made)
+    def __init__(self, *args: Any, **fields: Any):
+        names = [f.name for f in dataclasses.fields(kind) if f.init]
+        for name in fields:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1)
+                raise RecipeError(f"{kind.__name__} has no field {name!r}.",
+                                  f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
+        made(self, *args, **fields)
+
+    kind.__init__ = __init__
+    return kind

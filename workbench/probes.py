@@ -51,7 +51,7 @@ def of(recipe: Any, model: Any, tokenizer: Any, max_length: int) -> "Probes | La
         return LabelProbes(model, tokenizer, max_length)
     if recipe.objective == "reward":
         return RewardProbes(model, tokenizer, max_length)
-    return Probes(model, tokenizer, recipe.completions_only and recipe.objective == "sft", max_length)
+    return Probes(model, tokenizer, recipe.completions_only and recipe.objective != "pretraining", max_length)
 
 
 class LabelProbes:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import town
-from workbench.data import comparisons, labelled, run_rows
+from workbench.alignment import objectives, policy_objectives, preference_objectives
+from workbench.data import comparisons, labelled, prompts, run_rows
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError, RecipeError
@@ -22,14 +23,15 @@ from workbench.models import frozen, loading, methods
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
 OBJECTIVES = {"sft": run_rows.IMITATION, "pretraining": run_rows.IMITATION, "classification": labelled.RULES,
-              "reward": comparisons.RULES}
+              "reward": comparisons.RULES, "dpo": comparisons.RULES, "ppo": prompts.RULES, "grpo": prompts.RULES, "rloo": prompts.RULES}
 """What can be learned, and what each asks of its rows; how each trains is in `training/objectives.py`."""
 HEADED = ("classification", "reward")
 """Objectives that put a new head on the model."""
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9), "mixture": (0.0, 1e12)}
-"""Settings that can be changed while a run goes, with the range a value (of `mixture`: each weight) must lie in."""
+LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9), "mixture": (0.0, 1e12)} | objectives.RANGES
+"""Settings that can be changed while a run goes, with the range a value (of `mixture` and `reward_weights`: each weight) must lie in. Those
+of `objectives.RANGES` only runs of an objective that has them can change."""
 
 
 @methods.named_fields
@@ -38,11 +40,14 @@ class Recipe:
     """One training run, before it runs. Raises `RecipeError` for a value that cannot work."""
 
     model: str = "town"
-    """"town", a transformers or adapter folder, or a hub id."""
+    """"town", a transformers or adapter folder, a hub id, or a run: what it learned."""
     data: Any = "town:instructions"
     """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder); or a `Mixture` or `Stages` of such."""
     objective: str = "sft"
-    """"sft" (answers), "pretraining" (text as it is), "classification" (a label for each text) or "reward" (which of two replies is better)."""
+    """"sft" (answers), "pretraining" (text as it is), "classification" (a label for each text), "reward" (which of two replies is better), or
+    one with settings of its own, by name or as a value: `DPO(beta=0.1)`, `PPO(rewards={...})`, ..."""
+    settings: objectives.Objective | None = None
+    """The objective's own settings; filled in from `objective`."""
     method: methods.Method = field(default_factory=methods.LoRA)
     learning_rate: float = 3e-4
     """The schedule's peak."""
@@ -93,9 +98,14 @@ class Recipe:
     """SHA-256 of the rows, filled in when the run starts."""
 
     def __post_init__(self):
+        self.model = getattr(self.model, "folder", self.model)
         for name in ("model", "data", "heldout"):
             if isinstance(getattr(self, name), Path):
                 setattr(self, name, str(getattr(self, name)))
+        if isinstance(self.objective, objectives.Objective):
+            self.objective, self.settings = self.objective.name, self.objective
+        if not isinstance(self.settings, objectives.Objective):
+            self.settings = objectives.of(self.objective, self.settings)
         if isinstance(self.data, dict):
             self.data = run_rows.data_from_json(self.data)
         if isinstance(self.method, dict):
@@ -114,7 +124,8 @@ class Recipe:
             raise RecipeError("This recipe holds its rows in memory, so it has no JSON form of its own.",
                               "Start it (the rows are kept in the run folder), or give a file.")
         body = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return body | {"data": data, "method": self.method.to_json()}
+        settings = {"settings": self.settings.to_json()} if self.settings else {}
+        return {k: v for k, v in body.items() if k != "settings"} | {"data": data, "method": self.method.to_json()} | settings
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "Recipe":
@@ -126,20 +137,29 @@ class Recipe:
         return cls(**body)
 
     def replace(self, **changes: Any) -> "Recipe":
-        """A copy with some fields changed, checked again. `method.rank` and the like reach into the method, and of `steps` and `epochs`
-        the one that is named takes the place of the other."""
+        """A copy with some fields changed, checked again. `method.rank` and `objective.beta` and the like reach into the method and the
+        objective's settings, and of `steps` and `epochs` the one that is named takes the place of the other."""
         own = {k: v for k, v in changes.items() if "." not in k}
-        inner = {k.split(".", 1)[1]: v for k, v in changes.items() if k.startswith("method.")}
+        inner, deeper = ({k.split(".", 1)[1]: v for k, v in changes.items() if k.startswith(part)} for part in ("method.", "objective."))
         names = [f.name for f in dataclasses.fields(self)]
         for name in changes:
-            if "." in name and not name.startswith("method."):
-                raise RecipeError(f"A recipe has no field {name!r}.", "Only the method's own fields are named with a dot, such as method.rank.")
+            if "." in name and not name.startswith(("method.", "objective.")):
+                raise RecipeError(f"A recipe has no field {name!r}.",
+                                  "Only the method's and the objective's own fields are named with a dot, such as method.rank.")
         for name in own:
             if name not in names:
                 raise RecipeError(f"A recipe has no field {name!r}.", _nearest(name, names))
         if inner:
             method = own.get("method", self.method)
             own["method"] = methods.from_json(method.to_json() | inner)
+        if "objective" in own:
+            own.setdefault("settings", None)
+        if deeper:
+            asked = own.get("objective", self.objective)
+            settings = asked if isinstance(asked, objectives.Objective) else objectives.of(asked, own.get("settings", self.settings and self.settings.to_json()))
+            if settings is None:
+                raise RecipeError(f"The objective {asked!r} has no settings of its own.", "Name another field.")
+            own |= {"objective": settings.name, "settings": objectives.of(settings.name, settings.to_json() | deeper)}
         for name, other in (("steps", "epochs"), ("epochs", "steps")):
             if own.get(name) is not None:
                 own.setdefault(other, None)
@@ -179,6 +199,8 @@ def check(recipe: Recipe) -> None:
     need(isinstance(recipe.model, str) and bool(recipe.model), f"model is {recipe.model!r}, not a name or folder.", 'Use model="town".')
     need(isinstance(recipe.method, methods.Method), f"method is {recipe.method!r}, not a method.", "Use method=wb.LoRA(rank=8) or wb.Full().")
     one_of("objective", tuple(OBJECTIVES))
+    need(recipe.settings is None or recipe.settings.name == recipe.objective, f"settings are of another objective than {recipe.objective!r}.",
+         "Give objective alone: a name, or a value such as wb.DPO(beta=0.1).")
     one_of("schedule", SCHEDULES)
     one_of("precision", PRECISIONS)
     number("learning_rate", *LIVE["learning_rate"], 3e-4)
@@ -226,10 +248,18 @@ def check(recipe: Recipe) -> None:
     need(recipe.objective in HEADED or not isinstance(recipe.method, frozen.FrozenBackbone),
          "FrozenBackbone trains the head of a classifier, and this recipe's objective is " + f"{recipe.objective!r}.",
          'Use objective="classification", or wb.Freeze for a language model.')
-    prompts = recipe.sample_prompts
-    need((type(prompts) is int and prompts >= 0) or (isinstance(prompts, list) and all(isinstance(p, str) for p in prompts)),
-         f"sample_prompts is {prompts!r}; it must be a number of held-out rows, or a list of prompts.", "Use sample_prompts=3.")
-    need(recipe.objective != "reward" or type(prompts) is int, "sample_prompts names prompts, and a reward model writes no replies to them.",
+    asked = recipe.sample_prompts
+    need((type(asked) is int and asked >= 0) or (isinstance(asked, list) and all(isinstance(p, str) for p in asked)),
+         f"sample_prompts is {asked!r}; it must be a number of held-out rows, or a list of prompts.", "Use sample_prompts=3.")
+    policy = recipe.settings is not None and recipe.settings.policy
+    for name in ("keep_best", "early_stopping"):
+        need(not (policy and getattr(recipe, name)), f"{name} goes by a held-out loss, and a policy has none: its rewards are in the journal.",
+             "Leave it out, and fork from the checkpoint you like.")
+    need(not policy or recipe.gradient_accumulation == 1, "A step of a policy is one round of replies, and gradient_accumulation would split it.",
+         "Use gradient_accumulation=1 and a larger batch_size.")
+    need(recipe.settings is None or not recipe.packing, f"Packing puts several texts into one row, and {recipe.objective} scores each reply alone.",
+         "Use packing=False.")
+    need(recipe.objective != "reward" or type(asked) is int, "sample_prompts names prompts, and a reward model writes no replies to them.",
          "Use sample_prompts=3, held-out comparisons.")
     unknown = sorted(set(recipe.optimizer_arguments) - {"beta1", "beta2", "epsilon"})
     need(not unknown, f"optimizer_arguments has {unknown[:1]}, which is none of beta1, beta2, epsilon.",
@@ -247,14 +277,17 @@ OURS = frozenset({
 """Training arguments that recipes spell themselves, or that the journal relies on."""
 
 
-def check_live(values: dict[str, Any], sources: Collection[str] = ()) -> None:
-    """Raises `RecipeError` where a change cannot be made while a run goes; `sources` are the names of the run's mixture."""
+def check_live(values: dict[str, Any], sources: Collection[str] = (), recipe: Recipe | None = None) -> None:
+    """Raises `RecipeError` where a change cannot be made while a run goes; `sources` are the names of the run's mixture, `recipe` is the
+    run's, where it has one."""
     if not values:
         raise RecipeError("Nothing to change was given.", f"Name one of {', '.join(LIVE)}.")
     for name, value in values.items():
         if name not in LIVE:
             raise RecipeError(f"{name!r} cannot be changed while a run goes.", f"These can: {', '.join(LIVE)}. For others, start a new run.")
-        if name == "mixture":
+        if name in objectives.RANGES:
+            objectives.check_live(name, value, recipe.settings if recipe else None, recipe.objective if recipe else "of a script")
+        elif name == "mixture":
             _check_weights(value, sources)
         elif not _in_range(name, value) or (name == "evaluate_every" and not float(value).is_integer()):
             least, most = LIVE[name]
@@ -289,8 +322,13 @@ def resolve_model(model: str) -> str:
     """The folder or hub id behind a recipe's `model`: "town" is the shipped one."""
     if model in TOWN_MODELS:
         return str(town.base_folder(TOWN_MODELS[model]))
-    loading.check_source(model)
     path = Path(model).expanduser()
+    if (path / "recipe.json").is_file():
+        path = path / "result"
+        if not path.is_dir():
+            raise RecipeError(f"The run {path.parent.name} has no result yet.", "Wait until it has finished, or name one of its checkpoints.")
+        model = str(path)
+    loading.check_source(model)
     return str(path.resolve()) if path.is_dir() else model
 
 
@@ -314,6 +352,8 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     body = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
     method = body.pop("method").to_json()
     body |= _mixture_of(body.pop("data"))
+    settings = body.pop("settings")
+    body |= {f"objective.{name}": value for name, value in settings.to_json().items()} if settings else {}
     return body | {"method": method.pop("name")} | {f"method.{name}": value for name, value in method.items()}
 
 

@@ -151,6 +151,26 @@ class Arrays(Event):
 
 
 @dataclass(slots=True, kw_only=True)
+class Replied(Event):
+    """`{"event":"replied","step":40,"prompt":"...","reply":"...","tokens":["Mira"," bakes"],"logp":[-0.1,-0.4],...}`: a reply that a policy
+    drew at an evaluation, token by token, with the log-probability (nats) of each under the policy and under its reference.
+
+    `rewards` has each reward by name as it was given, `reward` their weighted sum, `gold` what the grader that is only watched says.
+    """
+
+    kind: ClassVar[str] = "replied"
+    step: int
+    prompt: str
+    reply: str
+    tokens: list[str] = field(default_factory=list)
+    logp: list[float] = field(default_factory=list)
+    logp_reference: list[float] = field(default_factory=list)
+    reward: float | None = None
+    gold: float | None = None
+    rewards: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
 class Saved(Event):
     """`{"event":"saved","step":40,"folder":"checkpoints/step-000040"}`: a whole checkpoint, written, synced and renamed."""
 

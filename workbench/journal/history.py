@@ -20,7 +20,7 @@ class History:
     """Everything the journal says so far.
 
     columns        name -> array('d'), one value a step, NaN where unknown; `COLUMNS` first, a trainer's own metrics beside them
-    evaluations, samples, arrays, changes, checkpoints, refusals: lists of events in order of step
+    evaluations, samples, replies, arrays, changes, checkpoints, refusals: lists of events in order of step
     undone         changes that a resume took back and that were not made again yet
     answers        command id -> `Answered` or `Refused`
     phase          "new" | "queued" | "starting" | "running" | "paused" | "finished" | "stopped" | "failed"
@@ -35,6 +35,7 @@ class History:
         self.columns: dict[str, array] = {name: array("d") for name in COLUMNS}
         self.evaluations: list[ev.Evaluated] = []
         self.samples: list[ev.Sampled] = []
+        self.replies: list[ev.Replied] = []
         self.arrays: list[ev.Arrays] = []
         self.changes: list[ev.Changed] = []
         self.checkpoints: list[ev.Saved] = []
@@ -120,6 +121,9 @@ class History:
     def _on_sampled(self, event: ev.Sampled) -> None:
         self.samples.append(event)
 
+    def _on_replied(self, event: ev.Replied) -> None:
+        self.replies.append(event)
+
     def _on_arrays(self, event: ev.Arrays) -> None:
         self.arrays.append(event)
 
@@ -158,7 +162,7 @@ class History:
             for column in self.columns.values():
                 del column[keep:]
             self.generation += 1
-        for name in ("evaluations", "samples", "arrays", "changes", "checkpoints"):
+        for name in ("evaluations", "samples", "replies", "arrays", "changes", "checkpoints"):
             old = getattr(self, name)
             # a change asked for at a boundary is in force from step + 1, so one at `step` itself will be made again
             new = [e for e in old if e.step < step or (e.step == step and name != "changes")]

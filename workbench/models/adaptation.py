@@ -7,35 +7,16 @@ base model gets onto the device (`loading.py`).
 """
 
 import dataclasses
-import difflib
-import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
+from workbench.errors import named_fields as named_fields
 
 METHODS: dict[str, type["Method"]] = {}
 
 Shapes = dict[str, tuple[int, ...]]
 """Shape of every tensor of a model by its name, such as "model.layers.0.self_attn.q_proj.weight"."""
-
-
-def named_fields(kind: type) -> type:
-    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
-    made = kind.__init__
-
-    @functools.wraps(made)
-    def __init__(self, *args: Any, **fields: Any):
-        names = [f.name for f in dataclasses.fields(kind) if f.init]
-        for name in fields:
-            if name not in names:
-                close = difflib.get_close_matches(name, names, n=1)
-                raise RecipeError(f"{kind.__name__} has no field {name!r}.",
-                                  f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
-        made(self, *args, **fields)
-
-    kind.__init__ = __init__
-    return kind
 
 
 @dataclass(frozen=True, slots=True)

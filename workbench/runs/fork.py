@@ -21,7 +21,7 @@ from workbench.runs import processes
 from workbench.runs.run import Run
 from workbench.runs.start import new_folder
 
-COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Changed)
+COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Replied, ev.Changed)
 
 
 def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any]) -> Run:
@@ -35,7 +35,7 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
                        f"It can change {', '.join(LIVE)}; for others use wb.start(run.recipe.replace({fixed[0]}=...)).")
     changes = {name: live_value(value) for name, value in changes.items()}
     if changes:
-        check_live(changes, parent.sources)
+        check_live(changes, parent.sources, parent.recipe)
     parent.history.refresh()
     done = parent.history.step
     step = done if step is None else step

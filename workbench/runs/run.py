@@ -109,12 +109,13 @@ class Run:
     # live control ------------------------------------------------------------------------------------------------------------------
 
     def set(self, *, at_step: int | None = None, **values: Any) -> None:
-        """Change settings of the running job at its next step boundary, or when `at_step` steps are done: `learning_rate` (the peak), `evaluate_every`, `mixture`.
+        """Change settings of the running job at its next step boundary, or when `at_step` steps are done: `learning_rate` (the peak), `evaluate_every`, `mixture`,
+        and what its objective can change: `beta`, `kl_target`, `temperature`, `reward_weights`.
 
         `mixture` is weights by source (or a `Mixture`); a source that is not named keeps the weight it has, at the start its share.
         """
         values = {name: live_value(value) for name, value in values.items()}
-        check_live(values, self.sources)
+        check_live(values, self.sources, None if self.read_only or self._by_script else self.recipe)
         _check_count("at_step", at_step, 0)
         self._check_reached(at_step)
         self._send(cmd.Set(values=values, at_step=at_step), "changed")

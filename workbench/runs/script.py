@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workbench.data import run_rows
 from workbench.errors import RunError
-from workbench.recipes import resolve_model
+from workbench.recipes import HEADED, resolve_model
 from workbench.runs.processes import environment
 from workbench.runs.run import Run
 
@@ -75,10 +75,10 @@ def write_script(run: Run, folder: Path) -> Path:
     recipe = run.recipe
     if list(run_rows.names(recipe.data)):
         raise RunError("A run that draws from a mixture has no plain script yet: transformers shuffles rows its own way.", "Draw the rows, mixture.draw(n), and start a run on those.")
-    if recipe.objective == "reward":
-        raise RunError("A run that learns rewards has no plain script yet.", "Its result opens with transformers alone: AutoModelForSequenceClassification.")
-    if recipe.objective == "classification":
-        raise RunError("A run that classifies has no plain script yet.", "Its result opens with transformers alone: AutoModelForSequenceClassification.")
+    if recipe.objective not in ("sft", "pretraining"):
+        kind = "SequenceClassification" if recipe.objective in HEADED else "CausalLM"
+        raise RunError(f"A run with the objective {recipe.objective} has no plain script yet.",
+                       f"Its result opens with transformers and peft alone, as AutoModelFor{kind}.")
     if recipe.method.script() is None:
         raise RunError(f"A run with the method {recipe.method.name} has no plain script: it takes more than transformers and peft.", "Its result opens with wb.load(folder).")
     if recipe.packing:

@@ -34,12 +34,16 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
         raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.start(wb.Recipe(model="town", data="town:instructions")).')
     model = resolve_model(recipe.model)
     check_method(recipe.method, model, recipe.objective in HEADED)
+    if recipe.settings:
+        recipe.settings.prepare()
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])
     # a worker runs in a folder of its own, so a relative path would mean another place there
     asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data=data, data_hash=digest)
     folder = new_folder(runs, name or default_name(recipe))
     try:
         asked = asked.replace(data=run_rows.in_files(data, folder))  # rows from memory too: so the recipe can be started again
+        if asked.settings:
+            asked = asked.replace(settings=asked.settings.kept_in(folder))
         rows.write(folder)
         living.write_json(folder / "recipe.json", asked.to_json())
     except BaseException as error:  # an interruption too: nothing is left behind

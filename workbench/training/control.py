@@ -1,6 +1,7 @@
 """What a running job can be told: settings that change at a step boundary, and the commands waiting for one.
 
-`Settings` changes a trainer's learning rate (its peak; the schedule's shape goes on), evaluation interval and mixture (weights of sources; one not named keeps its own). `Inbox` reads `commands.jsonl`. Both know
+`Settings` changes a trainer's learning rate (its peak; the schedule's shape goes on), evaluation interval, mixture (weights of sources; one
+not named keeps its own) and what its objective offers (β, temperature, reward weights). `Inbox` reads `commands.jsonl`. Both know
 nothing of the journal.
 """
 
@@ -46,12 +47,19 @@ class Inbox:
 class Settings:
     """The live settings of one trainer."""
 
-    def __init__(self, learning_rate: float, evaluate_every: int | None, mixture: dict[str, float], draw_by: Callable[[dict[str, float], int], tuple[dict[str, float], dict[str, float]]] | None):
+    def __init__(self, learning_rate: float, evaluate_every: int | None, mixture: dict[str, float],
+                 draw_by: Callable[[dict[str, float], int], tuple[dict[str, float], dict[str, float]]] | None, own: dict[str, Any] | None = None):
         self.values: dict[str, Any] = {"learning_rate": learning_rate, "evaluate_every": evaluate_every} | ({"mixture": mixture} if mixture else {})
         self._draw_by = draw_by
+        self._own = {} if own is None else own
+        """The objective's own live settings: the trainer's `live`, which it reads at each step and keeps in its checkpoints."""
 
     def change(self, field: str, value: Any, *, optimizer: Any, scheduler: Any, state: Any) -> Any:
         """Put `value` in force from the next step on; returns the old one. Raises `ValueError` with a sentence where it cannot."""
+        if field in self._own:
+            old = self._own[field]
+            self._own[field] = {**old, **value} if isinstance(old, dict) else value
+            return old
         if field not in self.values:
             raise ValueError(f"{field} is no setting of this run")
         old = self.values[field]
@@ -69,8 +77,14 @@ class Settings:
         self.values[field] = value
         return old
 
+    def now(self, field: str) -> Any:
+        """The value in force."""
+        return self._own[field] if field in self._own else self.values[field]
+
     def restore(self, field: str, value: Any, step: int, state: Any) -> None:
         """Make a change of `step`, before the checkpoint, again; the checkpoint itself brings the optimizer's and the schedule's state."""
+        if field in self._own:
+            return  # the checkpoint brought it
         self.values[field] = value
         if field == "evaluate_every":
             state.eval_steps = int(value)

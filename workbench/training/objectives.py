@@ -3,8 +3,8 @@
 A module of an objective has
     load_job(recipe, rows) -> Job                          the model adapted, the rows as tokens
     build_trainer(recipe, job, folder, callbacks, fruitless) -> trainer
-                                                           with `take_count()` and `take_drawn()`, as `supervised.CountingTrainer`
-    sampler(recipe, job, probes) -> (model, step) -> [Sampled]
+                                                           with `take_count()`, `take_drawn()` and `live`, as `supervised.CountingTrainer`
+    sampler(recipe, job, probes) -> (model, step) -> [Sampled or Replied]
                                                            what an evaluation shows
 
 What its rows must be is in `recipes.OBJECTIVES`, and what its model answers in `workbench.probes.of`.
@@ -18,6 +18,10 @@ MODULES = {
     "pretraining": "workbench.training.supervised",
     "classification": "workbench.training.classification",
     "reward": "workbench.training.reward",
+    "dpo": "workbench.training.preference",
+    "ppo": "workbench.training.policy",
+    "grpo": "workbench.training.group_policy",
+    "rloo": "workbench.training.group_policy",
 }
 
 

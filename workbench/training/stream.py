@@ -24,7 +24,7 @@ from workbench import living
 from workbench.errors import RecipeError, RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
-from workbench.recipes import check_live
+from workbench.recipes import Recipe, check_live
 from workbench.training.control import Inbox, Settings
 from workbench.probes import Probes
 from workbench.training.writer import Journal, started
@@ -50,7 +50,8 @@ class Stream(TrainerCallback):
                  extra: Callable[[], dict[str, float]] | None = None, mixture: dict[str, float] | None = None,
                  draw_by: Callable[[dict[str, float], int], Any] | None = None, adopt: Callable[[int], str] | None = None,
                  sample: Callable[[Any, int], list[ev.Sampled]] | None = None, probes: Probes | None = None, best: float | None = None,
-                 found_best: Callable[[int], None] | None = None, save_best: bool = False):
+                 found_best: Callable[[int], None] | None = None, save_best: bool = False, recipe: Recipe | None = None,
+                 live: Callable[[], dict[str, Any]] | None = None):
         self.folder = Path(folder)
         self.journal, self.probes, self.inbox = journal, probes, inbox
         self._own = journal is None
@@ -59,6 +60,7 @@ class Stream(TrainerCallback):
         self._mixture, self._draw_by = mixture or {}, draw_by
         self._best, self._found_best, self._save_best = best, found_best, save_best
         self._settings: Settings | None = None
+        self._recipe, self._live = recipe, live
         self._process = psutil.Process()
         self._paused, self._credit = False, 0
         self._boundary_after = ""
@@ -77,7 +79,8 @@ class Stream(TrainerCallback):
         peak = args.learning_rate
         if state.global_step and getattr(kw.get("lr_scheduler"), "base_lrs", None):
             peak = kw["lr_scheduler"].base_lrs[0]  # a resumed schedule has the peak it was last given
-        self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None, self._mixture, self._draw_by)
+        self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None, self._mixture, self._draw_by,
+                                  self._live() if self._live else None)
         if self._own:  # an earlier training with this callback may have left these
             self.step, self.stopped, self._paused, self._credit = state.global_step, False, False, 0
         if self._own and self._leads(state):
@@ -205,7 +208,7 @@ class Stream(TrainerCallback):
         match command:
             case cmd.Set():
                 try:
-                    check_live(command.values, self._mixture)
+                    check_live(command.values, self._mixture, self._recipe)
                 except RecipeError as error:
                     self._write(state, ev.Refused(step=step, command=command.id, reason=error.what))
                     return
@@ -236,7 +239,7 @@ class Stream(TrainerCallback):
         except ValueError as error:
             self._write(state, ev.Refused(step=state.global_step, command=command, reason=f"{error}.".capitalize()))
             return
-        new = self._settings.values[field]
+        new = self._settings.now(field)
         self._write(state, ev.Changed(step=state.global_step, field=field, old=old, new=new, command=command, by=by))
 
     def _answer(self, command: cmd.Probe, state: Any) -> None:

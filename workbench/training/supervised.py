@@ -6,6 +6,7 @@ SFTTrainer is not used: on the same rows it reaches under half of the tokens/s (
 
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ from workbench.training.rows import Collator, Prepared
 
 LOOKED_AT = 1000
 """Rows of a mixture tokenized before the first step, so that what they would train on is known."""
+LIVE_FILE = "live.json"
+"""In a checkpoint: the objective's live settings as they were."""
 SCHEDULE_NAMES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
@@ -43,6 +46,8 @@ class CountingTrainer(transformers.Trainer):
         super().__init__(*args, **kw)
         self.drawn: list[int] = []
         """Sources of the rows of this step."""
+        self.live: dict[str, Any] = {}
+        """The objective's own settings that can be changed at any step; read at each, kept in checkpoints."""
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.counted += inputs.pop("real_tokens", 0)
@@ -56,7 +61,15 @@ class CountingTrainer(transformers.Trainer):
         # in order, and nothing read ahead: accelerate's loader has the next batch before a change of the mixture can reach it
         return torch.utils.data.DataLoader(self.train_dataset, batch_size=self._train_batch_size, collate_fn=self.data_collator)
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if self.live:
+            (Path(output_dir) / LIVE_FILE).write_text(json.dumps(self.live))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        kept = Path(resume_from_checkpoint) / LIVE_FILE
+        if kept.exists():
+            self.live.update(json.loads(kept.read_text()))
         if not saving.restore(model or self.model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 

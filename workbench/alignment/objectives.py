@@ -1,0 +1,103 @@
+"""What an objective is that has settings of its own: a plain value that goes into a recipe in place of the objective's name.
+
+    wb.Recipe(objective=wb.DPO(beta=0.1), ...)      the same as objective="dpo", whose settings are the usual ones
+
+Adding one is one class here or in a file of its own, and the module that trains it (`training/objectives.py`). Imports no torch, so a
+notebook can write recipes without it. Not here: how each trains, and what its rows must be (`recipes.OBJECTIVES`).
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from workbench.errors import RecipeError
+
+OBJECTIVES: dict[str, type["Objective"]] = {}
+"""Those with settings, by name."""
+RANGES: dict[str, tuple[float, float]] = {
+    "beta": (0.0, 1e6),
+    "kl_target": (1e-9, 1e9),
+    "temperature": (1e-3, 100.0),
+    "reward_weights": (-1e9, 1e9),
+}
+"""Settings of objectives that can be changed while a run goes, with the range a value (of `reward_weights`: each weight) must lie in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The base of every objective with settings; `name` is its name in recipes and on the command line."""
+
+    name: ClassVar[str] = ""
+    live: ClassVar[tuple[str, ...]] = ()
+    """Fields that can be changed while a run goes; each is one of `RANGES`."""
+    policy: ClassVar[bool] = False
+    """Whether its model writes replies that are rewarded."""
+
+    def __init_subclass__(cls, **kw: Any):
+        super(Objective, cls).__init_subclass__(**kw)
+        OBJECTIVES[cls.name] = cls
+
+    def live_values(self) -> dict[str, Any]:
+        """The live settings a run starts with, by name; those that are None (no KL target, say) are not in it."""
+        return {name: value for name in self.live if (value := getattr(self, name)) is not None}
+
+    def prepare(self) -> None:
+        """Raises `RecipeError` for what can be known wrong before a process starts, and takes looking at files: rewards that are not there."""
+
+    def kept_in(self, folder: Path) -> "Objective":
+        """These settings with all that lives in memory alone (functions) written into the run folder. Raises `OSError`."""
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"beta": 0.1, ...}`, without the name, which the recipe has."""
+        return dataclasses.asdict(self)
+
+    def _number(self, name: str, least: float, most: float, example: float, optional: bool = False) -> None:
+        value = getattr(self, name)
+        if optional and value is None:
+            return
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or not least <= value <= most:
+            raise RecipeError(f"{name} of {self.name} is {value!r}; it must be a number from {least:g} to {most:g}.", f"Use {name}={example:g}.")
+
+    def _whole(self, name: str, least: int, example: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise RecipeError(f"{name} of {self.name} is {value!r}; it must be a whole number of at least {least}.", f"Use {name}={example}.")
+
+    def _one_of(self, name: str, known: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise RecipeError(f"{name} of {self.name} is {value!r}, which is none of {', '.join(known)}.", f'Use {name}="{known[0]}".')
+
+
+def of(name: str, body: Mapping[str, Any] | None = None) -> Objective | None:
+    """The settings of the objective `name`, the usual ones where `body` says nothing; None of one that has none. Raises `RecipeError` for a
+    field it does not know."""
+    if name not in OBJECTIVES:
+        if body:
+            raise RecipeError(f"The objective {name!r} has no settings of its own, and {next(iter(body))!r} is given.", "Leave it out.")
+        return None
+    return OBJECTIVES[name](**(body or {}))
+
+
+def check_live(name: str, value: Any, settings: Objective | None, objective: str) -> None:
+    """Raises `RecipeError` where a run with these settings cannot change `name`, one of `RANGES`, to `value`."""
+    known = settings.live_values() if settings else {}
+    if name not in known:
+        remedy = f"It can change {', '.join(known)}." if known else 'Runs of objectives such as "dpo" and "ppo" have it.'
+        if settings and name in settings.live:
+            remedy = f"Start a run with {name} set."
+        raise RecipeError(f"A run of the objective {objective!r} has no {name} to change.", remedy)
+    least, most = RANGES[name]
+    named = value if isinstance(known[name], dict) else {"": value}
+    if not isinstance(named, dict) or not named:
+        raise RecipeError(f"{name} is {value!r}; it must be numbers by name.", f"Use {name}={{{next(iter(known[name]), 'reward')!r}: 1.0}}.")
+    for part, number in named.items():
+        if part and part not in known[name]:
+            raise RecipeError(f"{name} names {part!r}, which is none of this run's.", f"They are {', '.join(known[name])}.")
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number) or not least <= number <= most:
+            of_part = f" of {part!r}" if part else ""
+            raise RecipeError(f"{name}{of_part} cannot be {number!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")

@@ -1,0 +1,80 @@
+"""Reinforcement learning from rewards: objectives whose model writes replies that are scored.
+
+Not here: the training (`training/policy.py`, `training/group_policy.py`), and where rewards come from (`reward_sources.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from workbench.alignment.objectives import Objective
+from workbench.errors import RecipeError, named_fields
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyObjective(Objective):
+    """What every policy is given: rewards by name, how replies are drawn, and how it is held to its reference, the model it starts from."""
+
+    policy: ClassVar[bool] = True
+    rewards: dict[str, Any] = field(default_factory=dict)
+    """Name -> a trained reward run (or its folder), a Python function of (prompt, reply), or the URL of an endpoint. One alone may be given
+    without a name."""
+    reward_weights: dict[str, float] = field(default_factory=dict)
+    """Name -> weight in the sum; 1 where nothing is said."""
+    gold: str | None = None
+    """A grader that is only watched, never trained on: "town", or a function as in `rewards`."""
+    own_process: bool = False
+    """Whether rewards are scored in a process of their own while the policy goes on generating."""
+    beta: float = 0.05
+    """Weight of the KL to the reference."""
+    temperature: float = 1.0
+    reply_tokens: int = 32
+    """The longest reply, in tokens."""
+
+    def __post_init__(self):
+        given = self.rewards
+        if given and not isinstance(given, Mapping):
+            given = {getattr(given, "__name__", None) if callable(given) else "reward": given}
+        object.__setattr__(self, "rewards", {str(name): getattr(source, "folder", source) for name, source in dict(given or {}).items()})
+        unknown = sorted(set(self.reward_weights) - set(self.rewards))
+        if unknown and self.rewards:
+            raise RecipeError(f"reward_weights names {unknown[0]!r}, which is none of the rewards.", f"They are {', '.join(self.rewards)}.")
+        object.__setattr__(self, "reward_weights", {name: float(self.reward_weights.get(name, 1.0)) for name in self.rewards})
+        self._number("beta", 0, 1e6, 0.05)
+        self._number("temperature", 1e-3, 100, 1.0)
+        self._whole("reply_tokens", 1, 32)
+
+    def prepare(self) -> None:
+        if not self.rewards:
+            raise RecipeError(f"The objective {self.name} has no rewards, so nothing would be learned.",
+                              f'Use objective=wb.{type(self).__name__}(rewards={{"helpful": run}}), run being a trained reward run or a function.')
+
+
+@named_fields
+@dataclass(frozen=True, slots=True)
+class PPO(PolicyObjective):
+    """Proximal policy optimization with a KL penalty (Schulman et al. 2017, arXiv 1707.06347; Ziegler et al. 2019, arXiv 1909.08593; Ouyang et
+    al. 2022, arXiv 2203.02155)."""
+
+    name: ClassVar[str] = "ppo"
+    live: ClassVar[tuple[str, ...]] = ("beta", "kl_target", "temperature", "reward_weights")
+    kl_target: float | None = None
+    """Nats a reply that an adaptive β aims at; None keeps β where it is."""
+
+
+@named_fields
+@dataclass(frozen=True, slots=True)
+class GRPO(PolicyObjective):
+    """Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300)."""
+
+    name: ClassVar[str] = "grpo"
+    live: ClassVar[tuple[str, ...]] = ("beta", "temperature", "reward_weights")
+
+
+@named_fields
+@dataclass(frozen=True, slots=True)
+class RLOO(PolicyObjective):
+    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740)."""
+
+    name: ClassVar[str] = "rloo"
+    live: ClassVar[tuple[str, ...]] = ("beta", "temperature", "reward_weights")
