@@ -22,9 +22,12 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 def test_of_a_pair_drawn_twice_the_later_counts(tmp_path):
     """Row 7 is a ranking: its pairs (0, 1) and (0, 2) are two; row 3 comes twice."""
-    ranking = gap_arrays.PairRewards([7, 7], [0, 0], [1, 2], np.array([[1.0, 5.0]] * 2), np.array([[0.0, 0.0], [3.0, 0.0]]))
-    one = gap_arrays.joined([*(gap_arrays.PairRewards([3], [0], [1], [[value, value]], [[0.0, 0.0]]) for value in (1.0, 9.0)), ranking])
+    heads = ("ours", "theirs")
+    ranking = gap_arrays.PairRewards([7, 7], [0, 0], [1, 2], np.array([[1.0, 5.0]] * 2), np.array([[0.0, 0.0], [3.0, 0.0]]), heads)
+    twice = [gap_arrays.PairRewards([3], [0], [1], [[value, value]], [[0.0, 0.0]], heads) for value in (1.0, 9.0)]
+    one = gap_arrays.joined([*twice, ranking])
     assert one.row.tolist() == [3, 7, 7] and one.worse.tolist() == [1, 1, 2]
     assert one.chosen[:, 0].tolist() == [9.0, 1.0, 1.0] and one.rejected[:, 0].tolist() == [0.0, 0.0, 3.0]
     event = gap_arrays.save(tmp_path, 1, one, one)
-    assert set(gap_arrays.load(tmp_path, event)) == {"heldout", "train"}
+    found = gap_arrays.load(tmp_path, event)
+    assert set(found) == {"heldout", "train"} and found["train"].heads == ("ours", "theirs")

@@ -7,6 +7,7 @@ The gap is the reward of the reply that people chose less that of the other. Not
 names are these too), and accuracy while a run trains (its journal).
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ from workbench.alignment.gaps import LengthBias as LengthBias
 from workbench.alignment.gaps import calibration as calibration
 from workbench.alignment.gaps import length_bias as length_bias
 from workbench.alignment.gaps import suspicious as suspicious
-from workbench.data import comparisons, reply_tokens, sources
+from workbench.data import reply_tokens, sources
 from workbench.errors import DataError, WorkbenchError
+from workbench.evaluation.pair_lines import pair_lines, with_rewards
 from workbench.models import loading, reward
 from workbench.recipes import load
 from workbench.runs.attach import attach
@@ -38,38 +40,22 @@ def reward_gaps(model_or_run: Any, rows: Any, *, weights: Mapping[str, float] | 
     each head's. Which reply was chosen is told by the rows' order, not by criteria. Raises `DataError` where rows do not compare replies or
     weights name no head, `WorkbenchError` where the model gives no rewards.
     """
-    import pandas as pd
-
     model, tokenizer, usual = opened(model_or_run)
     heads = reward.heads_of(model.config)
-    table = rows if hasattr(rows, "to_batches") else sources.load_rows(rows)
-    found = comparisons.read(table)
-    talks = [[*row["prompt"], *reply] for row in found for reply in row["replies"]]
+    told = pair_lines(rows if hasattr(rows, "to_batches") else sources.load_rows(rows))
+    talks = [[*row["prompt"], *reply] for row in told.found for reply in row["replies"]]
     values = _scores(model, tokenizer, talks, max_length or usual, batch_size)
-    mixed = values @ _shares(heads, weights)
-    plain = table.select([field.name for field in table.schema if _is_plain(field.type) and field.name not in TAKEN]).to_pylist()
-    lines, first = [], 0
-    for row in found:
-        pairs = [(0, 1)] if len(row["replies"]) == 2 else [pair[:2] for pair in row["pairs"]]
-        for better, worse in pairs:
-            texts = [comparisons.words(row["replies"][number]) for number in (better, worse)]
-            one, other = first + better, first + worse
-            by_head = {f"gap/{head}": float(values[one, n] - values[other, n]) for n, head in enumerate(heads)} if len(heads) > 1 else {}
-            lines.append(dict(row=row["row"], prompt=comparisons.words(row["prompt"]), chosen_text=texts[0], rejected_text=texts[1],
-                              chosen=float(mixed[one]), rejected=float(mixed[other]), gap=float(mixed[one] - mixed[other]),
-                              chosen_length=len(texts[0].split()), rejected_length=len(texts[1].split())) | by_head | plain[row["row"]])
-        first += len(row["replies"])
-    return pd.DataFrame(lines)
+    first = list(itertools.accumulate((len(row["replies"]) for row in told.found), initial=0))
+    one, other = ([first[place[0]] + place[which] for place in told.places] for which in (1, 2))
+    return mixed(told.frame, values[one], values[other], heads, weights)
 
 
-TAKEN = ("row", "prompt", "chosen", "rejected", "gap", "chosen_text", "rejected_text", "chosen_length", "rejected_length")
-"""Names of `reward_gaps` that a column of the rows does not take."""
-
-
-def _is_plain(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind)
+def mixed(frame: "pd.DataFrame", chosen: "np.ndarray", rejected: "np.ndarray", heads: Sequence[str],
+          weights: Mapping[str, float] | None) -> "pd.DataFrame":
+    """The lines of `pair_lines` with rewards of both replies, P x heads, mixed by weights."""
+    shares = _shares(heads, weights)
+    by_head = {head: chosen[:, number] - rejected[:, number] for number, head in enumerate(heads)} if len(heads) > 1 else {}
+    return with_rewards(frame, chosen @ shares, rejected @ shares, by_head)
 
 
 def _shares(heads: Sequence[str], weights: Mapping[str, float] | None) -> "np.ndarray":

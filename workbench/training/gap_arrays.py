@@ -4,11 +4,12 @@ A reward model writes its rewards, a preference objective its implicit ones. Col
     row               int64, P: number of the comparison (`data/comparisons.py`), counted through the part's tables in their order
     better, worse     int64, P: numbers of the two replies among the comparison's own
     chosen, rejected  float32, P x H: the rewards of the reply that people preferred, and of the other
-The held-out part is every held-out pair at that step. The train part is what was drawn since the evaluation before, each pair as the model
-rewarded it when it was drawn, before it learned from it; of a pair drawn twice the later. Not here: whole tables of gaps
-(`evaluation/rewards.py`), and rewards of a run that wrote no files.
+and the names of the heads in the file's metadata. The held-out part is every held-out pair at that step. The train part is what was drawn
+since the evaluation before (or a resumption), each pair as the model rewarded it when it was drawn, before it learned from it; of a pair
+drawn twice the later. Not here: the pairs themselves (`evaluation/kept_gaps.py` joins them), and rewards of a run that wrote no files.
 """
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class PairRewards:
     worse: "np.ndarray"
     chosen: "np.ndarray"
     rejected: "np.ndarray"
+    heads: tuple[str, ...] = ("reward",)
 
     def __post_init__(self):
         import numpy as np
@@ -61,7 +63,7 @@ def joined(parts: list[PairRewards]) -> PairRewards:
     keys = np.stack([one.row, one.better, one.worse])[:, ::-1]
     _, last = np.unique(keys, axis=1, return_index=True)  # the first of the reversed is the last
     places = len(one) - 1 - last
-    return PairRewards(*(getattr(one, name)[places] for name in COLUMNS))
+    return PairRewards(*(getattr(one, name)[places] for name in COLUMNS), heads=parts[0].heads)
 
 
 def save(run_folder: str | Path, step: int, heldout: PairRewards, train: PairRewards | None = None) -> ev.Arrays:
@@ -72,15 +74,18 @@ def save(run_folder: str | Path, step: int, heldout: PairRewards, train: PairRew
     path = Path(run_folder) / "arrays" / f"{NAME}-{step:06d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({f"{part}.{name}": getattr(rewards, name) for part, rewards in parts.items() for name in COLUMNS}, partial)
+    save_file({f"{part}.{name}": getattr(rewards, name) for part, rewards in parts.items() for name in COLUMNS}, partial,
+              {"heads": json.dumps(heldout.heads)})
     os.replace(partial, path)
     return ev.Arrays(step=step, name=NAME, file=f"arrays/{path.name}")
 
 
 def load(run_folder: str | Path, event: ev.Arrays) -> dict[str, PairRewards]:
     """The parts that the file of this event has. Raises `FileNotFoundError` where it is gone."""
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    found = load_file(Path(run_folder) / event.file)
+    with safe_open(Path(run_folder) / event.file, "numpy") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}
+        heads = tuple(json.loads(file.metadata()["heads"]))
     parts = dict.fromkeys(name.partition(".")[0] for name in found)
-    return {part: PairRewards(*(found[f"{part}.{name}"] for name in COLUMNS)) for part in parts}
+    return {part: PairRewards(*(found[f"{part}.{name}"] for name in COLUMNS), heads=heads) for part in parts}

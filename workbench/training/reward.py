@@ -126,18 +126,18 @@ class RewardTrainer(HeadedTrainer):
         out = super().evaluation_loop(*args, **kw)
         out.metrics.update({f"eval_{name}": value for name, value in metrics(self.seen, self.heads).items()})
         if self.arrays is not None and self.args.world_size == 1:
-            heldout, train = pair_rewards(self.rewarded), pair_rewards(drawn)
+            heldout, train = (pair_rewards(seen, self.heads) for seen in (self.rewarded, drawn))
             self.arrays.append(gap_arrays.save(Path(self.args.output_dir).parent, self.state.global_step, heldout, train))
         self.seen, self.rewarded = trained, []
         return out
 
 
-def pair_rewards(rewarded: list[tuple[torch.Tensor, torch.Tensor]]) -> PairRewards | None:
+def pair_rewards(rewarded: list[tuple[torch.Tensor, torch.Tensor]], heads: tuple[str, ...]) -> PairRewards | None:
     """The rewards of every pair of some batches; None where there was none."""
     parts = []
     for values, told in rewarded:
         values, (row, better, worse, one, other) = values.cpu().numpy(), told.cpu().numpy().T
-        parts.append(PairRewards(row, better, worse, values[one], values[other]))
+        parts.append(PairRewards(row, better, worse, values[one], values[other], heads))
     return gap_arrays.joined(parts) if parts else None
 
 
