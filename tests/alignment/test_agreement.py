@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.alignment import agreement
+from workbench.alignment import agreement, cohen, people
 from workbench.alignment.agreement import outcomes
 
 
@@ -56,3 +56,19 @@ def test_two_judges_by_hand():
 def test_too_little_is_not_a_number():
     found = agreement(judged([(1, "ann", "left", False)]))
     assert all(math.isnan(value) for value in found.values())
+
+
+def test_what_each_person_did_by_hand():
+    rows = [(1, "ann", "left", False), (2, "ann", "right", False), (3, "ann", "left", False), (1, "ann", "right", True), (3, "ann", "left", True), (1, "bob", "tie", False)]
+    found = people(judged(rows)).to_dict("records")
+    assert found == [{"judge": "ann", "votes": 3, "first": 2, "second": 1, "tie": 0, "again": 2, "same": 1},
+                     {"judge": "bob", "votes": 1, "first": 0, "second": 0, "tie": 1, "again": 0, "same": 0}]
+
+
+def test_kappas_of_every_two():
+    """The twenty pairs of two judges by hand above, and a third who saw too few of them."""
+    pairs = [("left", "left")] * 10 + [("right", "right")] * 5 + [("left", "right")] * 2 + [("right", "left")] * 3
+    rows = [(n, judge, verdict, False) for n, both in enumerate(pairs) for judge, verdict in zip(("ann", "bob"), both, strict=True)] + [(1, "cem", "left", False)]
+    found = cohen(judged(rows))
+    assert found.loc["ann", "bob"] == found.loc["bob", "ann"] == pytest.approx((0.75 - 0.53) / 0.47)
+    assert found.loc["cem"].isna().all() and np.isnan(np.diag(found)).all()

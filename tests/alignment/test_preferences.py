@@ -157,7 +157,7 @@ def test_replies_that_another_adds_are_seen(store, url):
     store.next("ann")
     other = PreferenceStore(url)
     other.add("New?", {"a": "One.", "b": "Two."})
-    for number in range(12):
+    for _ in range(13):
         store.judge(store.next("ann", again=0), "tie", "ann")
     assert "New?" in set(store.judgements()["prompt"]), "the least judged prompt's turn comes"
     other.close()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from workbench.alignment import bradley_terry, elo
+from workbench.alignment import bradley_terry, elo, lead
 from workbench.alignment.ratings import expected, position_bias
 from workbench.errors import DataError
 
@@ -73,6 +73,16 @@ def test_intervals_are_the_same_again_and_narrower_with_more_votes():
     pd.testing.assert_frame_equal(few, again)
     widths = [(table["high"] - table["low"]).mean() for table in (few, many)]
     assert widths[0] / widths[1] == pytest.approx(4, rel=0.35)  # the square root of sixteen times as many
+
+
+def test_the_lead_is_that_of_the_ratings_and_nothing_where_there_is_none():
+    truth = {"a": 900.0, "b": 1000.0, "c": 1100.0}
+    votes = made(1, 2400, truth)
+    table, found = bradley_terry(votes, seed=4), lead(votes, seed=4)
+    assert (found["first"], found["second"]) == ("c", "b") == tuple(table["model"][:2])
+    assert found["points"] == pytest.approx(table["rating"][0] - table["rating"][1]) and 0 < found["low"] < found["points"] < found["high"]
+    alike = lead(made(2, 600, {"a": 1000.0, "b": 1000.0}))
+    assert alike["low"] < 0 < alike["high"]
 
 
 def test_elo_by_hand_and_its_expectation():

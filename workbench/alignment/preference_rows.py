@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def paired(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """prompt, chosen, rejected: one row for each two replies that a majority tells apart. A ranking votes for each pair in it."""
     votes: dict[tuple[str, str, str], int] = {}
-    for _, row in table.iterrows():
+    for row in table.to_dict("records"):
         if row["kind"] == "pair" and row["verdict"] != "tie":
             best = (0, 1) if row["verdict"] == "left" else (1, 0)
             pairs = [best]
@@ -30,12 +30,12 @@ def paired(table: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def ranked(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """prompt, replies: a row a ranking, the best reply first."""
-    return [{"prompt": row["prompt"], "replies": [row["replies"][place] for place in row["verdict"]]} for _, row in table.iterrows() if row["kind"] == "ranking"]
+    return [{"prompt": row["prompt"], "replies": [row["replies"][place] for place in row["verdict"]]} for row in table.to_dict("records") if row["kind"] == "ranking"]
 
 
 def unpaired(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """prompt, completion, label: a row a thumb, True for up."""
-    return [{"prompt": row["prompt"], "completion": row["replies"][0], "label": row["verdict"]} for _, row in table.iterrows() if row["kind"] == "thumbs"]
+    return [{"prompt": row["prompt"], "completion": row["replies"][0], "label": row["verdict"]} for row in table.to_dict("records") if row["kind"] == "thumbs"]
 
 
 MAKERS = {"paired": paired, "ranked": ranked, "unpaired": unpaired}

@@ -39,6 +39,8 @@ VERSION = 1
 """Of the tables, in a file of SQLite."""
 BUSY_S = 30
 """How long a write waits for another one to end before it is an error."""
+CONNECT_S = 5
+"""How long a server may take to answer before it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,15 @@ class PreferenceStore:
                 address = sql.make_url(text)
             except sql.exc.ArgumentError:
                 raise DataError("The address of the preferences is no database URL.", 'Use a file, or "postgresql+psycopg://user@host/name".') from None
+        self.address: str = str(address.database) if "://" not in text else address.render_as_string(hide_password=True)
+        """The file, or the URL with *** for a password."""
         self._sqlite = address.get_backend_name() == "sqlite"
         self._turn_file = f"{address.database}-turn" if self._sqlite and address.database not in (None, "", ":memory:") else None
         if address.get_backend_name() not in ("sqlite", "postgresql"):
             raise DataError(f"Preferences are not kept in {address.get_backend_name()}.", "Use a file of SQLite, or PostgreSQL.")
+        options = {"connect_args": {"timeout": BUSY_S}} if self._sqlite else {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}
         try:
-            self._engine = sql.create_engine(address, **({"connect_args": {"timeout": BUSY_S}} if self._sqlite else {"pool_pre_ping": True}))
+            self._engine = sql.create_engine(address, **options)
         except (sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise DataError(f"There is no driver for {address.drivername}.", "Install it: pip install 'psycopg[binary]' for PostgreSQL.") from error
         self._dialect = importlib.import_module(f"sqlalchemy.dialects.{address.get_backend_name()}")  # now: whoever judges first should not wait for it
@@ -202,6 +207,22 @@ class PreferenceStore:
                                                        sql.select(sql.func.count(), sql.func.count(table.c.withdrawn)))
         return replies, given, withdrawn
 
+    def counts(self) -> "pd.DataFrame":
+        """`judge`, `kind` and how many `judgements` of it count. Cheap, however many there are."""
+        import pandas as pd
+        import sqlalchemy as sql
+
+        table = self._tables["judgements"]
+        [rows] = self._look(sql.select(table.c.judge, table.c.kind, sql.func.count()).where(table.c.withdrawn.is_(None)).group_by(table.c.judge, table.c.kind))
+        return pd.DataFrame([tuple(row) for row in rows], columns=["judge", "kind", "judgements"])
+
+    def replies(self) -> "pd.DataFrame":
+        """`prompt`, `source` and `reply` of everything there is to judge."""
+        import pandas as pd
+
+        [kept] = self._look(self._replies_with_prompts)
+        return pd.DataFrame([(row.text, row.source, row.reply) for row in kept], columns=["prompt", "source", "reply"])
+
     def judgements(self, kind: str | None = None) -> "pd.DataFrame":
         """One line a judgement in the order given: kind, prompt, judge, at (seconds since 1970), again, `sources` and `replies` as shown, and verdict."""
         import pandas as pd
@@ -221,7 +242,7 @@ class PreferenceStore:
         import pandas as pd
 
         rows = []
-        for _, row in self.judgements().iterrows():
+        for row in self.judgements().to_dict("records"):
             if row["again"] and not again:
                 continue
             if row["kind"] == "pair":
@@ -244,6 +265,21 @@ class PreferenceStore:
         if not rows:
             raise DataError(f"No judgement gives {kind} rows yet.", "Judge some first; ties give none.")
         return pa.Table.from_pylist(rows)
+
+    def save_rows(self, path: str | os.PathLike, kind: str = "paired") -> "pa.Table":
+        """Write `rows(kind)` as JSON lines, which `wb.Recipe(data=path)` takes. Raises `DataError` where they cannot be written; nothing is half written then."""
+        table, to = self.rows(kind), Path(path).expanduser()
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            part = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
+            try:
+                part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()), encoding="utf-8", errors="surrogatepass")
+                part.replace(to)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"The rows cannot be written to {to}: {error.strerror}.", "Give a file in a folder that you may write.") from error
+        return table
 
     # ---- the database
 
