@@ -9,27 +9,29 @@ import math
 import pytest
 
 import workbench as wb
+from workbench.alignment.objectives import OBJECTIVES
 from workbench.recipes import LIVE, OURS, check_live, resolve_model, schedule_shape, warmup_count
 
 
 def test_the_public_surface_is_as_agreed():
     """A new name is a decision: change this list with it."""
     assert wb.__all__ == [
-        "Adapters", "BitFit", "DataError", "Endpoint", "Freeze", "FrozenBackbone", "Full", "LoRA", "Mixture", "Peft", "Probes", "PromptTuning", "QAT", "QLoRA", "Recipe",
-        "RecipeError", "Run", "RunError", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError", "WorkbenchError", "attach", "count_parameters",
+        "Adapters", "BitFit", "DPO", "DataError", "Endpoint", "Freeze", "FrozenBackbone", "Full", "GRPO", "LoRA", "Mixture", "PPO", "Peft", "Probes",
+        "PromptTuning", "QAT", "QLoRA", "RLOO", "Recipe", "RecipeError", "Run", "RunError", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError", "WorkbenchError", "attach", "count_parameters",
         "difference", "export", "invert", "list_runs", "load", "load_rows", "plan_memory", "push", "replay", "standby", "start", "sweep", "train", "unfold"]
     assert all(getattr(wb, name) is not None for name in wb.__all__)
 
 
 def test_the_recipes_fields_are_as_agreed():
     assert [f.name for f in dataclasses.fields(wb.Recipe)] == [
-        "model", "data", "objective", "method", "learning_rate", "steps", "epochs", "batch_size", "gradient_accumulation", "max_length", "packing",
+        "model", "data", "objective", "settings", "method", "learning_rate", "steps", "epochs", "batch_size", "gradient_accumulation", "max_length", "packing",
         "completions_only", "schedule", "warmup_steps", "optimizer", "optimizer_arguments", "weight_decay", "max_grad_norm", "heldout", "evaluate_every",
         "early_stopping", "keep_best", "checkpoint_every", "keep_checkpoints", "sample_prompts", "sample_tokens", "precision", "seed",
         "training_arguments", "data_hash"]
     assert [f.name for f in dataclasses.fields(wb.LoRA)] == [
         "rank", "alpha", "dropout", "target_modules", "bias", "variant", "rank_pattern", "alpha_pattern", "options"]
-    assert dataclasses.fields(wb.Full) == () and sorted(LIVE) == ["evaluate_every", "learning_rate", "mixture"]
+    assert dataclasses.fields(wb.Full) == () and sorted(LIVE) == [
+        "beta", "evaluate_every", "kl_target", "learning_rate", "mixture", "reward_weights", "temperature"]
 
 
 def test_a_recipe_comes_back_from_json_the_same():
@@ -41,7 +43,7 @@ def test_a_recipe_comes_back_from_json_the_same():
 
 
 @pytest.mark.parametrize(("fields", "word"), [
-    (dict(objective="dpo"), "sft"), (dict(schedule="sawtooth"), "cosine"), (dict(precision="int8"), "fp32"), (dict(learning_rate=0), "learning_rate"),
+    (dict(objective="poo"), "sft"), (dict(schedule="sawtooth"), "cosine"), (dict(precision="int8"), "fp32"), (dict(learning_rate=0), "learning_rate"),
     (dict(learning_rate=math.nan), "learning_rate"), (dict(learning_rate=2), "from 0 to 1"), (dict(steps=0), "steps"), (dict(steps=1.5), "steps"),
     (dict(steps=True), "steps"), (dict(steps=5, epochs=1), "one of the two"), (dict(epochs=0), "epochs"), (dict(batch_size=0), "batch_size"),
     (dict(gradient_accumulation=-1), "gradient_accumulation"), (dict(max_length=4), "max_length"), (dict(heldout=1.0), "heldout"), (dict(heldout=-0.1), "heldout"),
@@ -78,6 +80,49 @@ def test_odd_values_are_taken_or_refused_but_never_a_crash(name):
         except wb.RecipeError:
             pass
     assert taken < len(ODD), "nothing at all is checked here"
+
+
+SETTINGS = [(kind, field.name) for kind in OBJECTIVES.values() for field in dataclasses.fields(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), SETTINGS, ids=lambda value: value if isinstance(value, str) else value.name)
+def test_odd_settings_of_an_objective_are_taken_or_refused_but_never_a_crash(kind, name):
+    taken = 0
+    for value in ODD:
+        try:
+            recipe = wb.Recipe(objective=kind(**{name: value}))
+            taken += 1
+            json.dumps(recipe.to_json())
+        except wb.RecipeError:
+            pass
+    assert taken < len(ODD), "nothing at all is checked here"
+
+
+def test_an_objective_is_a_name_or_a_value_with_settings():
+    recipe = wb.Recipe(objective=wb.DPO(beta=0.2), data="town:preferences")
+    assert recipe.objective == "dpo" and recipe.settings.beta == 0.2 and wb.Recipe(objective="dpo").settings == wb.DPO()
+    assert wb.Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert recipe.replace(**{"objective.beta": 0.3}).settings == wb.DPO(beta=0.3) and wb.Recipe().settings is None
+    assert wb.difference(recipe, recipe.replace(**{"objective.beta": 0.3})) == [("objective.beta", 0.2, 0.3)]
+    assert recipe.replace(objective="sft").settings is None and recipe.replace(seed=1).settings == wb.DPO(beta=0.2)
+    for wrong in (lambda: wb.Recipe(settings={"beta": 1}), lambda: wb.Recipe().replace(**{"objective.beta": 1}), lambda: wb.DPO(betta=1),
+                  lambda: wb.Recipe(objective="dpo", settings=wb.GRPO()), lambda: recipe.replace(**{"objective.betta": 1}),
+                  lambda: wb.Recipe(objective=wb.PPO(rewards="a.py:f"), keep_best=True),
+                  lambda: wb.Recipe(objective=wb.PPO(rewards="a.py:f"), gradient_accumulation=2), lambda: recipe.replace(packing=True)):
+        with pytest.raises(wb.RecipeError):
+            wrong()
+
+
+def test_what_can_be_changed_live_is_told_by_the_objective():
+    ppo = wb.Recipe(objective=wb.PPO(rewards={"a": "a.py:f", "b": "b.py:f"}, kl_target=6), data="town:conduct")
+    check_live({"beta": 0.1, "kl_target": 3, "temperature": 0.7, "reward_weights": {"b": 0.5}, "learning_rate": 1e-4}, (), ppo)
+    for values in ({"beta": -1}, {"beta": math.nan}, {"temperature": 0}, {"reward_weights": {"c": 1}}, {"reward_weights": 1}, {"reward_weights": {}},
+                   {"reward_weights": {"a": "x"}}, {"kl_target": 0}):
+        with pytest.raises(wb.RecipeError):
+            check_live(values, (), ppo)
+    for recipe, name in ((wb.Recipe(), "beta"), (wb.Recipe(objective="dpo"), "temperature"), (ppo.replace(**{"objective.kl_target": None}), "kl_target")):
+        with pytest.raises(wb.RecipeError, match=name):
+            check_live({name: 1.0}, (), recipe)
 
 
 def test_replace_checks_again_and_reaches_into_the_method():

@@ -9,6 +9,8 @@ _PUBLIC = {
     "Recipe": "workbench.recipes", "difference": "workbench.recipes", "load": "workbench.recipes",
     **dict.fromkeys(("Full", "Freeze", "FrozenBackbone", "BitFit", "Adapters", "PromptTuning", "LoRA", "QLoRA", "Peft", "QAT"), "workbench.models.methods"),
     "Several": "workbench.models.several",
+    "DPO": "workbench.alignment.preference_objectives",
+    **dict.fromkeys(("PPO", "GRPO", "RLOO"), "workbench.alignment.policy_objectives"),
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
     "sweep": "workbench.runs.sweep", "Sweep": "workbench.runs.sweep", "export": "workbench.runs.export", "push": "workbench.runs.export",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
@@ -22,6 +24,8 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
+    from workbench.alignment.policy_objectives import GRPO, PPO, RLOO
+    from workbench.alignment.preference_objectives import DPO
     from workbench.data.endpoint import Endpoint
     from workbench.data.mixture import Mixture
     from workbench.data.sources import load_rows

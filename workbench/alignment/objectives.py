@@ -26,6 +26,11 @@ RANGES: dict[str, tuple[float, float]] = {
 """Settings of objectives that can be changed while a run goes, with the range a value (of `reward_weights`: each weight) must lie in."""
 
 
+def is_finite(value: Any) -> bool:
+    """Whether it is a number, and neither infinite nor NaN."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """The base of every objective with settings; `name` is its name in recipes and on the command line."""
@@ -59,7 +64,7 @@ class Objective:
         value = getattr(self, name)
         if optional and value is None:
             return
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or not least <= value <= most:
+        if not is_finite(value) or not least <= value <= most:
             raise RecipeError(f"{name} of {self.name} is {value!r}; it must be a number from {least:g} to {most:g}.", f"Use {name}={example:g}.")
 
     def _whole(self, name: str, least: int, example: int) -> None:
@@ -67,16 +72,18 @@ class Objective:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise RecipeError(f"{name} of {self.name} is {value!r}; it must be a whole number of at least {least}.", f"Use {name}={example}.")
 
-    def _one_of(self, name: str, known: tuple[str, ...]) -> None:
+    def _one_of(self, name: str, known: tuple[Any, ...]) -> None:
         value = getattr(self, name)
-        if value not in known:
-            raise RecipeError(f"{name} of {self.name} is {value!r}, which is none of {', '.join(known)}.", f'Use {name}="{known[0]}".')
+        if not any(type(value) is type(one) and value == one for one in known):
+            raise RecipeError(f"{name} of {self.name} is {value!r}, which is none of {', '.join(map(str, known))}.", f"Use {name}={known[0]!r}.")
 
 
-def of(name: str, body: Mapping[str, Any] | None = None) -> Objective | None:
+def of(name: Any, body: Mapping[str, Any] | None = None) -> Objective | None:
     """The settings of the objective `name`, the usual ones where `body` says nothing; None of one that has none. Raises `RecipeError` for a
     field it does not know."""
-    if name not in OBJECTIVES:
+    if body is not None and not (isinstance(body, Mapping) and all(isinstance(field, str) for field in body)):
+        raise RecipeError(f"settings is {body!r}, not the settings of an objective.", "Give objective alone: a name, or a value such as wb.DPO(beta=0.1).")
+    if not isinstance(name, str) or name not in OBJECTIVES:
         if body:
             raise RecipeError(f"The objective {name!r} has no settings of its own, and {next(iter(body))!r} is given.", "Leave it out.")
         return None
@@ -98,6 +105,6 @@ def check_live(name: str, value: Any, settings: Objective | None, objective: str
     for part, number in named.items():
         if part and part not in known[name]:
             raise RecipeError(f"{name} names {part!r}, which is none of this run's.", f"They are {', '.join(known[name])}.")
-        if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number) or not least <= number <= most:
+        if not is_finite(number) or not least <= number <= most:
             of_part = f" of {part!r}" if part else ""
             raise RecipeError(f"{name}{of_part} cannot be {number!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")

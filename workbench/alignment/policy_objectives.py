@@ -5,9 +5,10 @@ Not here: the training (`training/policy.py`, `training/group_policy.py`), and w
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
-from workbench.alignment.objectives import Objective
+from workbench.alignment.objectives import Objective, is_finite
 from workbench.errors import RecipeError, named_fields
 
 
@@ -32,17 +33,25 @@ class PolicyObjective(Objective):
     """The longest reply, in tokens."""
 
     def __post_init__(self):
-        given = self.rewards
+        given, weights = self.rewards, self.reward_weights
         if given and not isinstance(given, Mapping):
             given = {getattr(given, "__name__", None) if callable(given) else "reward": given}
-        object.__setattr__(self, "rewards", {str(name): getattr(source, "folder", source) for name, source in dict(given or {}).items()})
-        unknown = sorted(set(self.reward_weights) - set(self.rewards))
-        if unknown and self.rewards:
-            raise RecipeError(f"reward_weights names {unknown[0]!r}, which is none of the rewards.", f"They are {', '.join(self.rewards)}.")
+        if not isinstance(weights, Mapping) or not all(is_finite(weight) for weight in weights.values()):
+            raise RecipeError(f"reward_weights is {weights!r}, not numbers by name.", 'Use reward_weights={"helpful": 1.0}.')
+        found = {str(name): getattr(source, "folder", source) for name, source in dict(given or {}).items()}
+        for name, source in (*found.items(), ("gold", self.gold)):
+            if not callable(source) and not (isinstance(source, (str, Path)) and str(source)) and (name, source) != ("gold", None):
+                raise RecipeError(f"The reward {name!r} is {source!r}, which scores nothing.",
+                                  "Give a trained reward run, a function of (prompt, reply), or \"file.py:function\".")
+        object.__setattr__(self, "rewards", {name: str(source) if isinstance(source, Path) else source for name, source in found.items()})
+        unknown = sorted(map(str, set(self.reward_weights) - set(self.rewards)))
+        if unknown:
+            raise RecipeError(f"reward_weights names {unknown[0]!r}, which is none of the rewards.", f"They are {', '.join(self.rewards) or 'none'}.")
         object.__setattr__(self, "reward_weights", {name: float(self.reward_weights.get(name, 1.0)) for name in self.rewards})
         self._number("beta", 0, 1e6, 0.05)
         self._number("temperature", 1e-3, 100, 1.0)
         self._whole("reply_tokens", 1, 32)
+        self._one_of("own_process", (False, True))
 
     def prepare(self) -> None:
         if not self.rewards:
@@ -60,6 +69,10 @@ class PPO(PolicyObjective):
     live: ClassVar[tuple[str, ...]] = ("beta", "kl_target", "temperature", "reward_weights")
     kl_target: float | None = None
     """Nats a reply that an adaptive β aims at; None keeps β where it is."""
+
+    def __post_init__(self):
+        PolicyObjective.__post_init__(self)  # slots: the class that super() would mean is not this one
+        self._number("kl_target", 1e-9, 1e9, 6.0, optional=True)
 
 
 @named_fields
