@@ -93,7 +93,8 @@ class RewardProbes:
     """Answers `score` and `losses` of a reward model with the weights as they are now. Raises as `Probes` does."""
 
     def __init__(self, model: Any, tokenizer: Any, max_length: int = 512):
-        self.model, self.tokenizer, self.max_length = model, copy.copy(tokenizer), max_length
+        room = getattr(model.config, "max_position_embeddings", None) or max_length
+        self.model, self.tokenizer, self.max_length = model, copy.copy(tokenizer), min(max_length, room)
         chat.ensure_template(self.tokenizer)  # one given here stays with the copy
 
     def answer(self, probe: str, arguments: dict[str, Any]) -> Any:
@@ -107,7 +108,7 @@ class RewardProbes:
         asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         said = [[{"role": "assistant", "content": reply}] if isinstance(reply, str) else reply for reply in replies]
         heads = reward.heads_of(self.model.config)
-        return [dict(zip(heads, values, strict=True)) for values in self._scores([[*asked, *reply] for reply in said]).tolist()]
+        return [dict(zip(heads, values, strict=True)) for values in self.rewards([[*asked, *reply] for reply in said]).tolist()]
 
     def losses(self, rows: list[dict[str, Any]]) -> list[float | None]:
         """Loss of each comparison in nats, as training weighs its pairs; None of one that is a tie by every criterion."""
@@ -122,15 +123,17 @@ class RewardProbes:
             if not row["pairs"]:
                 out.append(None)
                 continue
-            values = torch.tensor(self._scores([[*row["prompt"], *reply] for reply in row["replies"]]))
+            values = torch.tensor(self.rewards([[*row["prompt"], *reply] for reply in row["replies"]]))
             pairs = torch.tensor([(better, worse, heads.index(names[head])) for better, worse, head, _ in row["pairs"]])
             margins, weights = torch.tensor([margin for *_, margin in row["pairs"]]), torch.tensor(reward.pair_weights(row["pairs"]))
             out.append((weights * reward.pair_losses(values, pairs, margins)).sum().item())
         return out
 
-    def _scores(self, conversations: list[list[dict[str, str]]]) -> np.ndarray:
+    def rewards(self, conversations: list[list[dict[str, str]]], batch_size: int = 32) -> np.ndarray:
+        """The rewards of conversations by each head, float32 N x H; each is read once, however often it comes."""
         ids, _ = reply_tokens.encode(self.tokenizer, conversations, self.max_length)
-        return reward.scores(self.model, ids)
+        place = {row: number for number, row in enumerate(dict.fromkeys(map(tuple, ids)))}
+        return reward.scores(self.model, list(place), batch_size)[[place[tuple(row)] for row in ids]]
 
 
 class Probes:

@@ -56,6 +56,10 @@ class Objective:
         """These settings with all that lives in memory alone (functions) written into the run folder. Raises `OSError`."""
         return self
 
+    def at(self, folder: Path) -> "Objective":
+        """These settings, read from the recipe of the run in `folder`, with whole paths for what `kept_in` wrote there."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """`{"beta": 0.1, ...}`, without the name, which the recipe has."""
         return dataclasses.asdict(self)

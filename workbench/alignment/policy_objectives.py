@@ -3,11 +3,13 @@
 Not here: the training (`training/policy.py`, `training/group_policy.py`), and where rewards come from (`reward_sources.py`).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from workbench.alignment import reward_sources
 from workbench.alignment.objectives import Objective, is_finite
 from workbench.errors import RecipeError, named_fields
 
@@ -18,14 +20,16 @@ class PolicyObjective(Objective):
 
     policy: ClassVar[bool] = True
     rewards: dict[str, Any] = field(default_factory=dict)
-    """Name -> a trained reward run (or its folder), a Python function of (prompt, reply), or the URL of an endpoint. One alone may be given
-    without a name."""
+    """Name -> a trained reward run (or its folder), a Python function of (prompt, reply), or the URL of an endpoint; `reward_sources.py` has
+    them all. One alone may be given without a name. The heads of a reward model become rewards of their own when the run starts: "NAME/HEAD"."""
     reward_weights: dict[str, float] = field(default_factory=dict)
-    """Name -> weight in the sum; 1 where nothing is said."""
+    """Name -> weight in the sum; 1 where nothing is said. "NAME/HEAD" weighs one head, and those beside it that are not named weigh 0."""
     gold: str | None = None
     """A grader that is only watched, never trained on: "town", or a function as in `rewards`."""
     own_process: bool = False
     """Whether rewards are scored in a process of their own while the policy goes on generating."""
+    reward_device: str | None = None
+    """Where reward models are, such as "cuda:1"; None is the policy's own device."""
     beta: float = 0.05
     """Weight of the KL to the reference."""
     temperature: float = 1.0
@@ -44,19 +48,46 @@ class PolicyObjective(Objective):
                 raise RecipeError(f"The reward {name!r} is {source!r}, which scores nothing.",
                                   "Give a trained reward run, a function of (prompt, reply), or \"file.py:function\".")
         object.__setattr__(self, "rewards", {name: str(source) if isinstance(source, Path) else source for name, source in found.items()})
-        unknown = sorted(map(str, set(self.reward_weights) - set(self.rewards)))
+        of_heads = {name: float(weight) for name, weight in weights.items() if str(name).rpartition("/")[0] in self.rewards}
+        unknown = sorted(map(str, set(weights) - set(self.rewards) - set(of_heads)))
         if unknown:
             raise RecipeError(f"reward_weights names {unknown[0]!r}, which is none of the rewards.", f"They are {', '.join(self.rewards) or 'none'}.")
-        object.__setattr__(self, "reward_weights", {name: float(self.reward_weights.get(name, 1.0)) for name in self.rewards})
+        object.__setattr__(self, "reward_weights", {name: float(weights.get(name, 1.0)) for name in self.rewards} | of_heads)
         self._number("beta", 0, 1e6, 0.05)
         self._number("temperature", 1e-3, 100, 1.0)
         self._whole("reply_tokens", 1, 32)
         self._one_of("own_process", (False, True))
+        if not (self.reward_device is None or (isinstance(self.reward_device, str) and self.reward_device)):
+            raise RecipeError(f"reward_device of {self.name} is {self.reward_device!r}, no name of a device.", 'Use reward_device="cuda:1".')
 
     def prepare(self) -> None:
         if not self.rewards:
             raise RecipeError(f"The objective {self.name} has no rewards, so nothing would be learned.",
                               f'Use objective=wb.{type(self).__name__}(rewards={{"helpful": run}}), run being a trained reward run or a function.')
+        known: set[str] = set()
+        for name, source in (*self.rewards.items(), *([("gold", self.gold)] if self.gold is not None else [])):
+            reward_sources.check(name, source)
+            known |= {name, *([] if callable(source) else reward_sources.heads(name, source))}
+        for name in set(self.reward_weights) - known:
+            model = name.rpartition("/")[0]
+            heads = sorted(head for head in known if head.startswith(model + "/"))
+            raise RecipeError(f"reward_weights names {name!r}, and the reward {model!r} has no such head.",
+                              f"They are {', '.join(heads)}." if heads else f"Use reward_weights={{{model!r}: 1.0}}.")
+
+    def kept_in(self, folder: Path) -> "PolicyObjective":
+        rewards, weights = {}, {}
+        for name, source in self.rewards.items():
+            parts = reward_sources.heads(name, reward_sources.kept(name, source, folder))
+            named = any(part != name and part in self.reward_weights for part in parts)
+            for part in parts:
+                weights[part] = self.reward_weights.get(part, 0.0) if named else self.reward_weights[name] / len(parts)
+            rewards |= parts
+        gold = None if self.gold is None else reward_sources.kept("gold", self.gold, folder)
+        return dataclasses.replace(self, rewards=rewards, reward_weights=weights, gold=gold)
+
+    def at(self, folder: Path) -> "PolicyObjective":
+        return dataclasses.replace(self, rewards={name: reward_sources.at(source, folder) for name, source in self.rewards.items()},
+                                   gold=reward_sources.at(self.gold, folder))
 
 
 @named_fields

@@ -66,8 +66,11 @@ class Endpoint:
         return f"{self.address} {self.model} {self.temperature:g}"
 
     def __call__(self, prompt: str) -> str:
-        body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": self.temperature,
-                "max_tokens": self.max_tokens}
+        return self._text(self.post("/chat/completions", {
+            "model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": self.temperature, "max_tokens": self.max_tokens}))
+
+    def post(self, path: str, body: Any) -> bytes:
+        """What the server answers to `body` as JSON, sent to `path` below the address. Raises `DataError` as a call does."""
         headers = {"Content-Type": "application/json"}
         key = os.environ.get(self.key_variable, "").strip()
         parts = urllib.parse.urlsplit(self.address)
@@ -77,8 +80,8 @@ class Endpoint:
             if parts.scheme != "https" and parts.hostname not in HERE:
                 raise DataError(f"The key would go to {parts.hostname} unencrypted.", f"Use https, or unset {self.key_variable}.")
             headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self.address.rstrip("/") + "/chat/completions", orjson.dumps(body), headers)
-        return self._text(self._sent(request, parts.hostname or ""))
+        request = urllib.request.Request(self.address.rstrip("/") + path, orjson.dumps(body), headers)
+        return self._sent(request, parts.hostname or "")
 
     def _sent(self, request: urllib.request.Request, host: str) -> bytes:
         # what stays on this machine goes around a proxy of the environment, which would see the key in the clear

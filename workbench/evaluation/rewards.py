@@ -16,7 +16,7 @@ from workbench.alignment.gaps import LengthBias as LengthBias
 from workbench.alignment.gaps import calibration as calibration
 from workbench.alignment.gaps import length_bias as length_bias
 from workbench.alignment.gaps import suspicious as suspicious
-from workbench.data import reply_tokens, sources
+from workbench.data import sources
 from workbench.errors import DataError, WorkbenchError
 from workbench.evaluation.pair_lines import pair_lines, with_rewards
 from workbench.models import loading, reward
@@ -85,22 +85,10 @@ def score(model_or_run: Any, prompts: Sequence[Any], replies: Sequence[Any], *, 
 
 
 def _scores(model: Any, tokenizer: Any, talks: list[list[dict[str, str]]], max_length: int, batch_size: int) -> "np.ndarray":
-    """Each conversation once, however often it comes."""
-    import copy
+    from workbench.probes import RewardProbes, untouched
 
-    import numpy as np
-
-    from workbench.probes import untouched
-    from workbench.templates import chat
-
-    tokenizer = copy.copy(tokenizer)  # a template given to it here stays with the copy
-    chat.ensure_template(tokenizer)
-    ids, _ = reply_tokens.encode(tokenizer, talks, min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length))
-    once = {tuple(row): None for row in ids}
     with untouched(model):
-        values = reward.scores(model, list(once), batch_size)
-    place = {row: number for number, row in enumerate(once)}
-    return values[np.array([place[tuple(row)] for row in ids], np.int64)]
+        return RewardProbes(model, tokenizer, max_length).rewards(talks, batch_size)
 
 
 def opened(source: Any) -> tuple[Any, Any, int]:
@@ -130,13 +118,16 @@ def ensemble(models_or_runs: Sequence[Any], rows: Any, **options: Any) -> "pd.Da
     if len(models_or_runs) < 2:
         raise DataError("An ensemble is of two models at least.", "Give several runs, such as those of three seeds.")
     table = rows if hasattr(rows, "to_batches") else sources.load_rows(rows)
-    each = [reward_gaps(one, table, **options) for one in models_or_runs]
+    return together([reward_gaps(one, table, **options) for one in models_or_runs])
+
+
+def together(each: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
+    """Tables of gaps of the same pairs as the one that `ensemble` describes."""
     out = each[0].drop(columns=[name for name in each[0] if name.startswith("gap/")])
-    for gaps in each:
-        centre = (gaps["chosen"].mean() + gaps["rejected"].mean()) / 2
-        gaps[["chosen", "rejected"]] -= centre
-    for name in ("chosen", "rejected", "gap"):
-        out[name] = sum(gaps[name] for gaps in each) / len(each)
+    centres = [(gaps["chosen"].mean() + gaps["rejected"].mean()) / 2 for gaps in each]
+    for name in ("chosen", "rejected"):
+        out[name] = sum(gaps[name] - centre for gaps, centre in zip(each, centres, strict=True)) / len(each)
+    out["gap"] = sum(gaps["gap"] for gaps in each) / len(each)
     out["spread"] = (sum((gaps["gap"] - out["gap"]) ** 2 for gaps in each) / (len(each) - 1)) ** 0.5
     for number, gaps in enumerate(each, start=1):
         out[f"gap_{number}"] = gaps["gap"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.alignment import reward_sources
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
@@ -45,8 +46,7 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
         raise RunError(f"{parent.name} has done all of its {step} steps, so a fork from there has none left.", "Give an earlier step, such as "
                        f"step={step // 2}; to train for longer use wb.start(run.recipe.replace(steps=...)).")
     child = new_folder(parent.folder.parent, name or _fork_name(parent, changes))
-    _share(parent.folder / "data", child / "data")
-    shutil.copy2(parent.folder / "recipe.json", child / "recipe.json")
+    _share_asked(parent.folder, child)
     start = _share_checkpoint(parent.folder, step, child / "start")
     best = min((e for e in parent.history.evaluations if e.step <= start and e.loss is not None), key=lambda e: e.loss, default=None)
     if parent.recipe.keep_best and best is not None:  # it may stay the best
@@ -94,6 +94,14 @@ def _share(source: Path, target: Path) -> None:
             shutil.copy2(a, b)
 
     shutil.copytree(source, target, copy_function=link)
+
+
+def _share_asked(folder: Path, target: Path) -> None:
+    """The recipe with its rows, and the functions that reward replies."""
+    _share(folder / "data", target / "data")
+    if (folder / reward_sources.FOLDER).is_dir():
+        _share(folder / reward_sources.FOLDER, target / reward_sources.FOLDER)
+    shutil.copy2(folder / "recipe.json", target / "recipe.json")
 
 
 def _copy_events(parent: Run, child: Path, start: int, forked: ev.Forked) -> None:
@@ -157,8 +165,7 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
 
 def _start_again(original: Run, history: History) -> Run:
     folder = new_folder(original.folder.parent, original.name.split("-", 3)[-1] + "-replay")
-    _share(original.folder / "data", folder / "data")
-    shutil.copy2(original.folder / "recipe.json", folder / "recipe.json")
+    _share_asked(original.folder, folder)
     start = 0
     if (original.folder / "start").exists():
         _share(original.folder / "start", folder / "start")

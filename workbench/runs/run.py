@@ -50,7 +50,8 @@ class Run:
         if self._recipe is None:
             if not (self.folder / "recipe.json").exists():
                 raise RunError(f"{self.name} was not started here, so it has no recipe.", "Its metrics are in run.metrics().")
-            self._recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
+            recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
+            self._recipe = recipe.replace(settings=recipe.settings.at(self.folder)) if recipe.settings else recipe
         return self._recipe
 
     @property
