@@ -37,13 +37,16 @@ else
 	@echo "build/tour.html is ready: it needs no kernel"
 endif
 
-# Two at a time, each with a thread, a queue and runs of its own; then what measures seconds or drives the one browser, alone.
-ALONE := tests/browser tests/notebooks tests/test_imports.py
+# Two files at a time, each with a thread, a queue and runs of its own; then two browsers; then what measures seconds, alone.
+ALONE := tests/notebooks tests/test_imports.py
+PAGES := tests/browser
 test: install-test chromium
-	@export WORKBENCH_QUICK=1; together=0; alone=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(addprefix --ignore=,$(ALONE)) $(PYTEST_ARGS) || together=$$?; \
+	@export WORKBENCH_QUICK=1; together=0; pages=0; alone=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(addprefix --ignore=,$(ALONE) $(PAGES)) $(PYTEST_ARGS) || together=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(PAGES) $(PYTEST_ARGS) || pages=$$?; \
 	$(BIN)/python -m pytest --durations=15 $(ALONE) $(PYTEST_ARGS) || alone=$$?; \
-	case $$together,$$alone in 0,0|0,5|5,0) ;; *) echo "make test: pytest ended with $$together and $$alone" >&2; exit 1;; esac
+	for status in $$together $$pages $$alone; do case $$status in 0|5) ;; *) \
+	  echo "make test: pytest ended with $$together, $$pages and $$alone" >&2; exit 1;; esac; done
 
 lessons: install
 	$(BIN)/python tools/execute_notebook.py notebooks/*.ipynb --output build/lessons

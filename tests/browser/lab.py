@@ -31,8 +31,8 @@ SETTINGS = {
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
 START_S = 60
-WAIT_MS = 20_000
-"""How long a condition may take before the test fails; a loaded machine with two cores needs most of it at times."""
+WAIT_MS = 40_000
+"""How long a condition may take before the test fails; two labs on two cores need most of it at times."""
 
 NO_CHROMIUM = "The browser tests need Chromium. Type: python tools/ensure_chromium.py"
 
