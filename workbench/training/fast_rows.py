@@ -86,11 +86,16 @@ _current: Groups | None = None
 """Of the batch that is in the model. One of a process: a checkpointed layer computes again during the backward pass, out of reach of any argument."""
 
 
-@contextlib.contextmanager
-def apart(lengths: list[list[int]], width: int) -> Iterator[None]:
+def apart(lengths: list[list[int]], width: int) -> contextlib.AbstractContextManager[None]:
     """Attention inside the block, forward and backward, keeps these examples apart; `lengths` and `width` as `Groups` takes them."""
+    return within(Groups(lengths, width))
+
+
+@contextlib.contextmanager
+def within(groups: Groups) -> Iterator[None]:
+    """Attention inside the block, forward and backward, goes as these groups have it."""
     global _current
-    _current = Groups(lengths, width)
+    _current = groups
     try:
         yield
     finally:
