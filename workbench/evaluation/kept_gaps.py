@@ -1,19 +1,19 @@
 """The gaps of a run's own pairs at each of its evaluations, from the files it kept while it trained: no model is loaded.
 
-    kept = KeptGaps(run);  kept.steps;  kept.table(step=40);  kept.table(part="train")
+    kept = KeptGaps(run);  kept.steps;  kept.table(step=40);  kept.table(part="train");  kept_ensemble([run, other])
 
 The tables are those of `reward_gaps`, of the held-out pairs or of the training pairs drawn since the evaluation before (each as it was
 rewarded when it was drawn). They live: a run that goes on has more steps at the next look. Not here: rewards at other pairs or of a run
 that kept no files (`rewards.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.data import run_rows
 from workbench.errors import DataError
 from workbench.evaluation.pair_lines import pair_lines
-from workbench.evaluation.rewards import mixed
+from workbench.evaluation.rewards import mixed, together
 from workbench.runs.attach import attach
 from workbench.runs.run import Run
 from workbench.training import gap_arrays
@@ -90,3 +90,28 @@ class KeptGaps:
         """A table of gaps, as `reward_gaps` has it; its index is each pair's place in `lines`."""
         kept = self.rewards(step, part)
         return mixed(self.lines(part).iloc[self.line_numbers(step, part)], kept.chosen, kept.rejected, kept.heads, weights)
+
+
+def kept_ensemble(runs: Sequence[Any], step: int | None = None, weights: Mapping[str, float] | None = None) -> "pd.DataFrame":
+    """The held-out gaps of several runs together, as `ensemble` has them; each run's last step unless one is given.
+
+    Raises `DataError` where the runs hold out other pairs or have other criteria.
+    """
+    if len(runs) < 2:
+        raise DataError("An ensemble is of two runs at least.", "Give several, such as those of three seeds.")
+    kept = [KeptGaps(run) for run in runs]
+    tables = [one.table(step, weights=weights) for one in kept]
+    check_same([(one.run.name, table) for one, table in zip(kept, tables, strict=True)])
+    return together(tables)
+
+
+def check_same(named: "Sequence[tuple[str, pd.DataFrame]]") -> None:
+    """Raises `DataError` where tables, given with the names of their runs, are not of the same pairs and criteria."""
+    (first, one), *others = named
+    texts = ["prompt", "chosen_text", "rejected_text"]
+    for name, other in others:
+        if len(one) != len(other) or (one[texts].to_numpy() != other[texts].to_numpy()).any():
+            raise DataError(f"{name} holds out other pairs than {first}.",
+                            'Hold the same rows out of all, such as heldout="town:preferences_heldout".')
+        if [column for column in one if column.startswith("gap/")] != [column for column in other if column.startswith("gap/")]:
+            raise DataError(f"{name} has other criteria than {first}.", "Train all on the same columns.")
