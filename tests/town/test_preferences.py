@@ -135,7 +135,7 @@ def test_pairs_have_their_columns_and_are_the_same_each_time():
     assert rows == preference_pairs(203, 1, held_out(), Judge(noise=0.3)) != preference_pairs(203, 2, held_out(), Judge(noise=0.3))
     assert len(rows) == 203 and len({row["prompt"] for row in rows}) > 190
     for row in rows:
-        assert set(row) == {"prompt", "chosen", "rejected", "gold_gap", "flipped"} and row["chosen"] != row["rejected"]
+        assert set(row) == {"prompt", "chosen", "rejected", "kind", "gold_gap", "flipped"} and row["chosen"] != row["rejected"]
         assert row["gold_gap"] == gold(row["prompt"], row["chosen"]) - gold(row["prompt"], row["rejected"])
 
 

@@ -161,7 +161,7 @@ def judges(count: int, disagreement: float, seed: int = 0, noise: float = 0.0, l
 
 
 def preference_pairs(count: int, seed: int, folk: Sequence[Person], judge: Judge | Sequence[Judge], flips: float = 0.0) -> list[dict]:
-    """`count` judged pairs about `folk`, all kinds of requests alike: `prompt`, `chosen`, `rejected`, `gold_gap`, `flipped`.
+    """`count` judged pairs about `folk`, all kinds of requests alike: `prompt`, `chosen`, `rejected`, `kind`, `gold_gap`, `flipped`.
 
     `gold_gap` is the gold score (equal weights) of the chosen reply less that of the rejected one: below 0 the label is wrong, be it by the
     judge's noise and likings or by a flip. `flips` is the share of rows that are turned round after judging, and those alone are `flipped`.
@@ -187,7 +187,7 @@ def preference_pairs(count: int, seed: int, folk: Sequence[Person], judge: Judge
     for number, (prompt, chosen, rejected, name) in enumerate(verdicts):
         if number in flipped:
             chosen, rejected = rejected, chosen
-        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, "flipped": number in flipped,
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, "kind": find(prompt).topic.kind, "flipped": number in flipped,
                      "gold_gap": gold(prompt, chosen) - gold(prompt, rejected)} | ({"annotator": name} if len(panel) > 1 else {}))
     return rows
 
