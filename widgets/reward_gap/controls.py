@@ -99,7 +99,8 @@ class Controls(Hearing):
         self.pair = controls.slider("Pair", 1, 1, 2)
         self.explore = controls.button("Select these pairs", "external-link", tooltip="other panels show them: the data explorer",
                                        on_click=do.select)
-        self.train = controls.button("Train again without the flagged", tooltip="a new run on the same rows without them", on_click=do.train)
+        self.train = controls.button("Train again without the flagged", tooltip="a new run on the same rows without them",
+                                     on_click=do.train)
         self.flag = controls.button("Flag as mislabelled", "flag", "primary", "the pair that is read leaves the next run",
                                     on_click=do.flag)
         self.training = controls.hint("")

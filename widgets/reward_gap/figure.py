@@ -188,7 +188,8 @@ def _lengths(sheet: Sheet, box: Box, look: Look) -> None:
     reach = max(float(np.quantile(np.abs(apart), .99)), 1) * 1.08
     biased = look.bias is not None and look.bias.biased
     axis = sheet.cell(*box, "Length bias", "reward gap", "chosen − rejected, words", right=14,
-                      x=dict(QUICK, range=[-reach, reach], nticks=6), y=dict(QUICK, range=[float(look.edges[0]), float(look.edges[-1])], nticks=5))
+                      x=dict(QUICK, range=[-reach, reach], nticks=6),
+                      y=dict(QUICK, range=[float(look.edges[0]), float(look.edges[-1])], nticks=5))
     sheet.add(axis, x=apart[::every], y=gap[::every], mode="markers", uid="lengths", marker=dict(size=4, color=ink("grey"), opacity=.5),
               hovertemplate="%{x:+.0f} words<br>gap %{y:.2f}<br>click to read it<extra></extra>")
     ends = np.array([-reach, reach])

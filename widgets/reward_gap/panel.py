@@ -194,8 +194,8 @@ class RewardGap(Panel):
             return Look()
         state, steps = self.state, book.steps
         step = state.step if state.step in steps else steps[-1] if steps else None
-        key = (tuple(steps), step, state.part, state.column, state.category, tuple(state.weights.items()), state.show, state.low, state.high,
-               state.share, self.selection["examples"], len(self.flags or ()), self._bias_key(step) in self._told, book.living)
+        key = (tuple(steps), step, state.part, state.column, state.category, tuple(state.weights.items()), state.show, state.low,
+               state.high, state.share, self.selection["examples"], len(self.flags or ()), self._bias_key(step) in self._told, book.living)
         if self._seen is None or self._seen[0] != key:
             self._seen = key, self._look(step, steps)
         return self._seen[1]
@@ -237,7 +237,8 @@ class RewardGap(Panel):
             out.members = self._members(list(heldout))
         out.calibration = calibration(frame)
         out.slope = looks.slope_of(frame)
-        out.bias = self._bias(step, frame)
+        by_length = state.category and out.column == looks.LENGTHS
+        out.bias = None if by_length else self._bias(step, frame)
         out.flagged = np.zeros(len(frame), bool)
         if self.flags is not None and len(self.flags):
             verdicts = zip(frame["prompt"], frame["chosen_text"], frame["rejected_text"], strict=True)
@@ -298,8 +299,8 @@ class RewardGap(Panel):
 
     def _lines(self, look: Look) -> list[dict[str, Any]]:
         frame = look.frame.iloc[look.picked].assign(flagged=look.flagged[look.picked])
-        names = ["prompt", "chosen_text", "rejected_text", "chosen", "rejected", "gap", "flagged", *(["spread"] if "spread" in frame else [])]
-        return frame[names].to_dict("records")
+        names = ["prompt", "chosen_text", "rejected_text", "chosen", "rejected", "gap", "flagged"]
+        return frame[[*names, *(["spread"] if "spread" in frame else [])]].to_dict("records")
 
     # ---- the live widget
 
@@ -316,8 +317,8 @@ class RewardGap(Panel):
         look, state, book = self.seen(), self.state, self.book
         steps = book.steps if book is not None else []
         if not look.pairs:
-            return View(state=state, source=", ".join(state.sources), proposals=self.proposals, steps=steps, step=look.step, total=look.total,
-                        parts=book.parts if book is not None else ["heldout"], words=words.reading_words(look, state))
+            return View(state=state, source=", ".join(state.sources), proposals=self.proposals, steps=steps, step=look.step,
+                        total=look.total, parts=book.parts if book is not None else ["heldout"], words=words.reading_words(look, state))
         pairs, at = self._lines(look), 0
         at = int((look.edges[1:-1] <= state.low + 1e-12).sum()) if state.low is not None else 0
         low, high = look.edges[at], look.edges[at + 1]
@@ -402,8 +403,8 @@ class RewardGap(Panel):
             self.actions.later("bin", lambda: self.actions.read(index * every))
         elif trace == "categories" and index < len(look.categories):
             name = look.categories[index].name
-            self.actions.later("category", lambda: self.actions.set(column=look.column, category="" if name == self.state.category else name,
-                                                                    place=0))
+            wanted = "" if name == self.state.category else name
+            self.actions.later("category", lambda: self.actions.set(column=look.column, category=wanted, place=0))
 
     def _selected(self, kind: str, ids: frozenset) -> None:
         """Examples picked in another panel are read here; a run picked there is opened."""

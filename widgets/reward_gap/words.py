@@ -78,8 +78,8 @@ def trouble(look: Look) -> list[str]:
         known = look.curves.accuracy[np.isfinite(look.curves.accuracy)]
         fallen = values[best] - values[-1]
         if len(known) and fallen > max(FALLEN, 1.5 * (values[best] * (1 - values[best]) / look.pairs) ** 0.5) and known[-1] > values[-1]:
-            found.append(f"Held-out accuracy has fallen from {number(100 * values[best], 1)} % at step {number(steps[best])} while training "
-                         f"pairs are at {number(100 * known[-1], 1)} %: it learns the pairs by heart.")
+            found.append(f"Held-out accuracy has fallen from {number(100 * values[best], 1)} % at step {number(steps[best])} while "
+                         f"training pairs are at {number(100 * known[-1], 1)} %: it learns the pairs by heart.")
     if look.implicit:
         chosen = look.curves.implicit["chosen"][np.isfinite(look.curves.implicit["chosen"])]
         if len(chosen) and chosen[-1] < 0:
