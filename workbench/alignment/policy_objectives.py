@@ -100,10 +100,51 @@ class PPO(PolicyObjective):
     live: ClassVar[tuple[str, ...]] = ("beta", "kl_target", "temperature", "reward_weights")
     kl_target: float | None = None
     """Nats a reply that an adaptive β aims at; None keeps β where it is."""
+    kl_estimator: str = "k1"
+    """Of the penalty at each token: "k1" (the papers'), "k2" or "k3"."""
+    epochs: int = 4
+    """Passes over the replies of a round."""
+    minibatches: int = 1
+    """Optimizer steps of a pass."""
+    clip: float = 0.2
+    """How far the ratio of a token may go from 1 before it is no longer followed."""
+    value_clip: float = 0.2
+    """How far a value may go in a round."""
+    value_weight: float = 0.1
+    """Of the value loss beside the policy's."""
+    value_learning_rate: float | None = None
+    """The value head's own peak; None is the recipe's."""
+    shared_trunk: bool = True
+    """Whether the value loss trains the layers under the value head, which are the policy's."""
+    gamma: float = 1.0
+    lam: float = 0.95
+    """λ of generalized advantage estimation."""
+    whiten_rewards: bool = False
+    whiten_advantages: bool = True
+    entropy_bonus: float = 0.0
+    unended_penalty: float = 0.0
+    """Taken off the reward of a reply that does not end within `reply_tokens`."""
+    pretraining_weight: float = 0.0
+    """Of the loss of plain texts beside the policy's (PPO-ptx)."""
+    pretraining_data: str = "town:texts"
+    """Where these texts are: a source of rows."""
 
     def __post_init__(self):
         PolicyObjective.__post_init__(self)  # slots: the class that super() would mean is not this one
         self._number("kl_target", 1e-9, 1e9, 6.0, optional=True)
+        self._one_of("kl_estimator", ("k1", "k2", "k3"))
+        self._whole("epochs", 1, 4)
+        self._whole("minibatches", 1, 1)
+        for name, least, most, example in (("clip", 1e-6, 1e6, 0.2), ("value_clip", 1e-6, 1e9, 0.2), ("value_weight", 0, 1e6, 0.1),
+                                           ("gamma", 0, 1, 1.0), ("lam", 0, 1, 0.95), ("entropy_bonus", 0, 1e6, 0.01),
+                                           ("unended_penalty", 0, 1e9, 1.0), ("pretraining_weight", 0, 1e6, 1.0)):
+            self._number(name, least, most, example)
+        self._number("value_learning_rate", 1e-12, 1.0, 1e-3, optional=True)
+        for name in ("shared_trunk", "whiten_rewards", "whiten_advantages"):
+            self._one_of(name, (True, False))
+        if not isinstance(self.pretraining_data, str) or not self.pretraining_data:
+            raise RecipeError(f"pretraining_data of ppo is {self.pretraining_data!r}, not the name of a source.",
+                              'Use pretraining_data="town:texts".')
 
 
 @named_fields
