@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench import town
 from workbench.alignment import objectives, policy_objectives, preference_objectives
-from workbench.data import comparisons, labelled, prompts, run_rows
+from workbench.data import comparisons, labelled, prompts, run_rows, verdicts
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError, RecipeError
@@ -23,7 +23,8 @@ from workbench.models import frozen, loading, methods
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
 OBJECTIVES = {"sft": run_rows.IMITATION, "pretraining": run_rows.IMITATION, "classification": labelled.RULES,
-              "reward": comparisons.RULES, "dpo": comparisons.RULES, "ppo": prompts.RULES, "grpo": prompts.RULES, "rloo": prompts.RULES}
+              "reward": comparisons.RULES, **dict.fromkeys(("dpo", "ipo", "orpo", "rrhf"), comparisons.RULES), "kto": verdicts.RULES,
+              "ppo": prompts.RULES, "grpo": prompts.RULES, "rloo": prompts.RULES}
 """What can be learned, and what each asks of its rows; how each trains is in `training/objectives.py`."""
 HEADED = ("classification", "reward")
 """Objectives that put a new head on the model."""

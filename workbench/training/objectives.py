@@ -18,7 +18,7 @@ MODULES = {
     "pretraining": "workbench.training.supervised",
     "classification": "workbench.training.classification",
     "reward": "workbench.training.reward",
-    "dpo": "workbench.training.preference",
+    **dict.fromkeys(("dpo", "ipo", "kto", "orpo", "rrhf"), "workbench.training.preference"),
     "ppo": "workbench.training.policy",
     "grpo": "workbench.training.group_policy",
     "rloo": "workbench.training.group_policy",

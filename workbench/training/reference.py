@@ -1,0 +1,115 @@
+"""Log-probabilities of replies under the model that a policy started from, each computed once.
+
+With an adapter the reference is the same weights with the adapter off, where that is the model it started from; else a second copy, read
+again from where the first came from. What was computed is kept in checkpoints, so that a resumed run goes on with the same numbers to the
+last bit. Not here: log-probabilities themselves (`reply_logps.py`).
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from workbench.training import fast_rows, reply_logps
+from workbench.training.reply_logps import ReplyLogps, Row
+
+FILE = "reference.safetensors"
+"""In a checkpoint: `keys` n x 16 bytes and `values` n, nats."""
+ADAPTER_OFF = 1e-4
+"""Logits by which a model with its adapter off may differ from the one it started from."""
+
+
+class Reference:
+    """`Reference(policy)` with its adapter off, or `Reference(policy, copy)`."""
+
+    def __init__(self, policy: Any, copy: Any = None):
+        self.policy, self.copy = policy, copy
+        self._kept: dict[bytes, float] = {}
+        self._logps: ReplyLogps | None = None
+        if copy is not None:
+            copy.requires_grad_(False).eval()
+
+    def ready(self, device: torch.device, lays: bool) -> None:
+        """Put the copy where the policy trains."""
+        if self.copy is None:
+            return
+        if not getattr(self.copy, "is_quantized", False):
+            self.copy.to(device)
+        if lays:
+            fast_rows.prepare(self.copy)
+        self._logps = ReplyLogps(self.copy)
+
+    def of(self, rows: Sequence[Row], logps: ReplyLogps, lay: Callable[[list[Row]], reply_logps.Laid]) -> torch.Tensor:
+        """M: of each reply of the rows, float32 on the CPU. `logps` is the policy's, for where its adapter is put off."""
+        keys = [key(row["prompt"], reply) for row in rows for reply in row["replies"]]
+        wanted, first = [], 0
+        for row in rows:
+            last = first + len(row["replies"])
+            if any(name not in self._kept for name in keys[first:last]):
+                wanted.append((row, keys[first:last]))
+            first = last
+        if wanted:
+            batch = lay([row for row, _ in wanted])
+            with torch.no_grad(), self._stilled(), reply_logps.within(batch):
+                found = (self._logps or logps)(batch, self.copy or self.policy).tolist()
+            self._kept.update(zip((name for _, names in wanted for name in names), found, strict=True))
+        return torch.tensor([self._kept[name] for name in keys])
+
+    @contextlib.contextmanager
+    def _stilled(self) -> Any:
+        """Without dropout, and the adapter off."""
+        if self.copy is not None:
+            yield
+            return
+        training = self.policy.training
+        self.policy.eval()
+        try:
+            with self.policy.disable_adapter():
+                yield
+        finally:
+            self.policy.train(training)
+
+    def save(self, folder: str | Path) -> None:
+        """Into a checkpoint. Raises `OSError` where the disk refuses."""
+        from safetensors.numpy import save_file
+
+        keys = np.frombuffer(b"".join(self._kept), np.uint8).reshape(-1, 16)
+        save_file({"keys": keys, "values": np.array(list(self._kept.values()), np.float32)}, Path(folder) / FILE)
+
+    def restore(self, folder: str | Path) -> None:
+        from safetensors.numpy import load_file
+
+        path = Path(folder) / FILE
+        if path.exists():
+            found = load_file(path)
+            self._kept = dict(zip((row.tobytes() for row in found["keys"]), found["values"].tolist(), strict=True))
+
+
+def key(prompt: Sequence[int], reply: Sequence[int]) -> bytes:
+    """16 bytes that name a reply to a prompt."""
+    body = np.array([len(prompt), *prompt, *reply], np.int32).tobytes()
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def first_logits(model: Any, ids: Sequence[int]) -> torch.Tensor:
+    """Logits of a short text, in eval mode, by which `adapter_off_is` compares."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        tokens = torch.tensor([list(ids)], device=model.device)
+        out = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits.float().cpu()
+    model.train(training)
+    return out
+
+
+def adapter_off_is(model: Any, ids: Sequence[int], before: torch.Tensor) -> bool:
+    """Whether the adapted model with its adapter off gives the logits it gave `before` it was adapted: not where a method changed the base
+    (PiSSA), and not where there is no adapter."""
+    if not hasattr(model, "disable_adapter"):
+        return False
+    with model.disable_adapter():
+        return bool(torch.allclose(first_logits(model, ids), before, atol=ADAPTER_OFF, rtol=1e-4))
