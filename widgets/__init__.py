@@ -6,8 +6,8 @@ Public names load on first use, so that importing this package costs nothing. It
 from importlib import import_module
 
 _PUBLIC = {"DataExplorer": "widgets.data_explorer", "DatasetBalancer": "widgets.dataset_balancer",
-           "MethodChooser": "widgets.method_chooser", "QuantizationViewer": "widgets.quantization_viewer",
-           "RankExplorer": "widgets.rank_explorer", "RunMonitor": "widgets.run_monitor",
+           "KLMonitor": "widgets.kl_monitor", "MethodChooser": "widgets.method_chooser", "PreferenceArena": "widgets.preference_arena", "QuantizationViewer": "widgets.quantization_viewer",
+           "RankExplorer": "widgets.rank_explorer", "RewardGap": "widgets.reward_gap", "RunMonitor": "widgets.run_monitor",
            "TemplateBuilder": "widgets.template_builder"}
 
 __all__ = sorted(_PUBLIC)

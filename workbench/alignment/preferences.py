@@ -8,7 +8,7 @@
 SQLite in write-ahead mode by default, PostgreSQL by its URL. A judgement says who gave it, when, and in which order the replies were shown; which model
 wrote which is not in an `Item`, so whoever shows one judges blind. It is there for good once `judge` has returned, whatever kills the process after; only a machine
 that loses its power may take the last ones of a SQLite file along (synchronous=NORMAL: the file itself stays whole). Not here: ratings (`ratings.py`), agreement
-(`agreement.py`), and rows to train on (`preference_rows.py`).
+(`agreement.py`), asking models for replies (`evaluation/replies.py`).
 """
 
 import contextlib
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 KINDS = ("pair", "ranking", "thumbs", "scores")
 AGAIN = 0.1
 """Share of pairs that a judge is asked a second time, the other way round, so that his agreement with himself is known."""
+APART = 5
+"""Judgements that lie at least between the two, so that he does not remember."""
 VERSION = 1
 """Of the tables, in a file of SQLite."""
 BUSY_S = 30
@@ -111,14 +113,6 @@ class PreferenceStore:
 
         return self._do(write)
 
-    def collect(self, prompts: Sequence[str], sources: Mapping[str, Callable[[str], str]], progress: Callable[[int, int], object] | None = None) -> None:
-        """Ask each source (a function of a prompt: `data.generators.generator_of` makes one of a run, a model or an endpoint) for the replies that are not there yet."""
-        known = {(row.text, row.source) for row in self._look(self._replies_with_prompts)[0]}
-        for done, prompt in enumerate(prompts):
-            if progress is not None:
-                progress(done, len(prompts))
-            self.add(prompt, {name: ask(prompt) for name, ask in sources.items() if (prompt, name) not in known})
-
     def next(self, judge: str, kind: str = "pair", replies: int = 2, seed: int | None = None, again: float = AGAIN,
              skipped: Collection[frozenset[int]] = ()) -> Item | None:
         """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside each other, in an order drawn
@@ -131,7 +125,7 @@ class PreferenceStore:
         own_rows = self._judgements(kind).where(table.c.judge == judge)
         asked, own, kept = self._look(counts, own_rows, self._replies_with_prompts)
         if kind == "pair" and own and chance.random() < again:
-            once = {frozenset(json.loads(row.shown)): row for row in own}
+            once = {frozenset(json.loads(row.shown)): row for row in own[:-APART]}
             twice = {frozenset(json.loads(row.shown)) for row in own if row.again}
             left = [row for shown, row in once.items() if shown not in twice and shown not in skipped]
             if left:
@@ -208,12 +202,13 @@ class PreferenceStore:
         return replies, given, withdrawn
 
     def counts(self) -> "pd.DataFrame":
-        """`judge`, `kind` and how many `judgements` of it count. Cheap, however many there are."""
+        """`judge`, `kind` and how many `judgements` he gave of it, without what was asked again. Cheap, however many there are."""
         import pandas as pd
         import sqlalchemy as sql
 
         table = self._tables["judgements"]
-        [rows] = self._look(sql.select(table.c.judge, table.c.kind, sql.func.count()).where(table.c.withdrawn.is_(None)).group_by(table.c.judge, table.c.kind))
+        [rows] = self._look(sql.select(table.c.judge, table.c.kind, sql.func.count()).where(table.c.withdrawn.is_(None), table.c.again.is_(False))
+                            .group_by(table.c.judge, table.c.kind))
         return pd.DataFrame([tuple(row) for row in rows], columns=["judge", "kind", "judgements"])
 
     def replies(self) -> "pd.DataFrame":
