@@ -1,0 +1,377 @@
+"""The KL monitor without a browser, on journals written by the journal's own writer: its lines against independent computations, its words,
+its code run, its commands as a worker would read them, and nothing a run wrote as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.frame.test_panel import Reader, descendants
+from tests.runs import tools
+from tests.widgets.fakes import StillPump, trace
+from tests.widgets.fakes import words as labels
+from tests.widgets.policy_story import HOSTILE, distances, events, policy_run, prepared, recipe
+from widgets import KLMonitor
+from widgets.frame import static
+from widgets.kl_monitor import tokens
+from widgets.kl_monitor.reading import change_words, value_words
+from workbench.errors import RunError, WorkbenchError
+from workbench.journal import commands as cmd
+from workbench.journal import events as ev
+from workbench.journal.log import Log, Tail
+from workbench.recipes import Recipe
+from workbench.runs.run import Run
+
+
+def write(run: Run, *told: ev.Event) -> None:
+    journal = Log(run.folder / "journal.jsonl")
+    for event in told:
+        journal.write(ev.encode(event))
+    journal.close()
+
+
+def healthy(folder: Path, last: int = 400, **more: object) -> Run:
+    return policy_run(folder, *events(400, last, change=None), made=recipe(18.0, 400), **more)
+
+
+@pytest.fixture(scope="module")
+def gone_wrong(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """1 600 steps, β made small at 700: KL runs off, the proxy rises, gold falls."""
+    return policy_run(tmp_path_factory.mktemp("story") / "runs" / "2026-11-21_093015-ppo-3", *events(), made=recipe(18.0), ended="stopped")
+
+
+# ---- the sentence and the alarms
+
+def test_it_says_what_is_wrong_worst_first(gone_wrong: Run) -> None:
+    said, found = KLMonitor(gone_wrong).summary(), KLMonitor(gone_wrong).alarms
+    assert [alarm.kind for alarm in found] == ["gold", "kl"]
+    assert said.kind == "warn" and said.text == found[0].sentence + " " + found[1].sentence
+    truth = distances(1600, 700)
+    assert abs(truth[found[1].step - 1] - 24) < 4, "the alarm begins where the KL of the formula passes the band's top"
+
+
+def test_it_is_silent_while_all_is_well(tmp_path: Path) -> None:
+    monitor = KLMonitor(healthy(tmp_path / "runs" / "a"))
+    said = monitor.summary()
+    assert monitor.alarms == [] and said.kind == "ok" and said.text.startswith("Finished at step 400 of 400: reward ")
+    assert f"KL {average(monitor.run.metrics()['kl'], 8)[-1]:.1f} nats, in the band 12–24" in said.text
+    assert not [found for found in monitor.figure()["data"] if found.get("uid", "").startswith("alarm")]
+
+
+def test_it_says_who_waits(tmp_path: Path) -> None:
+    told = [ev.Step(step=k, loss=.1, extra={"reward": 1.0, "kl": 1.0, "seconds/generate": 1.0, "seconds/score": .5, "seconds/train": .5, "waits/policy": .8,
+                                            "waits/reward": .2}) for k in range(1, 9)]
+    said = KLMonitor(policy_run(tmp_path / "a", *told, made=recipe(steps=8))).summary()
+    assert said.text.endswith("; the policy waits 40\u202f% of a step for its rewards.")
+
+
+def test_runs_without_a_policy_and_runs_that_have_not_begun(tmp_path: Path) -> None:
+    sft = policy_run(tmp_path / "sft", ev.Step(step=1, loss=1.0), made=Recipe(steps=5))
+    said = KLMonitor(sft).summary()
+    assert said.kind == "idle" and "writes no replies that are rewarded" in said.text and "<b>No policy</b>" in labels(KLMonitor(sft).figure())
+    fresh = policy_run(tmp_path / "fresh", made=recipe(steps=5), living=True)
+    assert KLMonitor(fresh).summary().text == "Ready: the first replies are being drawn."
+    assert KLMonitor().summary().kind == "idle" and "<b>No run picked</b>" in labels(KLMonitor().figure())
+    with pytest.raises(WorkbenchError, match="k9"):
+        KLMonitor(fresh, estimator="k9")
+
+
+# ---- the figure
+
+def average(values: np.ndarray, span: int) -> list[float]:
+    """The exponential average with the start-up bias taken out, step by step."""
+    keep, total, weight, out = 1 - 2 / (span + 1), 0.0, 0.0, []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        out.append(total / weight)
+    return out
+
+
+def test_lines_are_the_journals(gone_wrong: Run) -> None:
+    drawn, table = KLMonitor(gone_wrong).figure(), gone_wrong.metrics()
+    for uid, column in (("kl", "kl"), ("reward", "reward"), ("objective", "objective"), ("gold", "gold"), ("k2", "kl/k2"), ("k3", "kl/k3"),
+                        ("entropy", "entropy"), ("length", "length"), ("seconds/generate", "seconds/generate"), ("waits/reward", "waits/reward")):
+        assert list(trace(drawn, uid)["x"]) == list(range(1, 1601))
+        assert list(trace(drawn, uid)["y"]) == pytest.approx(average(table[column], 32)), uid
+    assert list(trace(drawn, "clip_fraction")["y"]) == pytest.approx([100 * value for value in average(table["clip_fraction"], 32)])
+    assert list(trace(drawn, "beta")["y"]) == [.1] * 700 + [.04] * 900
+    over = trace(drawn, "kl-over")["y"]
+    assert np.isfinite(over).tolist() == [value > 24 for value in average(table["kl"], 32)]
+
+
+def test_reward_against_distance_has_proxy_gold_and_golds_peak(gone_wrong: Run) -> None:
+    drawn, table = KLMonitor(gone_wrong).figure(), gone_wrong.metrics()
+    proxy, gold = trace(drawn, "proxy-distance"), trace(drawn, "gold-distance")
+    steps = proxy["customdata"]
+    d = np.sqrt(np.clip(average(table["kl"], 32), 0, None))
+    assert list(proxy["x"]) == pytest.approx([d[int(step) - 1] for step in steps]) and list(gold["x"]) == list(proxy["x"])
+    start = table["reward"][:5].mean()
+    assert list(proxy["y"]) == pytest.approx([average(table["reward"], 32)[int(step) - 1] - start for step in steps])
+    at = int(next(text for text in labels(drawn) if text.startswith("gold is best")).removeprefix("gold is best at step ").replace("\u202f", ""))
+    assert trace(drawn, "peak")["x"] == [pytest.approx(d[at - 1])]
+    truth = distances(1600, 700)
+    best = math.exp(.75 / .2995 - 1)  # of d (α − β log d), Gao et al. 2022
+    assert abs(math.sqrt(truth[at - 1]) - best) < .5
+    band = next(shape for shape in drawn["layout"]["shapes"] if shape["type"] == "rect" and shape["xref"] == "x")
+    assert (band["x0"], band["x1"]) == pytest.approx((math.sqrt(12), math.sqrt(24)))
+
+
+def test_gold_too_flat_to_be_seen_is_drawn_larger_and_says_so(tmp_path: Path) -> None:
+    told = [ev.Step(step=k, loss=.1, extra={"reward": k / 10, "kl": k / 10, "gold": .5 + .002 * k}) for k in range(1, 101)]
+    drawn = KLMonitor(policy_run(tmp_path / "a", *told, made=recipe(steps=100))).figure()
+    assert "gold × 20" in labels(drawn)
+    gain = np.array(trace(drawn, "gold-distance")["y"])
+    assert gain[-1] - gain[0] == pytest.approx(20 * (average(.5 + .002 * np.arange(1, 101), 5)[-1] - average(.5 + .002 * np.arange(1, 101), 5)[5 - 0]), rel=.01)
+
+
+def test_changes_stand_as_marks_with_their_values(gone_wrong: Run) -> None:
+    drawn = KLMonitor(gone_wrong).figure()
+    assert labels(drawn).count("β 0.1 → 0.04") == 1
+    lines = [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "line" and shape.get("x0") == 700]
+    assert len(lines) == 8, "through every cell that has steps along it"
+    assert change_words("reward_weights", {"a": 1.0, "b": 1.0}, {"a": 1.0, "b": .5}) == "b 1 → 0.5"
+    assert [value_words(value) for value in (3e-4, .1147, None, 6, 18.0)] == ["3e-4", "0.115", "none", "6", "18"]
+
+
+@pytest.mark.parametrize("width", ["wide", "medium", "narrow"])
+def test_every_cell_stands_on_the_sheet_and_on_no_other(gone_wrong: Run, width: str) -> None:
+    layout = KLMonitor(gone_wrong).figure(width)["layout"]
+    boxes = [(*layout["xaxis" + key]["domain"], *layout["yaxis" + key]["domain"]) for key in ("", *map(str, range(2, 10)))]
+    assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, x1, y0, y1 in boxes)
+    assert not any(a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3] for i, a in enumerate(boxes) for b in boxes[i + 1:])
+    assert [unit["name"] for unit in layout["meta"]["units"].values()] == ["Reward against distance", "What the policy is paid", "KL to the reference", "β",
+                                                                           "Entropy", "Reply length", "Clip fraction", "Repetition", "Time of a step"]
+
+
+def test_two_thousand_steps_cost_little(tmp_path: Path) -> None:
+    monitor = KLMonitor(policy_run(tmp_path / "a", *events(2000), made=recipe(18.0, 2000)), pump=StillPump())
+    assert monitor.widget
+    monitor.run.history.refresh()
+    costs = []
+    for _ in range(5):
+        begun = time.thread_time()
+        monitor.refresh()
+        costs.append(time.thread_time() - begun)
+    assert min(costs) < 0.15 and monitor._cost_s * 33 < 20, costs
+    sent = monitor.live.sent_bytes
+    monitor.refresh()
+    assert monitor.live.sent_bytes == sent, "nothing new, nothing sent"
+
+
+# ---- replies
+
+def test_tokens_have_the_log_ratio_of_policy_and_reference() -> None:
+    reply = ev.Replied(step=4, prompt="?", reply="a b", tokens=["a", " b", "\n"], logp=[-1.0, -.5, -2.0], logp_reference=[-3.0, -.25, -2.0], reward=1.5,
+                       rewards={"helpful": 1.5})
+    assert tokens.differences(reply).tolist() == [2.0, -.25, 0.0]
+    assert tokens.words(reply) == "KL 1.8 nats over 3 tokens: most at “a” 2.0." and tokens.line(reply) == "reward 1.50"
+    shown = tokens.html(reply)
+    assert "color-mix(in srgb, var(--wb-vermillion) 43%, transparent)" in shown and "var(--wb-blue) 5%" in shown and 'title="2.00 nats"' in shown
+    assert "rgba(213,94,0,0.43)" in tokens.html(reply, live=False)
+    assert tokens.words(ev.Replied(step=1, prompt="", reply="")) == "Nothing is known of its tokens."
+
+
+def test_replies_are_chosen_by_prompt_and_by_evaluation(gone_wrong: Run) -> None:
+    monitor = KLMonitor(gone_wrong)
+    prompts, steps, reply = monitor.replies()
+    assert prompts == ["When does the mill reopen?", "Which way will Tomas come?"] and steps == list(range(100, 1601, 100)) and reply.step == 1600
+    monitor = KLMonitor(gone_wrong, prompt=prompts[1], sample_step=300)
+    assert (monitor.replies()[2].prompt, monitor.replies()[2].step) == (prompts[1], 300)
+
+
+# ---- code, state, what stays
+
+def test_code_gives_the_same_monitor_and_the_same_alarms(gone_wrong: Run) -> None:
+    monitor = KLMonitor(gone_wrong, estimator="k3", prompt="Which way will Tomas come?")
+    found: dict = {}
+    exec(monitor.code(), found)
+    assert found["monitor"].state_json() == monitor.state_json() and found["alarms"] == monitor.alarms
+    assert json.dumps(found["monitor"].figure(), default=np.ndarray.tolist) == json.dumps(monitor.figure(), default=np.ndarray.tolist)
+    assert "# at step 700: run.set(beta=0.04)" in monitor.code() and "# back to step 700: branch = run.fork(step=700)" in monitor.code()
+    exec(KLMonitor(runs="nowhere").code(), found)
+    assert found["monitor"].state.runs == "nowhere"
+
+
+def test_state_makes_the_round_trip(gone_wrong: Run) -> None:
+    monitor = KLMonitor(gone_wrong, estimator="k2", smoothing=9, sample_step=300)
+    monitor.state.pending = {"beta": .2, "reward_weights": {"helpful": .5, "brief": 1.0}}
+    again = KLMonitor.from_json(monitor.state_json())
+    assert again.state == monitor.state and again.run.folder == gone_wrong.folder and again.replies()[2].step == 300
+
+
+def test_it_makes_no_widget_and_opens_nothing_heavy(gone_wrong: Run) -> None:
+    code = ("import sys, ipywidgets; from widgets import KLMonitor\n"
+            "made = []; old = ipywidgets.Widget.__init__\n"
+            "def noted(self, *a, **k): made.append(self); old(self, *a, **k)\n"
+            "ipywidgets.Widget.__init__ = noted\n"
+            f"panel = KLMonitor({str(gone_wrong.folder)!r}); panel.figure(); panel.summary(); panel.code(); panel.state_json(); panel.static_html()\n"
+            "assert not made, made\n"
+            "assert not {'torch', 'transformers', 'peft', 'datasets', 'trl'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2], timeout=60)
+
+
+def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
+    made = Recipe(model="town-small", objective=recipe().settings.__class__(rewards={HOSTILE: "runs/x"}, beta=.1), steps=160)
+    run = policy_run(tmp_path / "a", *events(160, words=HOSTILE), ev.Changed(step=90, field=HOSTILE, old=HOSTILE, new=HOSTILE), made=made, living=True)
+    monitor = KLMonitor(run, pump=StillPump())
+    kept = Reader(monitor.static_html())
+    assert kept.tags.isdisjoint({"script", "img", "link"}) and not kept.handlers and HOSTILE in kept.text
+    drawn = monitor.figure()
+    assert any("&lt;img" in text for text in labels(drawn)) and not any("<img" in text or "$" in text for text in labels(drawn))
+    assert "<img" not in static.svg(drawn, summary=monitor.summary().text)
+    found = [widget.value for widget in descendants(monitor.widget) if type(widget).__name__ in ("HTML", "Progress")]
+    assert any("&lt;img" in text for text in found) and not any("<img" in text for text in found)
+
+
+# ---- controls
+
+def opened(run: Run, **more: object) -> KLMonitor:
+    monitor = KLMonitor(run, pump=StillPump(), **more)
+    assert monitor.widget
+    return monitor
+
+
+def done(monitor: KLMonitor) -> None:
+    assert monitor.actions.errands.wait(30)
+
+
+def asked(run: Run) -> list[cmd.Command]:
+    return [cmd.decode(line) for line in Tail(run.folder / "commands.jsonl").read()]
+
+
+def said(monitor: KLMonitor) -> list[str]:
+    return [widget.value for widget in descendants(monitor.widget) if 'class="wb-error"' in str(getattr(widget, "value", ""))]
+
+
+def test_sliders_wait_for_apply_and_become_what_the_journal_says(tmp_path: Path) -> None:
+    run = healthy(tmp_path / "runs" / "a", 60, living=True)
+    monitor = opened(run)
+    made = monitor.made
+    assert made.apply.disabled and made.sliders["beta"].value == .1 and made.sliders["kl_target"].value == 18.0 and not made.sliders["temperature"].disabled
+    made.sliders["beta"].value, made.sliders["temperature"].value, made.weights["brief"].value = .2, .7, .5
+    done(monitor)
+    wanted = {"beta": .2, "temperature": .7, "reward_weights": {"helpful": 1.0, "brief": .5}}
+    assert monitor.state.pending == wanted and not made.apply.disabled and asked(run) == []
+    made.apply.click()
+    done(monitor)
+    assert [command.values for command in asked(run)] == [wanted] and made.apply.disabled and monitor.state.pending == wanted
+    write(run, ev.Changed(step=60, field="beta", old=.1, new=.2), ev.Changed(step=60, field="temperature", old=1.0, new=.7),
+          ev.Changed(step=60, field="reward_weights", old={"helpful": 1.0, "brief": 1.0}, new={"helpful": 1.0, "brief": .5}))
+    monitor.look_again()
+    assert monitor.state.pending == {} and made.weights["brief"].value == .5
+    note = next(note for note in monitor.figure()["layout"]["annotations"] if note.get("hovertext"))
+    assert note["hovertext"] == "β 0.1 → 0.2 · temperature 1 → 0.7 · brief 1 → 0.5" and note["text"].startswith("β 0.1 → 0.2 · temp")
+    made.sliders["beta"].value = .3
+    done(monitor)
+    made.sliders["beta"].value = .1  # what the controller has it at
+    done(monitor)
+    assert monitor.state.pending == {}
+
+
+def test_what_the_worker_refuses_is_said_beside_apply(tmp_path: Path) -> None:
+    run = healthy(tmp_path / "runs" / "a", 60, living=True)
+    monitor = opened(run)
+    monitor.made.sliders["beta"].value = 1e9  # more than any β may be: refused before it is sent
+    done(monitor)
+    monitor.made.apply.click()
+    done(monitor)
+    [text] = said(monitor)
+    assert "beta cannot be 1000000000.0" in text and asked(run) == [] and "wb-bad" in monitor.made.apply._dom_classes
+    write(run, ev.Refused(step=60, command="x", reason="This run has no temperature."))
+    tools.until(lambda: monitor._look() or any("This run has no temperature." in text for text in said(monitor)), what="the refusal")
+
+
+def test_a_run_without_a_target_has_no_target_to_move(tmp_path: Path) -> None:
+    run = policy_run(tmp_path / "a", *events(400, 60, change=None), made=recipe(None, 400), living=True)
+    made = opened(run).made
+    assert made.sliders["kl_target"].disabled and not made.sliders["beta"].disabled
+    assert "an adaptive one is started with kl_target in its recipe" in made.adaptive.value
+
+
+def test_finished_and_foreign_runs_have_no_control_that_cannot_work(gone_wrong: Run, tmp_path: Path) -> None:
+    made = opened(gone_wrong).made
+    assert made.apply.disabled and made.pause.disabled and not made.back.disabled and made.back.description == "Back to step 700"
+    assert "The run is stopped, so nothing can be changed in it" in made.why_not.value
+    log = [dict(step=k, loss=.1, reward=k / 10, kl=.1 * k, entropy=1.0, **{"completions/mean_length": 12.0}) for k in range(1, 21)]
+    (tmp_path / "trainer_state.json").write_text(json.dumps(dict(log_history=log, max_steps=20, global_step=20)))
+    monitor = opened(__import__("workbench").attach(tmp_path))
+    assert all(widget.disabled for widget in (monitor.made.apply, monitor.made.pause, monitor.made.back, *monitor.made.sliders.values()))
+    assert "only read" in monitor.made.why_not.value and list(trace(monitor.figure(), "length")["y"]) == pytest.approx([12.0] * 20)
+
+
+class Branching(Run):
+    """A run whose forks are journals too: what `fork` was asked is kept."""
+
+    refuse = ""
+
+    def fork(self, step: int | None = None, name: str | None = None, **changes: object) -> Run:
+        if self.refuse:
+            raise RunError(self.refuse, "Free some space.")
+        self.forks = [*getattr(self, "forks", []), (step, changes)]
+        begun = list(events(1600, step))
+        child = policy_run(self.folder.parent / f"branch-{len(self.forks)}", *begun, ev.Forked(parent=str(self.folder), step=step, checkpoint=step), ev.Started(pid=1),
+                           prepared(1600), made=self.recipe, living=True)
+        return child
+
+
+def test_one_click_goes_back_to_the_last_healthy_checkpoint_and_shows_the_branch(tmp_path: Path) -> None:
+    run = Branching(policy_run(tmp_path / "runs" / "a", *events(), made=recipe(18.0, 2000), living=True).folder)
+    monitor = opened(run)
+    made = monitor.made
+    assert made.back.description == "Back to step 700" and "β is 0.1 there" in made.back_words.value and "this run stops" in made.back_words.value
+    made.sliders["beta"].value = .15
+    done(monitor)
+    assert "β 0.1 → 0.15" in made.back_words.value
+    made.back.click()
+    done(monitor)
+    assert run.forks == [(700, {"beta": .15})] and [command.kind for command in asked(run)] == ["stop"]
+    assert monitor.run.folder.name == "branch-1" and monitor.alarms == [] and monitor.state.pending == {}
+    drawn = monitor.figure()
+    assert len(trace(drawn, "kl")["x"]) == 700 and len(trace(drawn, "parent-kl")["x"]) == 1600 and "fork" in labels(drawn)
+
+
+def test_a_checkpoint_that_is_gone_is_not_the_way_back(tmp_path: Path) -> None:
+    run = Branching(policy_run(tmp_path / "runs" / "a", *events(), made=recipe(18.0, 2000)).folder)
+    for step in (600, 700):
+        (run.folder / "checkpoints" / f"step-{step:06d}").rmdir()
+    monitor = opened(run)
+    assert monitor.made.back.description == "Back to step 500"
+    run.refuse = "The disk is full."
+    monitor.made.back.click()
+    done(monitor)
+    assert any("The disk is full. Free some space." in text for text in said(monitor)) and monitor.run is run
+
+
+def test_new_steps_are_shown_by_the_look_of_the_pump(tmp_path: Path) -> None:
+    run = healthy(tmp_path / "runs" / "a", 60, living=True)
+    monitor = opened(run)
+    shown: Callable[[], int] = lambda: len(trace(monitor.live.figures["wide"], "kl")["y"])  # noqa: E731
+    assert shown() == 60
+    write(run, *list(events(400, 80, change=None))[-30:])
+    tools.until(lambda: monitor._look() or shown() == 80, what="the new steps")
+    assert monitor.made.progress.value.count("step 80") >= 1
+
+
+def test_runs_with_a_policy_can_be_picked_and_a_pick_is_everyones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = healthy(tmp_path / "runs" / "a"), policy_run(tmp_path / "runs" / "b", *events(400, 80), made=recipe(18.0, 400))
+    policy_run(tmp_path / "runs" / "c", ev.Step(step=1, loss=1.0), made=Recipe(steps=5))
+    monitor = opened(first)
+    monitor._look()
+    done(monitor)
+    assert sorted(folder for _, folder in monitor.made.run.options) == [str(first.folder), str(second.folder)]
+    monitor.made.run.value = str(second.folder)
+    done(monitor)
+    assert monitor.run.folder == second.folder and monitor.selection["run"] == {str(second.folder)} and monitor.state.run == "runs/b"
+    monitor.selection.set("run", {str(first.folder)})
+    done(monitor)
+    assert monitor.run.folder == first.folder and monitor.made.run.value == str(first.folder)
