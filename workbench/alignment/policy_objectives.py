@@ -150,16 +150,61 @@ class PPO(PolicyObjective):
 @named_fields
 @dataclass(frozen=True, slots=True)
 class GRPO(PolicyObjective):
-    """Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300)."""
+    """Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300): the advantage of a reply is its reward less the mean of its
+    group, the replies to one prompt, by the group's standard deviation; β weighs the k3 estimate of the KL at each token, in the loss."""
 
     name: ClassVar[str] = "grpo"
     live: ClassVar[tuple[str, ...]] = ("beta", "temperature", "reward_weights")
+    losses: ClassVar[tuple[str, ...]] = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
+    scales: ClassVar[tuple[str, ...]] = ("group", "batch", "none")
+    replies_per_prompt: int = 8
+    """The group; a step has `batch_size` prompts with as many replies each."""
+    epochs: int = 1
+    """Passes over the replies of a round."""
+    minibatches: int = 1
+    """Optimizer steps of a pass."""
+    clip: float = 0.2
+    """How far the ratio of a token may go from 1 before it is no longer followed."""
+    scale_rewards: str = "group"
+    """The standard deviation that advantages are divided by: of the "group", of the "batch", or "none" (Dr. GRPO, arXiv 2503.20783)."""
+    loss: str = "grpo"
+    """By trl's names: "grpo" (a mean over each reply, then over replies), "dapo" and "bnpo" (over all tokens), "dr_grpo", "cispo", "sapo",
+    "luspo", "vespo"."""
+
+    def __post_init__(self):
+        PolicyObjective.__post_init__(self)
+        _check_groups(self)
+        self._one_of("scale_rewards", self.scales)
+        self._one_of("loss", self.losses)
 
 
 @named_fields
 @dataclass(frozen=True, slots=True)
 class RLOO(PolicyObjective):
-    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740)."""
+    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740): the advantage of a reply is its reward less the mean
+    of the other replies to its prompt; β weighs the k1 estimate of the reply's KL, in the reward."""
 
     name: ClassVar[str] = "rloo"
     live: ClassVar[tuple[str, ...]] = ("beta", "temperature", "reward_weights")
+    replies_per_prompt: int = 4
+    """A step has `batch_size` prompts with as many replies each."""
+    epochs: int = 1
+    """Passes over the replies of a round."""
+    minibatches: int = 1
+    """Optimizer steps of a pass."""
+    clip: float = 0.2
+    """How far the ratio of a reply may go from 1 before it is no longer followed."""
+    normalize_advantages: bool = False
+    """Whether advantages are brought to mean 0 and variance 1 over the round."""
+
+    def __post_init__(self):
+        PolicyObjective.__post_init__(self)
+        _check_groups(self)
+        self._one_of("normalize_advantages", (False, True))
+
+
+def _check_groups(settings: GRPO | RLOO) -> None:
+    settings._whole("replies_per_prompt", 2, 8)
+    settings._whole("epochs", 1, 1)
+    settings._whole("minibatches", 1, 1)
+    settings._number("clip", 1e-6, 1e6, 0.2)
