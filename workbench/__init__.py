@@ -9,7 +9,7 @@ _PUBLIC = {
     "Recipe": "workbench.recipes", "difference": "workbench.recipes", "load": "workbench.recipes",
     **dict.fromkeys(("Full", "Freeze", "FrozenBackbone", "BitFit", "Adapters", "PromptTuning", "LoRA", "QLoRA", "Peft", "QAT"), "workbench.models.methods"),
     "Several": "workbench.models.several",
-    "DPO": "workbench.alignment.preference_objectives",
+    **dict.fromkeys(("DPO", "IPO", "KTO", "ORPO", "RRHF"), "workbench.alignment.preference_objectives"),
     **dict.fromkeys(("PPO", "GRPO", "RLOO"), "workbench.alignment.policy_objectives"),
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
     "sweep": "workbench.runs.sweep", "Sweep": "workbench.runs.sweep", "export": "workbench.runs.export", "push": "workbench.runs.export",
@@ -25,7 +25,7 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from workbench.alignment.policy_objectives import GRPO, PPO, RLOO
-    from workbench.alignment.preference_objectives import DPO
+    from workbench.alignment.preference_objectives import DPO, IPO, KTO, ORPO, RRHF
     from workbench.data.endpoint import Endpoint
     from workbench.data.mixture import Mixture
     from workbench.data.sources import load_rows
