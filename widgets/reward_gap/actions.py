@@ -114,9 +114,8 @@ class Actions:
     def source(self, text: str) -> None:
         """A run folder, or several with commas between them."""
         given = tuple(part.strip().strip('"') for part in text.split(",") if part.strip())
-        if given and given != self.panel.state.sources:
-            self._stop = False
-            self.later("source", lambda: self.panel.open(*given), "open")
+        self._stop = False
+        self.later("source", (lambda: self.panel.open(*given)) if given and given != self.panel.state.sources else lambda: None, "open")
 
     def flag(self) -> None:
         """Flags the pair that is read as mislabelled, or takes its flag away."""

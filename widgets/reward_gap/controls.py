@@ -188,7 +188,7 @@ def _mark(widget: Any, markup: str) -> None:
 
 def _range(widget: Any, value: int, low: int, high: int) -> None:
     if widget.max != high or widget.min != low:
-        with widget.hold_trait_notifications():
+        with widget.hold_sync(), widget.hold_trait_notifications():  # in one message: a page that had the old value would send it back
             widget.min, widget.max, widget.value = low, high, min(max(value, low), high)
     _put(widget, min(max(value, low), high))
 

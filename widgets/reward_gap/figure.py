@@ -201,7 +201,7 @@ def _lengths(sheet: Sheet, box: Box, look: Look) -> None:
 
 def _categories(sheet: Sheet, box: Box, look: Look) -> None:
     told = look.categories[:MOST_LINES]
-    letters, gutter = (18, 118) if box[2] - box[0] > 230 else (11, 78)
+    letters, gutter = (15, 118) if box[2] - box[0] > 230 else (9, 78)
     low = 100 * min([each.low for each in told] + [.5])
     low = max(0.0, 10 * np.floor(low / 10))
     place = list(range(len(told)))[::-1]

@@ -63,6 +63,8 @@ class Look:
     bias: gaps.LengthBias | None = None
     slope: float = 0.0
     """Reward for ten words more, by least squares through the origin."""
+    columns: list[str] = field(default_factory=list)
+    """That part the pairs into categories; `column` is the one that is shown."""
     column: str = ""
     categories: list[Category] = field(default_factory=list)
     picked: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
@@ -88,6 +90,12 @@ def mixed(pairs: Pairs, heads: tuple[str, ...], state: State) -> pd.DataFrame:
     if pairs.each is not None:
         out["spread"] = (pairs.each @ of_heads).std(0, ddof=1)
     return out
+
+
+def gaps_of(pairs: Pairs, heads: tuple[str, ...], state: State) -> np.ndarray:
+    """The gap of each pair by the weights that are set, P."""
+    of_heads = shares(heads, state.weights)
+    return pairs.chosen @ of_heads - pairs.rejected @ of_heads
 
 
 def columns_of(frame: pd.DataFrame) -> list[str]:
@@ -119,11 +127,9 @@ def right_of(gap: np.ndarray) -> np.ndarray:
     return (gap > 0) + 0.5 * (gap == 0)
 
 
-def categories_of(frame: pd.DataFrame, column: str) -> list[Category]:
-    """The best first."""
-    if not len(frame):
-        return []
-    right, values, found = right_of(frame["gap"].to_numpy()), values_of(frame, column), []
+def categories_of(gap: np.ndarray, values: np.ndarray) -> list[Category]:
+    """Of gaps P and each pair's category; the best first."""
+    right, found = right_of(gap), []
     for name in dict.fromkeys(values.tolist()):
         inside = right[values == name]
         low, high = wilson(inside.sum(), len(inside))

@@ -28,8 +28,6 @@ from workbench.errors import DataError, WorkbenchError
 
 WATCH_S = 0.5
 """Between two looks at a run that goes on."""
-QUICK_PAIRS = 500
-"""Of fewer pairs the length bias is told within a frame; of more it follows when the hand rests."""
 
 
 class RewardGap(Panel):
@@ -68,6 +66,10 @@ class RewardGap(Panel):
         self._read_for: Any = None
         self._threaded = False
         self._told: dict[tuple, LengthBias | None] = {}
+        self._now: tuple[list[int], bool] | None = None
+        """The run's steps and whether it lives; in a page as the last look at it had them."""
+        self._tellings = 0
+        """How often a length bias was told after the figure was."""
         self._seen: tuple[tuple, Look] | None = None
         self._next: Any = None
 
@@ -147,7 +149,7 @@ class RewardGap(Panel):
         """Reads what is new, here and now."""
         self._read_for = None if self.book is None else self._read_for
         self._ready()
-        self._seen = None
+        self._seen = self._now = None
         self.refresh()
         return self
 
@@ -171,6 +173,7 @@ class RewardGap(Panel):
             self.fault = str(error)
             raise
         self.book, self.flags, self.fault, self._seen, self._told = book, flags, "", None, {}
+        self._now = None
         self.state.part = self.state.part if self.state.part in book.parts or not book.parts else book.parts[0]
         if book.folder is not None and self.made is not None:
             self.selection.set("run", {str(book.folder)})
@@ -178,7 +181,7 @@ class RewardGap(Panel):
     def _ready(self) -> None:
         """A panel on its own reads before it answers; one in a page shows what its thread has read so far."""
         if self._threaded or self._read_for == self._given():
-            return
+            return  # in a page a thread reads
         try:
             self._read()
         except WorkbenchError:
@@ -192,10 +195,13 @@ class RewardGap(Panel):
         book = self.book
         if book is None:
             return Look()
-        state, steps = self.state, book.steps
+        state = self.state
+        if not self._threaded or self._now is None:
+            self._now = book.steps, book.living
+        steps, living = self._now
         step = state.step if state.step in steps else steps[-1] if steps else None
         key = (tuple(steps), step, state.part, state.column, state.category, tuple(state.weights.items()), state.show, state.low,
-               state.high, state.share, self.selection["examples"], len(self.flags or ()), self._bias_key(step) in self._told, book.living)
+               state.high, state.share, self.selection["examples"], len(self.flags or ()), self._tellings, living)
         if self._seen is None or self._seen[0] != key:
             self._seen = key, self._look(step, steps)
         return self._seen[1]
@@ -210,29 +216,32 @@ class RewardGap(Panel):
         part = state.part
         if part == "train" and not self._has(step, part):
             return out
-        mixed = {each: looks.mixed(book.pairs(each, part), book.heads, state) for each in steps if self._has(each, part)}
-        frame, ids = mixed[step], book.pairs(step, part).ids
-        columns = looks.columns_of(frame)
+        every = {each: looks.gaps_of(book.pairs(each, part), book.heads, state) for each in steps if self._has(each, part)}
+        pairs = book.pairs(step, part)
+        columns = looks.columns_of(pairs.frame)
         out.column = state.column if state.column in columns else columns[0]
-        out.categories = looks.categories_of(frame, out.column)
-
-        def inside(one: Any) -> Any:
-            return one if not state.category else one[looks.values_of(one, out.column) == state.category]
-
-        out.edges = looks.edges_for([one["gap"].to_numpy() for one in mixed.values()])
-        ids = ids if not state.category else ids[looks.values_of(frame, out.column) == state.category]
-        frame = inside(frame).reset_index(drop=True)
-        out.frame, out.ids = frame, ids
+        out.columns, out.edges = columns, looks.edges_for(list(every.values()))
+        values = looks.values_of(pairs.frame, out.column)
+        out.categories = looks.categories_of(every[step], values)
+        frame, out.ids = looks.mixed(pairs, book.heads, state), pairs.ids
+        if state.category:
+            frame, out.ids = frame[values == state.category].reset_index(drop=True), pairs.ids[values == state.category]
+        out.frame = frame
         if not len(frame):
             return out
+
+        def inside(gap: np.ndarray, each: int, part: str) -> np.ndarray:
+            return gap if not state.category else gap[looks.values_of(book.pairs(each, part).frame, out.column) == state.category]
+
         gap = frame["gap"].to_numpy()
         out.counts, out.right = looks.counts_in(out.edges, gap), float(looks.right_of(gap).mean())
-        first = inside(mixed[min(mixed)])["gap"].to_numpy()
-        if min(mixed) != step and len(first):
-            out.first, out.first_step = looks.counts_in(out.edges, first) * len(gap) / len(first), min(mixed)
-        heldout = mixed if part == "heldout" else {each: looks.mixed(book.pairs(each, "heldout"), book.heads, state) for each in steps}
+        first = inside(every[min(every)], min(every), part)
+        if min(every) != step and len(first):
+            out.first, out.first_step = looks.counts_in(out.edges, first) * len(gap) / len(first), min(every)
         if out.has_steps:
-            shares = [float(looks.right_of(inside(one)["gap"].to_numpy()).mean()) for one in heldout.values()]
+            heldout = every if part == "heldout" else \
+                {each: looks.gaps_of(book.pairs(each, "heldout"), book.heads, state) for each in steps}
+            shares = [float(looks.right_of(inside(one, each, "heldout")).mean()) for each, one in heldout.items()]
             out.heldout = np.array(list(heldout), float), np.array(shares)
             out.members = self._members(list(heldout))
         out.calibration = calibration(frame)
@@ -267,11 +276,11 @@ class RewardGap(Panel):
         return step, state.part, state.column if state.category else "", state.category, tuple(state.weights.items())
 
     def _bias(self, step: int, frame: Any) -> LengthBias | None:
-        """Told at once of few pairs or without a page, else when the hand rests; None where it is not told (yet), or cannot be."""
+        """In a page it is told when the hand rests, and till then the last one stands; None where there is none."""
         key = self._bias_key(step)
-        if key not in self._told and (not self._threaded or len(frame) <= QUICK_PAIRS):
+        if key not in self._told and not self._threaded:
             self._tell(key, frame)
-        return self._told.get(key)
+        return self._told.get(key, next(reversed(self._told.values()), None))
 
     def _tell(self, key: tuple, frame: Any) -> None:
         try:
@@ -324,7 +333,7 @@ class RewardGap(Panel):
         low, high = look.edges[at], look.edges[at + 1]
         return View(
             state=state, source=", ".join(state.sources), proposals=self.proposals, steps=steps, step=look.step, total=look.total,
-            parts=book.parts, columns=looks.columns_of(look.frame), column=look.column, categories=[each.name for each in look.categories],
+            parts=book.parts, columns=look.columns, column=look.column, categories=[each.name for each in look.categories],
             heads=book.heads, bins=len(look.edges) - 1, bin=at,
             bin_words=f"Bin from {number(low, 2)} to {number(high, 2)}", words=words.reading_words(look, state), pairs=pairs,
             place=min(state.place, max(len(pairs) - 1, 0)), flags=len(self.flags or ()), can_flag=bool(pairs) and self.flags is not None,
@@ -348,6 +357,7 @@ class RewardGap(Panel):
             key = self._bias_key(look.step)
         if look.pairs and key not in self._told:
             self._tell(key, look.frame)
+            self._tellings += 1
             self.refresh()
 
     def _build(self) -> None:
@@ -380,11 +390,10 @@ class RewardGap(Panel):
                 self.actions.later("train", lambda: None, "draw")
         if self.book is None or self.book.folder is None:
             return
-        living, steps = self.book.living, tuple(self.book.steps)
-        before = self._seen[0] if self._seen is not None else None
-        if before is None or before[0] != steps or before[-1] != living:
+        before, self._now = self._now, (self.book.steps, self.book.living)
+        if before != self._now:
             self.actions.later("source", self._settle, "settle")
-        elif living:
+        elif self._now[1]:
             self._seen = None  # the training curve goes on
             self.actions.later("source", lambda: None, "draw")
 

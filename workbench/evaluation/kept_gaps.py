@@ -33,6 +33,8 @@ class KeptGaps:
         self._parts: dict[int, dict[str, PairRewards]] = {}
         self._lines: dict[str, pd.DataFrame] = {}
         self._places: dict[str, dict[tuple[int, int, int], int]] = {}
+        self._there: set[str] = set()
+        """Files that were seen."""
 
     @property
     def steps(self) -> list[int]:
@@ -41,8 +43,9 @@ class KeptGaps:
         return sorted(self._events())
 
     def _events(self) -> dict[int, Any]:
-        return {event.step: event for event in self.run.history.arrays if event.name == gap_arrays.NAME
-                and (self.run.folder / event.file).exists()}
+        named = [event for event in self.run.history.arrays if event.name == gap_arrays.NAME]
+        self._there |= {event.file for event in named if event.file not in self._there and (self.run.folder / event.file).exists()}
+        return {event.step: event for event in named if event.file in self._there}
 
     def rewards(self, step: int | None = None, part: str = "heldout") -> PairRewards:
         """The rewards by head; the last step unless one is given. Raises `DataError` where none were kept."""
