@@ -59,7 +59,7 @@ def test_the_clipped_policy_loss():
 
 
 def test_the_clipped_value_loss():
-    """clip = 0.2, returns 1. A value that went from 0 to 0.9 counts as if held at 0.2: 0.8² = 0.64, not 0.1². One that went from 0 to -1 counts
+    """clip = 0.2, returns 1. A value that went from 0 to 0.9 counts as if held at 0.2: 0.8² = 0.64, not 0.1². One from 0 to -1 counts
     as it is: 2² = 4. From 1 to 1.1: 0.01. From 3 to 1: held at 2.8, 1.8² = 3.24. Half the mean: (0.64 + 4 + 0.01 + 3.24) / 8."""
     values, old = torch.tensor([[0.9, -1.0, 1.1], [1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0], [3.0, 0.0, 0.0]])
     loss = advantages.value_loss(values, old, torch.ones(2, 3), MASK, 0.2)
