@@ -69,8 +69,8 @@ class GroupTrainer(PolicyTrainer):
         if isinstance(self.train_dataset, MixedRows):
             return torch.utils.data.DataLoader(self.train_dataset, **asked)
         whole = len(self.train_dataset) >= asked["batch_size"]  # trl cuts a round into minibatches of one size
-        sampler = transformers.Trainer._get_train_sampler(self, self.train_dataset)
-        return self.accelerator.prepare(torch.utils.data.DataLoader(self.train_dataset, sampler=sampler, drop_last=whole, **asked))
+        order = transformers.Trainer._get_train_sampler(self, self.train_dataset)
+        return self.accelerator.prepare(torch.utils.data.DataLoader(self.train_dataset, sampler=order, drop_last=whole, **asked))
 
     # --- a round -----------------------------------------------------------------------------------------------------------------
 

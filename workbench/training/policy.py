@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-import transformers
-from transformers.trainer_utils import EvalLoopOutput
 
 from workbench.alignment import advantages
 from workbench.alignment.kl import KL, AdaptiveKL, kl_estimates
@@ -34,9 +32,9 @@ from workbench.recipes import Recipe
 from workbench.training import policy_evaluation, policy_rows, rollouts, supervised
 from workbench.training import rows as rows_module
 from workbench.training.policy_rows import PolicyJob, Row
+from workbench.training.policy_trainer import PolicyTrainer
 from workbench.training.rows import Collator
-from workbench.training.scoring import Scorer, open_scorer
-from workbench.training.supervised import CountingTrainer
+from workbench.training.scoring import open_scorer
 
 VALUE_FILE = "value_head.safetensors"
 """In a checkpoint."""
@@ -57,14 +55,10 @@ class Round:
     returns: torch.Tensor
 
 
-class PPOTrainer(CountingTrainer):
-    """Counts the tokens of prompts and replies where `CountingTrainer` counts those of rows."""
+class PPOTrainer(PolicyTrainer):
+    """A policy with a value head."""
 
     settings: PPO
-    job: PolicyJob
-    shown: list[Row]
-    scorer: Scorer
-    reader: rollouts.Reader
     pretraining: list[dict[str, list[int]]]
     """Rows whose loss is mixed in; may be empty."""
 
@@ -73,8 +67,6 @@ class PPOTrainer(CountingTrainer):
         self.value_head = torch.nn.Linear(self.model.get_input_embeddings().embedding_dim, 1, device=self.args.device)
         torch.nn.init.zeros_(self.value_head.weight)
         torch.nn.init.zeros_(self.value_head.bias)
-        self.metrics: dict[str, float] = {}
-        """Of the last round."""
 
     # --- what transformers' trainer is told --------------------------------------------------------------------------------------
 
@@ -95,27 +87,6 @@ class PPOTrainer(CountingTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.value_head.load_state_dict(safetensors.torch.load_file(Path(resume_from_checkpoint) / VALUE_FILE))
-
-    def train(self, *args: Any, **kw: Any) -> Any:
-        try:
-            return super().train(*args, **kw)
-        finally:
-            self.scorer.close()
-
-    def take_drawn(self) -> dict[str, float]:
-        metrics, self.metrics = self.metrics, {}
-        return super().take_drawn() | metrics
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        return transformers.Trainer.get_eval_dataloader(self, eval_dataset)  # not read: `evaluation_loop` takes the rows
-
-    def evaluation_loop(self, *args: Any, **kw: Any) -> EvalLoopOutput:
-        rows = self.job.heldout.rows
-        found, self.job.replied[:] = policy_evaluation.evaluate(
-            self.model, self.processing_class, self.reader, self.job.reference, self.scorer, rows, self.shown,
-            reply_tokens=self.settings.reply_tokens, live=self.live, seed=self.args.seed, step=self.state.global_step)
-        self.scorer.take_waits()  # no round's
-        return EvalLoopOutput(None, None, {f"eval_{name}": value for name, value in found.items()}, len(rows))
 
     # --- a round -----------------------------------------------------------------------------------------------------------------
 
@@ -240,13 +211,8 @@ def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: l
     trainer = supervised.build_trainer(recipe, job, output_dir, callbacks, fruitless, kind=PPOTrainer, collator=policy_rows.together)
     if trainer.args.world_size > 1:
         raise RecipeError("PPO trains in one process, and several were started.", "Start it without torchrun.")
-    trainer.args.metric_for_best_model = None  # a policy has no held-out loss
-    trainer.settings, trainer.job, trainer.shown = recipe.settings, job, policy_rows.asked(recipe, job)
-    trainer.live.update(recipe.settings.live_values())
-    trainer.reader = rollouts.Reader(trainer.model)
-    job.reference.to(trainer.args.device)
     trainer.pretraining = _pretraining(recipe.settings, job) if recipe.settings.pretraining_weight else []
-    trainer.scorer = open_scorer(recipe.settings, Path(output_dir).parent, str(trainer.args.device))
+    trainer.begin(recipe, job, open_scorer(recipe.settings, Path(output_dir).parent, str(trainer.args.device)))
     return trainer
 
 
