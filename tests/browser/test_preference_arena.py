@@ -164,7 +164,7 @@ def test_results_name_the_bias_and_follow_what_others_judge(shown: Page) -> None
     shown.says("Position bias")
     before = shown.kernel("print(panel.found.votes)")
     shown.kernel("judged('Eve', 30)")  # nobody tells the panel
-    shown.notebook.wait("() => [...document.querySelectorAll('.wb-panel .ytick text')].some(one => one.textContent.includes('Eve'))")
+    shown.notebook.wait("() => [...document.querySelectorAll('.wb-panel .y2tick text')].some(one => one.textContent.includes('Eve'))")
     assert int(shown.kernel("print(panel.found.votes)")) > int(before)
     assert page.evaluate("() => window.hacked") is None and shown.panel.locator("img").count() == 0
     page.get_by_role("button", name="Code").click()

@@ -14,8 +14,6 @@ from widgets.preference_arena.words import signed
 Width = Literal["wide", "medium", "narrow"]
 ROW, PERSON_ROW, GAP = 30, 26, 24
 MOST_MODELS, MOST_PEOPLE = 16, 8
-SHORT = 16
-"""Letters of a name in a gutter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +22,17 @@ class Form:
 
     width: int
     gutter: int
+    letters: int
+    """Of a name in the gutter."""
     columns: int
     """Of the lower cells."""
 
 
-FORMS: dict[Width, Form] = {"wide": Form(862, 122, 2), "medium": Form(430, 104, 1), "narrow": Form(372, 104, 1)}
+FORMS: dict[Width, Form] = {"wide": Form(862, 122, 15, 2), "medium": Form(430, 108, 13, 1), "narrow": Form(372, 100, 12, 1)}
 
 
-def short(name: str) -> str:
-    return plain(name if len(name) <= SHORT else name[: SHORT - 1] + "…")
+def short(name: str, letters: int) -> str:
+    return plain(name if len(name) <= letters else name[: letters - 1] + "…")
 
 
 def progress(counts: Counts, judge: str, width: Width = "wide") -> dict:
@@ -50,7 +50,7 @@ def progress(counts: Counts, judge: str, width: Width = "wide") -> dict:
     most = max(many for _, many in shown)
     unit = f"by person{f', {len(shown)} of {len(people)} people' if more else ''}"
     axis = sheet.cell(0, 0, form.width, height, "Judgements", unit, gutter=form.gutter, right=56, foot=8,
-                      x=dict(QUICK, range=[0, most], tickvals=[], showline=False), y=_names([name for name, _ in shown], judge))
+                      x=dict(QUICK, range=[0, most], tickvals=[], showline=False), y=_names(form, [name for name, _ in shown], judge))
     place = list(range(len(shown)))[::-1]
     sheet.add(axis, type="bar", orientation="h", x=[many for _, many in shown], y=place, width=0.5, uid="judgements",
               marker=dict(color=[ink("blue" if name == judge else "grey") for name, _ in shown], line=dict(width=0)), hovertemplate="%{x} judgements<extra></extra>")
@@ -89,7 +89,7 @@ def _ratings(sheet: Sheet, form: Form, found: Results, top: int) -> None:
     unit = f"points, mean 1 000, with 95 % intervals{cut}" if form.columns == 2 else f"points{cut}"
     axis = sheet.cell(0, 0, form.width, top, "Rating", unit, "rating, points (400 are odds of 10 : 1)", gutter=form.gutter, right=right,
                       x=dict(QUICK, range=[reach[0] - 0.06 * spread, reach[1] + 0.06 * spread], showgrid=True, gridcolor=ink("grid"), tickformat=",", nticks=7 if form.columns == 2 else 5),
-                      y=_names([one.model for one in models], top=0.95))
+                      y=_names(form, [one.model for one in models], top=0.95))
     rated = [(at, one) for at, one in zip(place, models, strict=True) if one.rating is not None]
     for at, one in rated:
         sheet.line(axis, [one.low, one.high], [at, at], "blue", uid=f"interval-{at}", hoverinfo="skip")
@@ -108,9 +108,9 @@ def _ratings(sheet: Sheet, form: Form, found: Results, top: int) -> None:
 def _position(sheet: Sheet, form: Form, found: Results, people: tuple[Person, ...], box: tuple[float, float, float, float]) -> None:
     """How often the reply shown first wins, of the votes that are no tie."""
     place = list(range(len(people)))[::-1]
-    cut = f", {len(people)} of {len(found.people)} people" if len(found.people) > len(people) else ", 95 % interval"
-    axis = sheet.cell(*box, "Shown first wins", f"% of decided votes{cut}", "% of decided votes", gutter=form.gutter, right=66,
-                      x=dict(QUICK, range=[0, 100], tickvals=[0, 25, 50, 75, 100]), y=_names([person.judge for person in people], least=3))
+    cut = f"{len(people)} of {len(found.people)} people" if len(found.people) > len(people) else "95 % interval"
+    axis = sheet.cell(*box, "Shown first wins", f"% of decided votes, {cut}" if form.columns == 2 else cut, "% of decided votes", gutter=form.gutter, right=76,
+                      x=dict(QUICK, range=[0, 100], tickvals=[0, 25, 50, 75, 100]), y=_names(form, [person.judge for person in people], least=3))
     sheet.rule(axis, x=50, colour="ink-3", dash="dot")
     for at, person in zip(place, people, strict=True):
         same = f"{person.same} of {person.again}" if person.again else "–"
@@ -141,7 +141,7 @@ def _agreement(sheet: Sheet, form: Form, found: Results, people: tuple[Person, .
     axis = sheet.cell(*box, "Agreement", unit, gutter=form.gutter, right=0, foot=40,
                       x=dict(QUICK, range=[-0.5, n - 0.5], tickvals=list(range(n)), ticktext=[str(place + 1) for place in range(n)], showline=False),
                       y=dict(QUICK, range=[-0.6, max(n, 3) - 0.4], showgrid=False, tickvals=list(range(n)),
-                             ticktext=[f"{short(name)}  {n - place}" for place, name in enumerate(names[::-1])], tickfont=dict(size=12, color=ink("ink"))))
+                             ticktext=[f"{short(name, form.letters - 2)}  {n - place}" for place, name in enumerate(names[::-1])], tickfont=dict(size=12, color=ink("ink"))))
     ramp = [[0, ink("ramp-0")], [0.25, ink("ramp-1")], [0.5, ink("ramp-2")], [0.75, ink("ramp-3")], [1, ink("ramp-4")]]
     sheet.add(axis, type="heatmap", z=values, zmin=0, zmax=1, colorscale=ramp, showscale=False, xgap=2, ygap=2, uid="kappas", hoverinfo="skip")
     for row, line in enumerate(values):
@@ -150,7 +150,7 @@ def _agreement(sheet: Sheet, form: Form, found: Results, people: tuple[Person, .
                 sheet.label(axis, column, row, signed(value), "surface" if value > 0.6 else "ink", anchor="center", size=11)
 
 
-def _names(names: list[str], bold: str = "", top: float = 0.0, least: int = 1) -> dict:
+def _names(form: Form, names: list[str], bold: str = "", top: float = 0.0, least: int = 1) -> dict:
     n = len(names)
-    text = [f"<b>{short(name)}</b>" if bold and name == bold else short(name) for name in names[::-1]]
+    text = [f"<b>{short(name, form.letters - 1)}</b>" if bold and name == bold else short(name, form.letters) for name in names[::-1]]
     return dict(QUICK, range=[-0.6, max(n, least) - 0.4 + top], showgrid=False, tickvals=list(range(n)), ticktext=text, tickfont=dict(size=12, color=ink("ink")))

@@ -26,8 +26,8 @@ from workbench.errors import DataError, WorkbenchError
 
 WATCH_S = 1.0
 """Between two looks at what others judged."""
-REST = 4
-"""Reading the results again waits so many times as long as the last reading took: thirty people judge faster than they can be read for each vote."""
+REST, LONGEST_REST_S = 4, 5.0
+"""Reading the results again waits so many times as long as the last reading took, up to so long: thirty people judge faster than all of it can be read."""
 
 
 class PreferenceArena(Panel):
@@ -55,9 +55,10 @@ class PreferenceArena(Panel):
         self.table: Any = None
         self.said, self.rows_said = "", ""
         self.made: Controls | None = None
+        self.address: Any = self.state.source if store is None else store
+        """What the store is opened from, its password included."""
         self._store: PreferenceStore | None = store if isinstance(store, PreferenceStore) else None
-        self.address = store if isinstance(store, (str, os.PathLike)) else self.state.source
-        self.state.source = self._named(self._store.address if self._store is not None else self.address)
+        self.state.source = self._named(self.address)
         self.state.judge = judge or self.state.judge or _user()
         self.actions = Actions(self)
         self._history: list[tuple[str, str, str, Any]] = []
@@ -87,7 +88,7 @@ class PreferenceArena(Panel):
         """Another store."""
         if self._store is not None:
             self._store.close()
-        self._store, self.address, self.fault = None, source, ""
+        self._store, self.address, self.fault = source if isinstance(source, PreferenceStore) else None, source, ""
         self.state.source = self._named(source)
         self.counts, self.found, self._counted, self._read = reading.Counts(), reading.Results(), None, None
         self.item, self._history, self._skipped = None, [], set()
@@ -125,7 +126,7 @@ class PreferenceArena(Panel):
         except WorkbenchError as error:
             self.store_failed(error)
         else:
-            self._next_read = time.monotonic() + REST * (time.monotonic() - began)
+            self._next_read = time.monotonic() + min(REST * (time.monotonic() - began), LONGEST_REST_S)
             if before[2]:
                 self.clear_error(self.made.source)
             if self.item is None and before[0] != self._counted and self.counts.replies:
@@ -293,7 +294,7 @@ class PreferenceArena(Panel):
     @staticmethod
     def _named(source: Any) -> str:
         """The store as people write it: a file relative to the folder of now, a URL without its password."""
-        text = os.fspath(source)
+        text = source.address if isinstance(source, PreferenceStore) else os.fspath(source)
         if "://" in text:
             import sqlalchemy as sql
 
