@@ -46,9 +46,9 @@ def bandit(tmp_path_factory) -> str:
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<unk>")
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(3)
-    config = transformers.LlamaConfig(vocab_size=len(known), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-                                      num_key_value_heads=1, attention_bias=True, max_position_embeddings=64, initializer_range=0.15,
-                                      bos_token_id=None, eos_token_id=1, pad_token_id=0, tie_word_embeddings=False)
+    config = transformers.LlamaConfig(vocab_size=len(known), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                                      num_attention_heads=2, num_key_value_heads=1, attention_bias=True, max_position_embeddings=64,
+                                      initializer_range=0.15, bos_token_id=None, eos_token_id=1, pad_token_id=0, tie_word_embeddings=False)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -75,8 +75,8 @@ def first_word(model, tokenizer) -> torch.Tensor:
 @pytest.mark.parametrize("beta", [0.5, 0.0])
 def test_a_bandit_comes_to_its_known_optimum(beta, bandit, tmp_path):
     """One word is drawn and rewarded, after prompts that are all the same to the model. What is best at β is π_ref exp(r / β) / Z (Korbak
-    et al. 2022, arXiv 2205.11275, eq. 5), and at β = 0 the word of the highest reward. Stated: a total variation from it under 0.06, where it
-    was over 0.5; at β = 0 "brown", which had under 3 %, in over 95 % of the replies."""
+    et al. 2022, arXiv 2205.11275, eq. 5), and at β = 0 the word of the highest reward. Stated: a total variation from it under 0.06, where
+    it was over 0.5; at β = 0 "brown", which had under 3 %, in over 95 % of the replies."""
     settings = dict(reply_tokens=1, beta=beta, epochs=4, minibatches=1, whiten_advantages=not beta, value_learning_rate=1e-2)
     fields = dict(data=[{"prompt": f"what {number}"} for number in range(128)], method=methods.Full(), steps=20, batch_size=128, heldout=0,
                   learning_rate=5e-3, schedule="linear", checkpoint_every=20)
