@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -63,7 +64,7 @@ def test_it_is_silent_while_all_is_well(tmp_path: Path) -> None:
     monitor = KLMonitor(healthy(tmp_path / "runs" / "a"))
     said = monitor.summary()
     assert monitor.alarms == [] and said.kind == "ok" and said.text.startswith("Finished at step 400 of 400: reward ")
-    assert f"KL {average(monitor.run.metrics()['kl'], 8)[-1]:.1f} nats, in the band 12–24" in said.text
+    assert f"KL {average(monitor.run.metrics()['kl'], 8)[-1]:.0f} nats, in the band 12–24" in said.text
     assert not [found for found in monitor.figure()["data"] if found.get("uid", "").startswith("alarm")]
 
 
@@ -99,13 +100,19 @@ def average(values: np.ndarray, span: int) -> list[float]:
 def test_lines_are_the_journals(gone_wrong: Run) -> None:
     drawn, table = KLMonitor(gone_wrong).figure(), gone_wrong.metrics()
     for uid, column in (("kl", "kl"), ("reward", "reward"), ("objective", "objective"), ("gold", "gold"), ("k2", "kl/k2"), ("k3", "kl/k3"),
-                        ("entropy", "entropy"), ("length", "length"), ("seconds/generate", "seconds/generate"), ("waits/reward", "waits/reward")):
+                        ("entropy", "entropy"), ("length", "length"), ("seconds-generate", "seconds/generate"), ("waits-reward", "waits/reward")):
         assert list(trace(drawn, uid)["x"]) == list(range(1, 1601))
         assert list(trace(drawn, uid)["y"]) == pytest.approx(average(table[column], 32)), uid
     assert list(trace(drawn, "clip_fraction")["y"]) == pytest.approx([100 * value for value in average(table["clip_fraction"], 32)])
     assert list(trace(drawn, "beta")["y"]) == [.1] * 700 + [.04] * 900
     over = trace(drawn, "kl-over")["y"]
     assert np.isfinite(over).tolist() == [value > 24 for value in average(table["kl"], 32)]
+
+
+def test_what_names_a_trace_is_a_selector_too(gone_wrong: Run) -> None:
+    """plotly looks for traces with `.querySelector` of their uid."""
+    uids = [found["uid"] for found in KLMonitor(gone_wrong).figure()["data"]]
+    assert len(set(uids)) == len(uids) and all(re.fullmatch(r"[\w-]+", uid) for uid in uids)
 
 
 def test_reward_against_distance_has_proxy_gold_and_golds_peak(gone_wrong: Run) -> None:
@@ -345,6 +352,10 @@ def test_a_checkpoint_that_is_gone_is_not_the_way_back(tmp_path: Path) -> None:
         (run.folder / "checkpoints" / f"step-{step:06d}").rmdir()
     monitor = opened(run)
     assert monitor.made.back.description == "Back to step 500"
+    for step in range(100, 600, 100):
+        (run.folder / "checkpoints" / f"step-{step:06d}").rmdir()
+    monitor.look_again()
+    assert monitor.made.back.description == "Back to step 700" and "trained again up to there" in monitor.made.back_words.value
     run.refuse = "The disk is full."
     monitor.made.back.click()
     done(monitor)

@@ -11,7 +11,7 @@ from widgets.frame import controls
 from widgets.frame.hearing import Hearing
 from widgets.frame.sheet import number
 from widgets.kl_monitor import tokens
-from widgets.kl_monitor.reading import ESTIMATORS, LIVING
+from widgets.kl_monitor.reading import ESTIMATORS, LIVING, short_name
 
 UNITS = {"beta": "β, penalty per nat", "kl_target": "KL target, nats per reply", "learning_rate": "Learning rate peak", "temperature": "Temperature"}
 RANGES = {"beta": (1e-3, 1.0), "kl_target": (0.5, 100.0), "learning_rate": (1e-7, 1e-2)}
@@ -75,6 +75,7 @@ class Controls(Hearing):
         self.run = controls.dropdown("Run", view.choices or [("", "")], None)
         self.heard(self.run, do.pick)
         self.progress = controls.Progress()
+        self.progress.layout.flex = "none"  # it stands in a column here, not in a bar
         self.sliders: dict[str, Any] = {}
         for name, (low, high) in RANGES.items():
             self.sliders[name] = controls.slider(UNITS[name], view.now.get(name) or low, low, high, log=True, form="," if name != "learning_rate" else None)
@@ -82,7 +83,7 @@ class Controls(Hearing):
         self.sliders = {name: self.sliders[name] for name in UNITS}
         for name, slider in self.sliders.items():
             self.heard(slider, lambda value, name=name: do.want(name, value))
-        self.weights_place, self.weights = ipw.VBox([]), {}
+        self.weights_place, self.weights = ipw.VBox([], layout=ipw.Layout(width="100%", grid_gap="12px")), {}
         self.adaptive, self.why_not = controls.html(""), controls.html("")
         self.apply = controls.button("Apply at next step", on_click=do.apply)
         self.estimator = controls.toggles("Estimator", list(ESTIMATORS), view.estimator)
@@ -101,8 +102,8 @@ class Controls(Hearing):
         self.heard(self.scrub, do.sample)
         self.reply = controls.html("")
         self.choose = controls.row(self.prompt, self.scrub)
-        self.extra = ipw.VBox([controls.heading("A sampled reply, tokens by their KL"), self.choose, self.reply])
-        self.extra.layout.grid_gap = "8px"
+        self.extra = ipw.VBox([controls.heading("A sampled reply, tokens by their KL"), self.choose, self.reply],
+                              layout=ipw.Layout(width="100%", grid_gap="8px"))
         self.show(view)
 
     def show(self, view: View) -> None:
@@ -122,7 +123,7 @@ class Controls(Hearing):
     def _show_run(self, view: View) -> None:
         options = view.choices or [("no run", "")]
         if view.run and view.run not in [folder for _, folder in options]:
-            options = [(view.run.rsplit("/", 1)[-1], view.run), *options]
+            options = [(short_name(view.run.rsplit("/", 1)[-1]), view.run), *(option for option in options if option[1])]
         if list(self.run.options) != options:
             self.run.options = options
         if self.run.value != view.run and view.run:

@@ -155,7 +155,7 @@ def _paid(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) ->
     scale = _scale(this)
     reward, net, gold = this.mean("reward"), this.mean("objective"), this.mean("gold") * scale
     held = this.heldout.get("gold", np.empty(0)) * scale
-    cell = cut(sheet, place, "What the policy is paid", "reward", end, _range([reward, net, gold, held], None))
+    cell = cut(sheet, place, "What the policy is paid", "reward", end, _range([reward, net, gold, held, _usual(this.series.get("reward", held))], None))
     labels = []
     _parent(sheet, cell, this, "reward")
     if this.has("reward"):
@@ -260,7 +260,7 @@ def _time(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) ->
     cell = cut(sheet, place, "Time of a step", "seconds", end, (0.0, 1.15 * _top(means, 0.1)))
     labels = []
     for (column, words, colour, dash), mean in zip(known, means, strict=True):
-        _averaged(sheet, cell, this, column, mean, colour, dash, 1.5, words)
+        _averaged(sheet, cell, this, column.replace("/", "-"), mean, colour, dash, 1.5, words)  # plotly makes selectors of uids
         labels.append((_last(mean), f"{words} {_seconds(_last(mean))}", f"{colour}-text"))
     ends(sheet, cell, labels)
     return cell
@@ -314,8 +314,14 @@ def _range(lists: Sequence[np.ndarray], through: float | None) -> tuple[float, f
     return low - pad, high + pad
 
 
+def _usual(values: np.ndarray) -> np.ndarray:
+    """The span of all but the strangest of some values: what of a raw line should be in sight."""
+    fine = values[np.isfinite(values)]
+    return np.quantile(fine, [.02, .98]) if len(fine) else fine
+
+
 def _short(value: float) -> str:
-    return number(value, 0 if abs(value) >= 100 else 1)
+    return number(value, 0 if abs(value) >= 100 else 1 if abs(value) >= 1 else 2)
 
 
 def _seconds(value: float) -> str:

@@ -115,7 +115,8 @@ class KLMonitor(Panel):
         if run is None or run.read_only or not taken.policy or reading.recipe_of(run) is None or not run.history.step:
             return None
         found = taken.curves.alarms
-        step = alarms.healthy_step(reading.checkpoints_of(run), found)
+        kept, saved = reading.checkpoints_of(run), [event.step for event in run.history.checkpoints]
+        step = alarms.healthy_step(kept, found) or alarms.healthy_step(saved, found)  # one that is gone is trained up to again
         if not step and not found or step == run.history.steps:
             return None
         wanted = dict(self.state.pending)

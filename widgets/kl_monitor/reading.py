@@ -194,7 +194,7 @@ def in_force(run: Any) -> dict[str, Any]:
     now = {name: run.history.setting(name, value) for name, value in start.items() if name in SETTINGS}
     betas = run.history.columns.get("beta")
     if "kl_target" in now and betas and math.isfinite(betas[-1]):
-        now["beta"] = betas[-1]
+        now["beta"] = float(f"{betas[-1]:.3g}")
     return now
 
 
@@ -210,7 +210,7 @@ def in_force_at(run: Any, step: int) -> dict[str, Any]:
     steps, betas = np.asarray(run.history.columns["step"]), np.asarray(run.history.columns.get("beta", ()))
     known = np.flatnonzero((steps <= step) & np.isfinite(betas)) if len(betas) == len(steps) else ()
     if "kl_target" in start and len(known):
-        start["beta"] = float(betas[known[-1]])
+        start["beta"] = float(f"{betas[known[-1]]:.3g}")
     return {name: start[name] for name in ("beta", "learning_rate") if name in start}
 
 

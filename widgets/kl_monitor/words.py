@@ -53,7 +53,7 @@ def _healthy(status: str, history: Any, curves: Curves) -> str:
     if curves.has("gold"):
         parts.append(f"gold {number(curves.now('gold'), 2)}{_gained(curves.series['gold'], curves.now('gold'))}")
     if curves.has("kl"):
-        parts.append(f"KL {number(curves.now('kl'), 1)} nats" + _in_band(curves))
+        parts.append(f"KL {nats(curves.now('kl'))} nats" + _in_band(curves))
     waits = waiting(curves)
     return f"{head} {number(history.step)}{of}: {', '.join(parts) or 'nothing measured yet'}{f'; {waits}' if waits else ''}."
 
@@ -75,7 +75,12 @@ def _in_band(curves: Curves) -> str:
 
 
 def band_words(band: tuple[float, float]) -> str:
-    return "–".join(number(value, 0 if band[0] >= 10 else 1) for value in band)
+    return "–".join(nats(value) for value in band)
+
+
+def nats(value: float) -> str:
+    """With as many digits as say something: 44, 6.2, 0.07."""
+    return number(value, 0 if abs(value) >= 10 else 1 if abs(value) >= 1 else 2)
 
 
 def waiting(curves: Curves) -> str:
@@ -98,7 +103,7 @@ def table(curves: Curves) -> list[tuple[str, str, bool]]:
             rows.append((NAMES[kind], _alarm_value(on[kind]), True))
         elif known:
             now = curves.now(column)
-            rows.append((NAMES[kind], {"gold": "no", "kl": f"{number(now, 1)} nats", "entropy": number(now, 2)}.get(kind, f"{number(100 * now)}\u202f%"), False))
+            rows.append((NAMES[kind], {"gold": "no", "kl": f"{nats(now)} nats", "entropy": number(now, 2)}.get(kind, f"{number(100 * now)}\u202f%"), False))
     return ([(NAMES["nan"], "", True)] if "nan" in on else []) + rows
 
 
@@ -106,7 +111,7 @@ def _alarm_value(alarm: Alarm) -> str:
     if alarm.kind == "gold":
         return MINUS + number(alarm.value, 2)
     if alarm.kind == "kl":
-        return f"{number(alarm.value, 0 if alarm.value >= 10 else 1)} nats"
+        return f"{nats(alarm.value)} nats"
     return number(alarm.value, 2) if alarm.kind == "entropy" else f"{number(100 * alarm.value)}\u202f%"
 
 
@@ -117,7 +122,8 @@ def back_words(step: int, found: Sequence[Alarm], changes: dict[str, Any], now: 
     `now` and `then` are the settings in force at the end and at `step`; `there` is whether the checkpoint is on the disk.
     """
     button = f"{'Back to' if found else 'Branch from'} step {number(step)}"
-    parts = ["the last checkpoint with no alarm" if found and there else "the last checkpoint" if there else "no checkpoint from before: trained again up to there"]
+    parts = ["the last checkpoint with no alarm" if found and there else "the last checkpoint" if there
+             else "its checkpoint is gone, so it is trained again up to there" if step else "no checkpoint is from before the alarm: it begins anew"]
     parts += [f"{UNIT_NAMES.get(name, name.replace('_', ' '))} {_value((now | then).get(name))} → {_value(value)}" for name, value in changes.items()]
     if "beta" not in changes and round(then.get("beta", 0), 6) != round(now.get("beta", 0), 6):
         parts.append(f"β is {_value(then['beta'])} there")

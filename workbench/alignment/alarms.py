@@ -280,7 +280,7 @@ def _count(step: int) -> str:
 
 
 def _nats(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}"
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
 
 
 def _percent(share: float) -> str:
