@@ -349,15 +349,15 @@ def test_widgets_follow_and_are_followed(plain, tmp_path):
     made = panel.made
     assert all(getattr(widget, "description", "x") or getattr(widget, "tooltip", "") for widget in descendants(panel.widget)
                if hasattr(widget, "description") and type(widget).__name__ not in ("HTML", "Progress"))
-    made.step.value = 1
-    assert panel.state.step == 10 and "Step 10 of 30" in made.step.description
-    made.step.value = 3
+    made.step.slider.value = 1
+    assert panel.state.step == 10 and "Step 10 of 30" in made.step.slider.description
+    made.step.slider.value = 3
     assert panel.state.step == 0, "the last one is followed"
     made.show_pairs.value = "bin"
-    made.bin.value = int(np.argmax(trace(panel.figure(), "gaps")["y"]))
+    made.bin.slider.value = int(np.argmax(trace(panel.figure(), "gaps")["y"]))
     assert len(panel.seen().picked) > 1 and not made.forth.disabled
     panel.actions.turn(1)
-    assert made.pair.value == 2
+    assert made.pair.slider.value == 2
     panel.select()
     assert selection["examples"] == {int(panel.seen().ids[place]) for place in panel.seen().picked}
     selection.set("examples", {3, 4})
@@ -365,7 +365,9 @@ def test_widgets_follow_and_are_followed(plain, tmp_path):
     made.source.value = str(tmp_path / "nowhere")
     assert panel.actions.wait() and "nowhere" in "".join(getattr(widget, "value", "") for widget in descendants(panel.widget)
                                                          if type(widget).__name__ == "HTML")
-    assert "60 pairs" in panel.summary().text, "the last good figure stays"
+    assert "60 pairs" in panel.summary().text and made.source.value.endswith("nowhere"), "the last good figure stays, and what was typed"
+    made.source.value = panel.state.sources[0]
+    assert panel.actions.wait() and not panel._errors
 
 
 def test_a_live_run_is_followed(tmp_path):
@@ -375,7 +377,7 @@ def test_a_live_run_is_followed(tmp_path):
     assert panel.actions.wait() and panel.seen().step == 10
     evaluate(folder, Journal(folder), 20, rows(), rows(40, 99), 2.0)
     panel._watch()
-    assert panel.actions.wait() and panel.seen().step == 20 and panel.made.step.max == 2
+    assert panel.actions.wait() and panel.seen().step == 20 and panel.made.step.slider.max == 2
 
 
 def test_importing_it_loads_nothing_heavy():

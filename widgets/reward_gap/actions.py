@@ -27,6 +27,7 @@ class Actions:
 
         def do() -> None:
             widget = getattr(panel.made, control)
+            widget = getattr(widget, "box", widget)
             panel.clear_error(widget)
             try:
                 job()

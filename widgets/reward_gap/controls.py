@@ -79,6 +79,29 @@ def list_html(pairs: Sequence[dict[str, Any]], place: int, count: int = LISTED) 
                                caption="The pairs that are read")
 
 
+class Dial:
+    """A slider of whole numbers whose ends change: a new one takes its place then, for a page keeps a slider's first ends for the keys End
+    and Home."""
+
+    def __init__(self, hearing: Hearing, call: Any, readout: bool = False):
+        import ipywidgets as ipw
+
+        self._hearing, self._call, self._readout = hearing, call, readout
+        self.box = ipw.VBox([], layout=ipw.Layout(width="100%"))
+        self.slider: Any = None
+
+    def show(self, words: str, value: int, low: int, high: int, disabled: bool) -> None:
+        high = max(high, low + 1)
+        if self.slider is None or (self.slider.min, self.slider.max) != (low, high):
+            self.slider = controls.slider(words, min(max(value, low), high), low, high)
+            self.slider.readout = self._readout
+            self._hearing.heard(self.slider, self._call)
+            self.box.children = (self.slider,)
+        _say(self.slider, words)
+        _put(self.slider, min(max(value, low), high))
+        self.slider.disabled = disabled
+
+
 class Controls(Hearing):
     """`do` has one function for each thing a person can do; see `actions.py`."""
 
@@ -86,17 +109,14 @@ class Controls(Hearing):
         import ipywidgets as ipw
 
         self.source = controls.combobox("Run", [], view.source, placeholder="runs/…, or several with a comma")
-        self.step = controls.slider("Evaluation", 1, 1, 2)
-        self.step.readout = False
+        self.step = Dial(self, do.evaluation)
         self.part = controls.toggles("Pairs", [("train", "train"), ("held out", "heldout")], "heldout")
         self.column = controls.dropdown("Categories by", [("–", "")], "")
         self.category = controls.dropdown("Category", [("all", "")], "")
         self.criteria = controls.group("Criteria, weights")
         self._weights: dict[str, Any] = {}
         self.show_pairs = controls.toggles("Read the pairs", [(words, name) for name, words in SHOWN.items()], "suspicious")
-        self.bin = controls.slider("Bin", 0, 0, 1)
-        self.bin.readout = False
-        self.pair = controls.slider("Pair", 1, 1, 2)
+        self.bin, self.pair = Dial(self, do.bin), Dial(self, do.pair, readout=True)
         self.explore = controls.button("Select these pairs", "external-link", tooltip="other panels show them: the data explorer",
                                        on_click=do.select)
         self.train = controls.button("Train again without the flagged", tooltip="a new run on the same rows without them",
@@ -104,21 +124,22 @@ class Controls(Hearing):
         self.flag = controls.button("Flag as mislabelled", "flag", "primary", "the pair that is read leaves the next run",
                                     on_click=do.flag)
         self.training = controls.hint("")
-        self.column_box = [controls.group("", self.source, self.step, self.part, self.column, self.category), self.criteria,
-                           controls.group("", self.show_pairs, self.bin),
+        self.column_box = [controls.group("", self.source, self.step.box, self.part, self.column, self.category), self.criteria,
+                           controls.group("", self.show_pairs, self.bin.box),
                            controls.actions(self.training, self.explore, self.train, self.flag)]
         self.back = controls.button("Previous", "chevron-left", on_click=lambda: do.turn(-1))
         self.forth = controls.button("Next", "chevron-right", on_click=lambda: do.turn(1))
         self.text, self.list = controls.html(""), controls.html("")
-        self.walk = controls.row(self.pair, self.back, self.forth)
+        self.walk = controls.row(self.pair.box, self.back, self.forth)
         for button in (self.back, self.forth):
             button.layout.flex = "0 0 auto"
         self.reader = ipw.VBox([self.text, self.walk, self.list])
         self.reader.layout.width = "100%"
         self.reader.layout.grid_gap = "12px"
         self._do = do
-        for widget, call in ((self.source, do.source), (self.step, do.evaluation), (self.part, do.part), (self.column, do.by),
-                             (self.category, do.category), (self.show_pairs, do.show), (self.bin, do.bin), (self.pair, do.pair)):
+        self._source = view.source
+        for widget, call in ((self.source, do.source), (self.part, do.part), (self.column, do.by), (self.category, do.category),
+                             (self.show_pairs, do.show)):
             self.heard(widget, call)
         self.show(view)
 
@@ -130,23 +151,21 @@ class Controls(Hearing):
     def _show(self, view: View) -> None:
         if tuple(self.source.options) != tuple(view.proposals):
             self.source.options = tuple(view.proposals)
-        _put(self.source, view.source)
+        if view.source != self._source:  # else what was typed stays, also where it was refused
+            self._source = view.source
+            _put(self.source, view.source)
         at = view.steps.index(view.step) + 1 if view.step in view.steps else 1
-        _range(self.step, at, 1, max(len(view.steps), 2))
-        self.step.disabled, self.step.layout.display = len(view.steps) < 2, "" if view.step is not None else "none"
         told = f"Step {number(view.step)}{f' of {number(view.total)}' if view.total else ''}" if view.step is not None else "Step"
-        _say(self.step, f"{told}, evaluation {at} of {max(1, len(view.steps))}")
+        self.step.show(f"{told}, evaluation {at} of {max(1, len(view.steps))}", at, 1, len(view.steps), len(view.steps) < 2)
+        self.step.box.layout.display = "" if view.step is not None else "none"
         _put(self.part, view.state.part)
         self.part.layout.display = "" if len(view.parts) > 1 else "none"
         _options(self.column, [(name, name) for name in view.columns] or [("–", "")], view.column)
         _options(self.category, [("all", ""), *((name, name) for name in view.categories)], view.state.category)
         self._show_weights(view)
         _put(self.show_pairs, view.state.show if view.state.show in SHOWN else None)
-        _range(self.bin, view.bin, 0, max(view.bins - 1, 1))
-        self.bin.disabled = view.bins < 2
-        _say(self.bin, view.bin_words)
-        _range(self.pair, view.place + 1, 1, max(len(view.pairs), 2))
-        self.pair.disabled = len(view.pairs) < 2
+        self.bin.show(view.bin_words or "Bin", view.bin, 0, view.bins - 1, view.bins < 2)
+        self.pair.show("Pair", view.place + 1, 1, len(view.pairs), len(view.pairs) < 2)
         self.back.disabled, self.forth.disabled = view.place < 1, view.place >= len(view.pairs) - 1
         one = view.pairs[view.place] if view.pairs else None
         _mark(self.text, pair_html(one, view.words))
@@ -184,13 +203,6 @@ def _say(widget: Any, words: str) -> None:
 def _mark(widget: Any, markup: str) -> None:
     if widget.value != markup:
         widget.value = markup
-
-
-def _range(widget: Any, value: int, low: int, high: int) -> None:
-    if widget.max != high or widget.min != low:
-        with widget.hold_sync(), widget.hold_trait_notifications():  # in one message: a page that had the old value would send it back
-            widget.min, widget.max, widget.value = low, high, min(max(value, low), high)
-    _put(widget, min(max(value, low), high))
 
 
 def _options(widget: Any, options: list[tuple[str, str]], value: str) -> None:
