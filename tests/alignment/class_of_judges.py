@@ -46,8 +46,12 @@ def judge(name: str, url: str, count: int, pause_s: float, out) -> None:
 def hold(url: str, folder: Path, people: int, count: int, pause_s: float) -> Told:
     """Everybody judges `count` pairs; the first one is killed in the middle of his."""
     folder.mkdir()
-    crowd = subprocess.Popen([sys.executable, "-m", "tests.alignment.class_of_judges", url, str(folder), str(people), str(count), str(pause_s)], stdout=subprocess.PIPE, text=True,
-                             cwd=ROOT)
+    crowd = subprocess.Popen(
+        [sys.executable, "-m", "tests.alignment.class_of_judges", url, str(folder), str(people), str(count), str(pause_s)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert crowd.stdout is not None
     children = json.loads(crowd.stdout.readline())
     while len((folder / "0").read_text().splitlines()) < count // 2:

@@ -88,8 +88,11 @@ def test_rankings_thumbs_and_scores(store):
     store.score(store.next("cem", "scores", replies=1), {"helpful": 4, "honest": 5.5}, "cem")
     assert store.judgements("scores").iloc[0]["verdict"] == {"helpful": 4, "honest": 5.5}
     paired = store.rows("paired").to_pylist()
-    assert len(paired) == 3 and all(places[next(n for n, t in PROMPTS[row["prompt"]].items() if t == row["chosen"])] <
-                                    places[next(n for n, t in PROMPTS[row["prompt"]].items() if t == row["rejected"])] for row in paired)
+    assert len(paired) == 3 and all(
+        places[next(n for n, t in PROMPTS[row["prompt"]].items() if t == row["chosen"])]
+        < places[next(n for n, t in PROMPTS[row["prompt"]].items() if t == row["rejected"])]
+        for row in paired
+    )
 
 
 def test_the_majority_of_judges_makes_the_training_row_and_a_recipe_reads_it(store):
@@ -125,7 +128,9 @@ def test_adding_again_changes_nothing_and_the_same_number_is_written_once(store)
     prompt = next(iter(PROMPTS))
     assert store.add(prompt, {"base": "something else", "new": "Four."}) == store.add(prompt, {})
     item = store.next("ann")
-    assert store.judge(item, "left", "ann", number="n1") == store.judge(item, "left", "ann", number="n1") == "n1" and len(store.votes()) == 1
+    assert (
+        store.judge(item, "left", "ann", number="n1") == store.judge(item, "left", "ann", number="n1") == "n1" and len(store.votes()) == 1
+    )
 
 
 def test_what_is_withdrawn_counts_no_more_and_is_asked_anew(store):
@@ -161,10 +166,18 @@ def test_replies_that_another_adds_are_seen(store, url):
     other.close()
 
 
-@pytest.mark.parametrize(("call", "says"), [
-    (lambda store: store.judge(store.next("a"), "first", "a"), "no judgement"), (lambda store: store.rank(store.next("a", "ranking", 3), [0, 0, 1], "a"), "each of 3 replies once"),
-    (lambda store: store.judge(store.next("a"), "left", " "), "somebody"), (lambda store: store.score(store.next("a", "scores", 1), {"helpful": "x"}, "a"), "scores are"),
-    (lambda store: store.rows("paired"), "No judgement"), (lambda store: store.rows("other"), "no 'other' rows"), (lambda store: store.add("a", {"b": 3}), "no text")])
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda store: store.judge(store.next("a"), "first", "a"), "no judgement"),
+        (lambda store: store.rank(store.next("a", "ranking", 3), [0, 0, 1], "a"), "each of 3 replies once"),
+        (lambda store: store.judge(store.next("a"), "left", " "), "somebody"),
+        (lambda store: store.score(store.next("a", "scores", 1), {"helpful": "x"}, "a"), "scores are"),
+        (lambda store: store.rows("paired"), "No judgement"),
+        (lambda store: store.rows("other"), "no 'other' rows"),
+        (lambda store: store.add("a", {"b": 3}), "no text"),
+    ],
+)
 def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
     with pytest.raises(DataError, match=says):
         call(store)
@@ -173,8 +186,12 @@ def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
 
 def test_addresses_that_cannot_be(tmp_path):
     (tmp_path / "text.db").write_text("this is no database, " * 100)
-    for address, says in ((str(tmp_path / "text.db"), "no database of preferences"), ("mysql://a/b", "not kept in mysql|no driver"),
-                          ("postgresql+psycopg://nobody:SECRET@127.0.0.1:1/none", "cannot be read or written"), ("://", "no database URL")):
+    for address, says in (
+        (str(tmp_path / "text.db"), "no database of preferences"),
+        ("mysql://a/b", "not kept in mysql|no driver"),
+        ("postgresql+psycopg://nobody:SECRET@127.0.0.1:1/none", "cannot be read or written"),
+        ("://", "no database URL"),
+    ):
         with pytest.raises(DataError, match=says) as caught:
             PreferenceStore(address)
         assert "SECRET" not in str(caught.value)

@@ -11,15 +11,30 @@ from workbench.alignment import bradley_terry, elo, lead
 from workbench.alignment.ratings import expected, position_bias
 from workbench.errors import DataError
 
-PUBLISHED = {"gpt4": 1366.30, "65b-guanaco": 1020.37, "30b-guanaco": 989.22, "vicuna-13b": 971.52, "gpt35": 963.91, "13b-guanaco": 913.21, "bard": 899.20,
-             "7b-guanaco": 876.27}
+PUBLISHED = {
+    "gpt4": 1366.30,
+    "65b-guanaco": 1020.37,
+    "30b-guanaco": 989.22,
+    "vicuna-13b": 971.52,
+    "gpt35": 963.91,
+    "13b-guanaco": 913.21,
+    "bard": 899.20,
+    "7b-guanaco": 876.27,
+}
 
 
 @pytest.fixture(scope="module")
 def votes(real_data) -> pd.DataFrame:
     table = pd.read_csv(real_data / "votes" / "vicuna_gpt4_threeclass.csv")
     table = table[table["label"] != -1]
-    return pd.DataFrame({"left": table["model_1"], "right": table["model_2"], "winner": table["label"].map({1: "left", 2: "right", 3: "tie"}), "judge": "gpt-4"})
+    return pd.DataFrame(
+        {
+            "left": table["model_1"],
+            "right": table["model_2"],
+            "winner": table["label"].map({1: "left", 2: "right", 3: "tie"}),
+            "judge": "gpt-4",
+        }
+    )
 
 
 def test_the_ratings_of_real_votes(votes):
@@ -30,7 +45,11 @@ def test_the_ratings_of_real_votes(votes):
 
 def test_who_is_shown_first_wins(votes):
     shares = position_bias(votes)
-    assert shares["left"] == pytest.approx(0.5623, abs=5e-5) and shares["right"] == pytest.approx(0.3033, abs=5e-5) and sum(shares.values()) == pytest.approx(1)
+    assert (
+        shares["left"] == pytest.approx(0.5623, abs=5e-5)
+        and shares["right"] == pytest.approx(0.3033, abs=5e-5)
+        and sum(shares.values()) == pytest.approx(1)
+    )
 
 
 def made(seed: int, count: int, strengths: dict[str, float], ties: float = 0.2) -> list[dict]:
@@ -95,11 +114,17 @@ def test_elo_by_hand_and_its_expectation():
     assert elo(rows[::-1], k=32).set_index("model")["rating"]["a"] != pytest.approx(found["a"]), "the order counts"
 
 
-@pytest.mark.parametrize(("rows", "says"), [
-    ([], "no votes"), ([{"left": "a", "right": "b"}], "Vote 1 has no 'winner'"), ([{"left": "a", "right": "b", "winner": "a"}], "won by 'a'"),
-    ([{"left": "a", "right": "a", "winner": "tie"}], "against itself"),
-    ([{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "c", "winner": "tie"}], "a never lost"),
-    ([{"left": "a", "right": "b", "winner": "tie"}, {"left": "c", "right": "d", "winner": "tie"}], "never compared")])
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([], "no votes"),
+        ([{"left": "a", "right": "b"}], "Vote 1 has no 'winner'"),
+        ([{"left": "a", "right": "b", "winner": "a"}], "won by 'a'"),
+        ([{"left": "a", "right": "a", "winner": "tie"}], "against itself"),
+        ([{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "c", "winner": "tie"}], "a never lost"),
+        ([{"left": "a", "right": "b", "winner": "tie"}, {"left": "c", "right": "d", "winner": "tie"}], "never compared"),
+    ],
+)
 def test_votes_that_give_no_rating_are_refused_in_a_sentence(rows, says):
     with pytest.raises(DataError, match=says):
         bradley_terry(rows)

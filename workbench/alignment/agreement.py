@@ -58,7 +58,9 @@ def outcomes(judgements: "pd.DataFrame") -> "pd.DataFrame":
 
     rows, known = [], {}
     pairs = judgements[judgements["kind"] == "pair"]
-    for prompt, replies, verdict, judge, again in zip(*(pairs[name] for name in ("prompt", "replies", "verdict", "judge", "again")), strict=True):
+    for prompt, replies, verdict, judge, again in zip(
+        *(pairs[name] for name in ("prompt", "replies", "verdict", "judge", "again")), strict=True
+    ):
         one, other = sorted(replies)
         number = known.setdefault((prompt, one, other), len(known))
         winner = {"left": replies[0], "right": replies[1]}.get(verdict)

@@ -25,17 +25,29 @@ def paired(table: "pd.DataFrame") -> list[dict[str, Any]]:
             sign = 1 if one < other else -1
             key = (row["prompt"], *sorted((one, other)))
             votes[key] = votes.get(key, 0) + sign
-    return [{"prompt": prompt, "chosen": one if total > 0 else other, "rejected": other if total > 0 else one} for (prompt, one, other), total in votes.items() if total]
+    return [
+        {"prompt": prompt, "chosen": one if total > 0 else other, "rejected": other if total > 0 else one}
+        for (prompt, one, other), total in votes.items()
+        if total
+    ]
 
 
 def ranked(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """prompt, replies: a row a ranking, the best reply first."""
-    return [{"prompt": row["prompt"], "replies": [row["replies"][place] for place in row["verdict"]]} for row in table.to_dict("records") if row["kind"] == "ranking"]
+    return [
+        {"prompt": row["prompt"], "replies": [row["replies"][place] for place in row["verdict"]]}
+        for row in table.to_dict("records")
+        if row["kind"] == "ranking"
+    ]
 
 
 def unpaired(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """prompt, completion, label: a row a thumb, True for up."""
-    return [{"prompt": row["prompt"], "completion": row["replies"][0], "label": row["verdict"]} for row in table.to_dict("records") if row["kind"] == "thumbs"]
+    return [
+        {"prompt": row["prompt"], "completion": row["replies"][0], "label": row["verdict"]}
+        for row in table.to_dict("records")
+        if row["kind"] == "thumbs"
+    ]
 
 
 MAKERS = {"paired": paired, "ranked": ranked, "unpaired": unpaired}

@@ -6,25 +6,23 @@
     wb.Recipe(data=store.rows("paired"))
 
 SQLite in write-ahead mode by default, PostgreSQL by its URL. A judgement says who gave it, when, and in which order the replies were shown; which model
-wrote which is not in an `Item`, so whoever shows one judges blind. It is there for good once `judge` has returned, whatever kills the process after; only a machine
-that loses its power may take the last ones of a SQLite file along (synchronous=NORMAL: the file itself stays whole). Not here: ratings (`ratings.py`), agreement
-(`agreement.py`), asking models for replies (`evaluation/replies.py`).
+wrote which is not in an `Item`, so whoever shows one judges blind. It is kept once `judge` has returned, whatever kills the process after
+(`preference_database.py` says how). Not here: ratings (`ratings.py`), agreement (`agreement.py`), rows (`preference_rows.py`), asking
+models for replies (`evaluation/replies.py`).
 """
 
-import contextlib
-import fcntl
-import importlib
 import json
 import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.alignment import preference_rows
+from workbench.alignment.preference_database import Database
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,12 +35,6 @@ AGAIN = 0.1
 """Share of pairs that a judge is asked a second time, the other way round, so that his agreement with himself is known."""
 APART = 5
 """Judgements that lie at least between the two, so that he does not remember."""
-VERSION = 1
-"""Of the tables, in a file of SQLite."""
-BUSY_S = 30
-"""How long a write waits for another one to end before it is an error."""
-CONNECT_S = 5
-"""How long a server may take to answer before it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +52,15 @@ class PreferenceStore:
     """`PreferenceStore(path or URL)`; made where it is not there. Raises `DataError` where the database cannot be opened or written."""
 
     def __init__(self, url: str | os.PathLike = "preferences.db") -> None:
-        import sqlalchemy as sql
-
-        text = os.fspath(url)
-        if "://" not in text:
-            path = Path(text).expanduser().resolve()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            address: Any = sql.URL.create("sqlite", database=str(path))
-        else:
-            try:
-                address = sql.make_url(text)
-            except sql.exc.ArgumentError:
-                raise DataError("The address of the preferences is no database URL.", 'Use a file, or "postgresql+psycopg://user@host/name".') from None
-        self.address: str = str(address.database) if "://" not in text else address.render_as_string(hide_password=True)
+        self._database = Database(url)
+        self.address = self._database.address
         """The file, or the URL with *** for a password."""
-        self._sqlite = address.get_backend_name() == "sqlite"
-        self._turn_file = f"{address.database}-turn" if self._sqlite and address.database not in (None, "", ":memory:") else None
-        if address.get_backend_name() not in ("sqlite", "postgresql"):
-            raise DataError(f"Preferences are not kept in {address.get_backend_name()}.", "Use a file of SQLite, or PostgreSQL.")
-        options = {"connect_args": {"timeout": BUSY_S}} if self._sqlite else {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}
-        try:
-            self._engine = sql.create_engine(address, **options)
-        except (sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-            raise DataError(f"There is no driver for {address.drivername}.", "Install it: pip install 'psycopg[binary]' for PostgreSQL.") from error
-        self._dialect = importlib.import_module(f"sqlalchemy.dialects.{address.get_backend_name()}")  # now: whoever judges first should not wait for it
-        if self._sqlite:
-            _settings_of_sqlite(self._engine)
-        self._tables = _tables(sql)
+        self._tables = self._database.tables
         self._kept_replies: tuple[Any, list[Any]] = (None, [])
-        self._do(self._made)
 
     def close(self) -> None:
         """Let go of the connections; the store opens new ones when it is asked again."""
-        self._engine.dispose()
+        self._database.close()
 
     # ---- what there is to judge
 
@@ -102,26 +70,40 @@ class PreferenceStore:
         Raises `DataError` for what is no text."""
         for name, value in (("prompt", prompt), *replies.items()):
             if not isinstance(value, str):
-                raise DataError(f"The reply of {name!r} is {value!r}, no text." if name != "prompt" else f"The prompt is {value!r}, no text.", "Give a str.")
+                raise DataError(
+                    f"The reply of {name!r} is {value!r}, no text." if name != "prompt" else f"The prompt is {value!r}, no text.",
+                    "Give a str.",
+                )
         prompts, told = self._tables["prompts"], self._tables["replies"]
 
         def write(there: "sqlalchemy.Connection") -> int:
-            number = self._kept(there, prompts, {"text": prompt}, {})
+            number = self._database.kept(there, prompts, {"text": prompt}, {})
             for source, text in replies.items():
-                self._kept(there, told, {"prompt_id": number, "source": source}, {"text": text})
+                self._database.kept(there, told, {"prompt_id": number, "source": source}, {"text": text})
             return number
 
-        return self._do(write)
+        return self._database.do(write)
 
-    def next(self, judge: str, kind: str = "pair", replies: int = 2, seed: int | None = None, again: float = AGAIN,
-             skipped: Collection[frozenset[int]] = ()) -> Item | None:
+    def next(
+        self,
+        judge: str,
+        kind: str = "pair",
+        replies: int = 2,
+        seed: int | None = None,
+        again: float = AGAIN,
+        skipped: Collection[frozenset[int]] = (),
+    ) -> Item | None:
         """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside each other, in an order drawn
         by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of numbers of replies that he does not want now. None where nothing is
         left. Writes nothing, and costs no more for what others have judged."""
         import sqlalchemy as sql
 
         chance, table = random.Random(seed), self._tables["judgements"]
-        counts = sql.select(table.c.prompt_id, sql.func.count()).where(table.c.kind == kind, table.c.withdrawn.is_(None)).group_by(table.c.prompt_id)
+        counts = (
+            sql.select(table.c.prompt_id, sql.func.count())
+            .where(table.c.kind == kind, table.c.withdrawn.is_(None))
+            .group_by(table.c.prompt_id)
+        )
         own_rows = self._judgements(kind).where(table.c.judge == judge)
         asked, own, kept = self._look(counts, own_rows, self._replies_with_prompts)
         if kind == "pair" and own and chance.random() < again:
@@ -157,7 +139,10 @@ class PreferenceStore:
     def rank(self, item: Item, order: Sequence[int], judge: str, **more: Any) -> str:
         """`order`: the places of the replies as shown (from 0), the best first, every one of them once."""
         if sorted(order) != list(range(len(item.reply_ids))):
-            raise DataError(f"The ranking {list(order)} does not name each of {len(item.reply_ids)} replies once.", "Give their places from 0, the best first.")
+            raise DataError(
+                f"The ranking {list(order)} does not name each of {len(item.reply_ids)} replies once.",
+                "Give their places from 0, the best first.",
+            )
         return self._write("ranking", item, judge, list(order), **more)
 
     def thumb(self, item: Item, up: bool, judge: str, **more: Any) -> str:
@@ -175,9 +160,16 @@ class PreferenceStore:
         if not isinstance(judge, str) or not judge.strip():
             raise DataError("A judgement needs somebody who gives it.", 'Give a name: judge="ann".')
         number = number or uuid.uuid4().hex
-        row = {"kind": kind, "prompt_id": item.prompt_id, "shown": json.dumps(item.reply_ids), "verdict": json.dumps(verdict), "judge": judge,
-               "at": time.time() if at is None else at, "again": item.again}
-        self._do(lambda there: there.execute(self._insert(self._tables["judgements"], {"number": number}, row)))
+        row = {
+            "kind": kind,
+            "prompt_id": item.prompt_id,
+            "shown": json.dumps(item.reply_ids),
+            "verdict": json.dumps(verdict),
+            "judge": judge,
+            "at": time.time() if at is None else at,
+            "again": item.again,
+        }
+        self._database.do(lambda there: there.execute(self._database.insert(self._tables["judgements"], {"number": number}, row)))
         return number
 
     def withdraw(self, number: str, judge: str) -> None:
@@ -186,9 +178,16 @@ class PreferenceStore:
         import sqlalchemy as sql
 
         table = self._tables["judgements"]
-        taken = sql.update(table).where(table.c.number == number, table.c.judge == judge, table.c.withdrawn.is_(None)).values(withdrawn=time.time())
-        if not self._do(lambda there: there.execute(taken).rowcount):
-            raise DataError(f"{judge} has no judgement {number} that could be taken back.", "Use the number that judge() returned, and the name it was given under.")
+        taken = (
+            sql.update(table)
+            .where(table.c.number == number, table.c.judge == judge, table.c.withdrawn.is_(None))
+            .values(withdrawn=time.time())
+        )
+        if not self._database.do(lambda there: there.execute(taken).rowcount):
+            raise DataError(
+                f"{judge} has no judgement {number} that could be taken back.",
+                "Use the number that judge() returned, and the name it was given under.",
+            )
 
     # ---- what came of it
 
@@ -197,8 +196,10 @@ class PreferenceStore:
         import sqlalchemy as sql
 
         table = self._tables["judgements"]
-        [[replies]], [[given, withdrawn]] = self._look(sql.select(sql.func.count()).select_from(self._tables["replies"]),
-                                                       sql.select(sql.func.count(), sql.func.count(table.c.withdrawn)))
+        [[replies]], [[given, withdrawn]] = self._look(
+            sql.select(sql.func.count()).select_from(self._tables["replies"]),
+            sql.select(sql.func.count(), sql.func.count(table.c.withdrawn)),
+        )
         return replies, given, withdrawn
 
     def counts(self) -> "pd.DataFrame":
@@ -207,8 +208,11 @@ class PreferenceStore:
         import sqlalchemy as sql
 
         table = self._tables["judgements"]
-        [rows] = self._look(sql.select(table.c.judge, table.c.kind, sql.func.count()).where(table.c.withdrawn.is_(None), table.c.again.is_(False))
-                            .group_by(table.c.judge, table.c.kind))
+        [rows] = self._look(
+            sql.select(table.c.judge, table.c.kind, sql.func.count())
+            .where(table.c.withdrawn.is_(None), table.c.again.is_(False))
+            .group_by(table.c.judge, table.c.kind)
+        )
         return pd.DataFrame([tuple(row) for row in rows], columns=["judge", "kind", "judgements"])
 
     def replies(self) -> "pd.DataFrame":
@@ -227,8 +231,18 @@ class PreferenceStore:
         rows = []
         for row in asked:
             shown = [known[number] for number in json.loads(row.shown)]
-            rows.append({"kind": row.kind, "prompt": shown[0].text, "judge": row.judge, "at": row.at, "again": bool(row.again), "sources": [reply.source for reply in shown],
-                         "replies": [reply.reply for reply in shown], "verdict": json.loads(row.verdict)})
+            rows.append(
+                {
+                    "kind": row.kind,
+                    "prompt": shown[0].text,
+                    "judge": row.judge,
+                    "at": row.at,
+                    "again": bool(row.again),
+                    "sources": [reply.source for reply in shown],
+                    "replies": [reply.reply for reply in shown],
+                    "verdict": json.loads(row.verdict),
+                }
+            )
         return pd.DataFrame(rows, columns=["kind", "prompt", "judge", "at", "again", "sources", "replies", "verdict"])
 
     def votes(self, again: bool = False) -> "pd.DataFrame":
@@ -244,8 +258,11 @@ class PreferenceStore:
                 rows.append((*row["sources"], row["verdict"], row["judge"], row["prompt"]))
             elif row["kind"] == "ranking":
                 place = {number: rank for rank, number in enumerate(row["verdict"])}
-                rows += [(row["sources"][i], row["sources"][j], "left" if place[i] < place[j] else "right", row["judge"], row["prompt"])
-                         for i in range(len(place)) for j in range(i + 1, len(place))]
+                rows += [
+                    (row["sources"][i], row["sources"][j], "left" if place[i] < place[j] else "right", row["judge"], row["prompt"])
+                    for i in range(len(place))
+                    for j in range(i + 1, len(place))
+                ]
         return pd.DataFrame(rows, columns=["left", "right", "winner", "judge", "prompt"])
 
     def rows(self, kind: str = "paired") -> "pa.Table":
@@ -268,72 +285,25 @@ class PreferenceStore:
             to.parent.mkdir(parents=True, exist_ok=True)
             part = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
             try:
-                part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()), encoding="utf-8", errors="surrogatepass")
+                part.write_text(
+                    "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()),
+                    encoding="utf-8",
+                    errors="surrogatepass",
+                )
                 part.replace(to)
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
-            raise DataError(f"The rows cannot be written to {to}: {error.strerror}.", "Give a file in a folder that you may write.") from error
+            raise DataError(
+                f"The rows cannot be written to {to}: {error.strerror}.", "Give a file in a folder that you may write."
+            ) from error
         return table
 
     # ---- the database
 
     def _look(self, *asked: Any) -> list[list[Any]]:
         """The rows of each query (or function of a connection), in this order: replies come last, so that those of every judgement are among them."""
-        return self._do(lambda there: [query(there) if callable(query) else there.execute(query).all() for query in asked], writes=False)
-
-    def _do(self, work: Callable[["sqlalchemy.Connection"], Any], writes: bool = True) -> Any:
-        """In one transaction, whole or not at all."""
-        import sqlalchemy as sql
-
-        try:
-            with self._engine.connect().execution_options(writes=writes) as there, self._turn() if writes else contextlib.nullcontext(), there.begin():
-                return work(there)
-        except sql.exc.OperationalError as error:
-            told = str(error.orig).splitlines()[0].rstrip(".")
-            raise DataError(f"The preferences cannot be read or written: {told}.", "Check the file or the server, and give the judgement again.") from error
-        except sql.exc.DatabaseError as error:
-            raise DataError(f"This is no database of preferences: {str(error.orig).splitlines()[0].rstrip('.')}.", "Give another file.") from error
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Writers of one SQLite file queue here, woken one by one by the kernel: SQLite itself would let them try again after ever longer sleeps, and who comes later
-        overtakes. A file of its own, since closing the database's would drop SQLite's locks."""
-        if self._turn_file is None:
-            yield
-            return
-        try:
-            turn = os.open(self._turn_file, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise DataError(f"The preferences cannot be written: {error.strerror}.", f"Use a folder that you may write, instead of {Path(self._turn_file).parent}.") from error
-        try:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(turn)
-
-    def _made(self, there: "sqlalchemy.Connection") -> None:
-        import sqlalchemy as sql
-
-        if self._sqlite:  # a write: the log's beginning is flushed to the disk now, and the first who judges does not wait for it
-            there.exec_driver_sql(f"PRAGMA user_version={VERSION}")
-        else:  # two who make a table at once get in each other's way, IF NOT EXISTS or not
-            there.execute(sql.text("SELECT pg_advisory_xact_lock(5107734127)"))
-        for table in self._tables.values():
-            there.execute(sql.schema.CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                there.execute(sql.schema.CreateIndex(index, if_not_exists=True))
-
-    def _insert(self, table: "sqlalchemy.Table", key: dict[str, Any], more: dict[str, Any]) -> Any:
-        """Written once, however often."""
-        return self._dialect.insert(table).values(**key, **more).on_conflict_do_nothing(index_elements=list(key))
-
-    def _kept(self, there: "sqlalchemy.Connection", table: "sqlalchemy.Table", key: dict[str, Any], more: dict[str, Any]) -> int:
-        """The number of the row with this key, written if it is not there."""
-        import sqlalchemy as sql
-
-        there.execute(self._insert(table, key, more))
-        return there.execute(sql.select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))).scalar_one()
+        return self._database.do(lambda there: [query(there) if callable(query) else there.execute(query).all() for query in asked], writes=False)
 
     def _replies_with_prompts(self, there: "sqlalchemy.Connection") -> list[Any]:
         """Every reply with its prompt. They never change, so they are read again only where there are more of them."""
@@ -342,7 +312,9 @@ class PreferenceStore:
         prompts, told = self._tables["prompts"], self._tables["replies"]
         many = there.execute(sql.select(sql.func.count(), sql.func.max(told.c.id))).one()
         if many != self._kept_replies[0]:
-            query = sql.select(told.c.id, told.c.prompt_id, told.c.source, told.c.text.label("reply"), prompts.c.text).join(prompts, prompts.c.id == told.c.prompt_id)
+            query = sql.select(told.c.id, told.c.prompt_id, told.c.source, told.c.text.label("reply"), prompts.c.text).join(
+                prompts, prompts.c.id == told.c.prompt_id
+            )
             self._kept_replies = many, list(there.execute(query.order_by(told.c.id)).all())
         return self._kept_replies[1]
 
@@ -356,32 +328,3 @@ class PreferenceStore:
     def _item(self, kept: list[Any], prompt: int, ids: Sequence[int], again: bool) -> Item:
         known = {row.id: row for row in kept}
         return Item(known[ids[0]].text, tuple(known[number].reply for number in ids), prompt, tuple(ids), again)
-
-
-def _tables(sql: Any) -> dict[str, Any]:
-    meta = sql.MetaData()
-    number = lambda: sql.Column("id", sql.Integer, primary_key=True, autoincrement=True)  # noqa: E731
-    return {
-        "prompts": sql.Table("prompts", meta, number(), sql.Column("text", sql.Text, nullable=False, unique=True)),
-        "replies": sql.Table("replies", meta, number(), sql.Column("prompt_id", sql.ForeignKey("prompts.id"), nullable=False),
-                             sql.Column("source", sql.Text, nullable=False), sql.Column("text", sql.Text, nullable=False), sql.UniqueConstraint("prompt_id", "source")),
-        "judgements": sql.Table("judgements", meta, number(), sql.Column("number", sql.String(64), nullable=False, unique=True), sql.Column("kind", sql.String(16), nullable=False),
-                                sql.Column("prompt_id", sql.ForeignKey("prompts.id"), nullable=False), sql.Column("shown", sql.Text, nullable=False),
-                                sql.Column("verdict", sql.Text, nullable=False), sql.Column("judge", sql.Text, nullable=False), sql.Column("at", sql.Float, nullable=False),
-                                sql.Column("again", sql.Boolean, nullable=False), sql.Column("withdrawn", sql.Float),
-                                sql.Index("judgements_of_a_judge", "judge", "kind"), sql.Index("judgements_of_a_prompt", "kind", "prompt_id", "withdrawn"))}
-
-
-def _settings_of_sqlite(engine: "sqlalchemy.Engine") -> None:
-    """Write-ahead, so that readers do not wait for a writer; what writes begins as a writer, so that two never wait for each other."""
-    import sqlalchemy as sql
-
-    @sql.event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sql.event.listens_for(engine, "begin")
-    def begun(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes", True) else "BEGIN")

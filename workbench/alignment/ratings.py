@@ -49,7 +49,13 @@ def lead(votes: Any, *, level: float = 0.95, samples: int = 200, seed: int = 0) 
     names, rating, drawn = _fits(votes, samples, seed)
     first, second = np.argsort(-rating, kind="stable")[:2]
     low, high = np.quantile(drawn[:, first] - drawn[:, second], [(1 - level) / 2, (1 + level) / 2])
-    return {"first": names[first], "second": names[second], "points": float(rating[first] - rating[second]), "low": float(low), "high": float(high)}
+    return {
+        "first": names[first],
+        "second": names[second],
+        "points": float(rating[first] - rating[second]),
+        "low": float(low),
+        "high": float(high),
+    }
 
 
 def elo(votes: Any, k: float = 32, start: float = MEAN) -> "pd.DataFrame":
@@ -127,8 +133,10 @@ def _fits(votes: Any, samples: int, seed: int) -> "tuple[list[str], np.ndarray, 
     apart = _apart(wins)
     if apart is not None:
         above = ", ".join(names[i] for i in apart[:4]) + (" and others" if len(apart) > 4 else "")
-        raise DataError(f"No rating fits these votes: {above} never lost to any of the others, or were never compared with them.",
-                        "Add votes between them and the others, or rate the groups by themselves.")
+        raise DataError(
+            f"No rating fits these votes: {above} never lost to any of the others, or were never compared with them.",
+            "Add votes between them and the others, or rate the groups by themselves.",
+        )
     generator, drawn = np.random.default_rng(seed), np.empty((samples, len(names)))
     cells, counts = np.unique(np.stack([left, right, 2 * score]), axis=1, return_counts=True)
     first, second, points = cells[0].astype(int), cells[1].astype(int), cells[2] / 2
