@@ -16,6 +16,7 @@ from tests.runs import tools
 from workbench import town
 from workbench.alignment import preference_objectives as objectives
 from workbench.data import comparisons, sources, verdicts
+from workbench.evaluation.rewards import reward_gaps
 from workbench.journal import commands as cmd
 from workbench.models import methods
 from workbench.runs.start import prepare
@@ -70,6 +71,8 @@ def test_an_evaluation_is_what_the_two_models_say_of_the_held_out_pairs(plain, t
     assert last.loss == pytest.approx(sum(math.log1p(math.exp(-gap)) for gap in gaps) / len(gaps), abs=1e-4)
     assert last.extra["gap"] == pytest.approx(sum(gaps) / len(gaps), abs=1e-4)
     assert last.extra["accuracy"] == pytest.approx(sum(gap > 0 for gap in gaps) / len(gaps))
+    told = reward_gaps(plain, sources.kept(plain.folder / "data" / "heldout.arrow"))
+    assert told["gap"].tolist() == pytest.approx(gaps, abs=1e-4) and (told["gap"] == told["chosen"] - told["rejected"]).all()
     kept = gap_arrays.load(plain.folder, plain.history.arrays[-1])["heldout"]
     assert (kept.chosen - kept.rejected)[:, 0].tolist() == pytest.approx(gaps, abs=1e-3)
 

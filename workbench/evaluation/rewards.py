@@ -16,8 +16,9 @@ from workbench.alignment.gaps import LengthBias as LengthBias
 from workbench.alignment.gaps import calibration as calibration
 from workbench.alignment.gaps import length_bias as length_bias
 from workbench.alignment.gaps import suspicious as suspicious
-from workbench.data import sources
+from workbench.data import comparisons, sources
 from workbench.errors import DataError, WorkbenchError
+from workbench.evaluation import implicit_rewards
 from workbench.evaluation.pair_lines import pair_lines, with_rewards
 from workbench.models import loading, reward
 from workbench.recipes import load
@@ -36,15 +37,19 @@ def reward_gaps(model_or_run: Any, rows: Any, *, weights: Mapping[str, float] | 
     that the rows have, such as `flipped` or `annotator`.
 
     `model_or_run` is a run with objective "reward" or its folder (then with its recipe's `max_length`), a model folder or a pair (model,
-    tokenizer). Of a model with several heads the reward is the mean by `weights` (name -> weight, by default all alike), and "gap/NAME" is
-    each head's. Which reply was chosen is told by the rows' order, not by criteria. Raises `DataError` where rows do not compare replies or
+    tokenizer); or a run that learned from preferences directly, for its implicit rewards (`implicit_rewards.py`). Of a model with several
+    heads the reward is the mean by `weights` (name -> weight, by default all alike), and "gap/NAME" is each head's. Which reply was chosen is told by the rows' order, not by criteria. Raises `DataError` where rows do not compare replies or
     weights name no head, `WorkbenchError` where the model gives no rewards.
     """
-    model, tokenizer, usual = opened(model_or_run)
-    heads = reward.heads_of(model.config)
+    implicit = implicit_rewards.of(model_or_run)
+    model, tokenizer, usual = (None, None, 0) if implicit else opened(model_or_run)
+    heads = [comparisons.HEAD] if implicit else reward.heads_of(model.config)
     told = pair_lines(rows if hasattr(rows, "to_batches") else sources.load_rows(rows))
-    talks = [[*row["prompt"], *reply] for row in told.found for reply in row["replies"]]
-    values = _scores(model, tokenizer, talks, max_length or usual, batch_size)
+    if implicit:
+        values = implicit.scores(told.found, batch_size, max_length)[:, None]
+    else:
+        talks = [[*row["prompt"], *reply] for row in told.found for reply in row["replies"]]
+        values = _scores(model, tokenizer, talks, max_length or usual, batch_size)
     first = list(itertools.accumulate((len(row["replies"]) for row in told.found), initial=0))
     one, other = ([first[place[0]] + place[which] for place in told.places] for which in (1, 2))
     return mixed(told.frame, values[one], values[other], heads, weights)

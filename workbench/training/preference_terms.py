@@ -55,7 +55,6 @@ def objective_loss(settings: Objective, beta: float, logps: torch.Tensor, told: 
     better, worse, weights, pairs = _pairs(told.rows, logp.device)
     if settings.name in ("dpo", "ipo"):
         total = _referenced(settings, beta, logp, lengths, told.reference, better, worse, weights)
-        rewards = beta * (logp.detach() - told.reference)
     else:
         mean = logp / lengths
         best = torch.tensor(_bests(told.rows), device=logp.device)
@@ -64,15 +63,21 @@ def objective_loss(settings: Objective, beta: float, logps: torch.Tensor, told: 
             if len(logps) > count:  # the prompts' own tokens
                 own = own[0] + logps[count:].sum(), own[1] + told.lengths[count:].sum()
             total = beta * (weights * losses.odds_ratio(mean[better], mean[worse])).sum() - len(told.rows) * own[0] / own[1]
-            rewards = beta * mean.detach()
         else:
             # eq. 2 sums the pairs of a prompt
             total = beta * losses.ranking_hinge(mean[better], mean[worse]).sum() - mean[best].sum()
-            rewards = mean.detach()
+    rewards = implicit_rewards(settings, beta, logp.detach(), lengths, told.reference)
     chosen, rejected = rewards[better], rewards[worse]
     right = (chosen > rejected).float() + 0.5 * (chosen == rejected)
     logp = logp.detach()
     return total, Seen(pairs, chosen, rejected, logp[better], logp[worse], right)
+
+
+def implicit_rewards(settings: Objective, beta: float, logp: torch.Tensor, lengths: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
+    """M, of log-probabilities of M replies (nats), their lengths in tokens and, where the objective has one, the reference's."""
+    if reference is not None:
+        return beta * (logp - reference)
+    return logp / lengths * (beta if settings.name == "orpo" else 1.0)
 
 
 def _pairs(rows: list[Row], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
@@ -118,7 +123,8 @@ def _judged(settings: Objective, beta: float, logp: torch.Tensor, told: Replies)
         each = losses.kto(ratio, good, kl, beta, *weights)
     else:
         each = losses.apo_zero_unpaired(ratio, good, beta, *weights)
-    rewards, logp = beta * ratio.detach(), logp.detach()
+    logp = logp.detach()
+    rewards = implicit_rewards(settings, beta, logp, told.lengths, told.reference)
     side = torch.where(good, rewards - beta * kl, beta * kl - rewards)
     right = (side > 0).float() + 0.5 * (side == 0)
     return each.sum(), Seen(np.zeros((0, 3), int), rewards[good], rewards[~good], logp[good], logp[~good], right, kl.item())
