@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from workbench.errors import RunError
 from workbench.models import methods
 from workbench.training import fast_rows, rollouts
 
@@ -71,6 +72,14 @@ def test_the_same_seed_draws_the_same_and_a_prompt_may_fill_all_positions():
     first, second = (rollouts.generate(model, Tokens, PROMPTS, reply_tokens=6, temperature=3.0, generator=seeded(5)) for _ in range(2))
     assert first.ids == second.ids
     assert [len(ids) for ids in rollouts.generate(model, Tokens, [[5] * 62], reply_tokens=6).ids] <= [2]
+
+
+def test_weights_that_ran_away_are_said():
+    model = tiny()
+    torch.nn.init.constant_(model.lm_head.weight, float("nan"))
+    with pytest.raises(RunError, match="no longer gives probabilities") as caught:
+        rollouts.generate(model, Tokens, PROMPTS, reply_tokens=3)
+    assert "smaller learning rate" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("kind", "laid"), [("qwen2", True), ("qwen2", False), ("gpt2", False)])

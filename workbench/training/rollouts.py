@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from workbench.errors import RunError
 from workbench.models import classifier
 from workbench.training import fast_rows, laid_rows
 
@@ -46,7 +47,8 @@ def generate(model: Any, tokenizer: Any, prompt_ids: Ids, *, reply_tokens: int, 
              generator: torch.Generator | None = None, chunk: int | None = None) -> Replies:
     """A reply of at most `reply_tokens` to each prompt, drawn at `temperature` (0: the likeliest tokens) from `generator`, or torch's own.
 
-    `chunk` is how many go through the model together (None: all). The model is used as it is: in train mode it drops out.
+    `chunk` is how many go through the model together (None: all). The model is used as it is: in train mode it drops out. Raises `RunError`
+    where its weights have run away.
     """
     ends = end_tokens(model, tokenizer)
     out = Replies([], [])
@@ -82,6 +84,9 @@ def _drawn(model: Any, prompts: Ids, reply_tokens: int, temperature: float, gene
         if placed:
             options["position_ids"] = place[:, seen - ids.shape[1]:seen]
         logits = model(input_ids=ids, attention_mask=mask[:, :seen], past_key_values=cache, use_cache=True, **options).logits[:, -1].float()
+        if not logits.isfinite().all():
+            raise RunError("The model no longer gives probabilities: its weights have become infinite or no numbers.",
+                           "Fork from an earlier checkpoint with a smaller learning rate, or a larger beta.")
         if temperature == 0:
             token = logits.argmax(-1)
         else:
