@@ -15,7 +15,8 @@ from typing import Any
 from workbench import town
 from workbench.data.endpoint import Cut
 from workbench.errors import DataError
-from workbench.models import loading
+from workbench.models import loading, samplers
+from workbench.models.samplers import Sampler
 from workbench.templates import chat
 
 BLANKS = 2
@@ -39,6 +40,8 @@ class LocalModel:
     temperature: float = 0.7
     """0 takes the likeliest token each time."""
     seed: int = 0
+    sampler: Sampler | None = None
+    """Another way of writing, such as `Beam(4)`; then `temperature` says nothing."""
     workers: int = field(default=1, init=False)
     _turn: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -51,7 +54,7 @@ class LocalModel:
     @property
     def name(self) -> str:
         """What its rows and kept replies go by."""
-        return f"{self.called} {self.temperature:g} {self.max_tokens} {self.seed}"
+        return f"{self.called} {self.sampler or format(self.temperature, 'g')} {self.max_tokens} {self.seed}"
 
     def __call__(self, prompt: str) -> str:
         with self._turn:  # torch's random state is one for all threads
@@ -71,7 +74,11 @@ class LocalModel:
         cudas = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         seed = int.from_bytes(hashlib.blake2b(f"{self.seed}\0{prompt}".encode("utf-8", "surrogatepass"), digest_size=7).digest(), "little")
         with torch.random.fork_rng(devices=cudas):
-            reply = loading.generate(model, tokenizer, ids, max_new_tokens=self.max_tokens, temperature=float(self.temperature), seed=seed)
+            if self.sampler is not None:
+                ((found,),) = samplers.draw(model, tokenizer, [ids], 1, self.sampler, reply_tokens=self.max_tokens, seed=seed)
+                reply = tokenizer.decode(found, skip_special_tokens=True).strip()
+            else:
+                reply = loading.generate(model, tokenizer, ids, max_new_tokens=self.max_tokens, temperature=float(self.temperature), seed=seed)
         most = min(self.max_tokens, room - len(ids)) if room else self.max_tokens
         written = len(tokenizer(reply, add_special_tokens=False).input_ids)
         return Cut(reply) if written >= most - BLANKS else reply  # text alone is returned, without its end
@@ -84,9 +91,9 @@ def generator_of(source: Any, seed: int = 0, **options: Any) -> Generator:
     `seed` and `options` are those of `LocalModel`. Raises `WorkbenchError` for a name behind which there is no model, and `DataError` for
     what is none of these, or for options to a callable, which has its own.
     """
-    unknown = sorted(set(options) - {"max_tokens", "temperature"})
+    unknown = sorted(set(options) - {"max_tokens", "temperature", "sampler"})
     if unknown:
-        raise DataError(f"There is no setting {unknown[0]!r} of a generator.", "A local model has max_tokens and temperature.")
+        raise DataError(f"There is no setting {unknown[0]!r} of a generator.", "A local model has max_tokens, temperature and sampler.")
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         folder = _folder(name)

@@ -1,8 +1,10 @@
-"""Replies to judge, asked of whatever writes text: runs, checkpoints, model folders, endpoints, functions; kept in a preference store as they come.
+"""Replies to judge, asked of whatever writes text: runs, checkpoints, model folders, endpoints, functions; kept in a preference store as
+they come.
 
     collect_replies(prompts, {"base": "town", "tuned": run, "other": wb.Endpoint(address, model)}, "preferences.db")
 
-What writes text is made into a function of a prompt by `data.generators`, as for synthesis. Not here: who judges them, and how (`alignment/preferences.py`).
+What writes text is made into a function of a prompt by `data.generators`, as for synthesis. Not here: who judges them, and how
+(`alignment/preferences.py`).
 """
 
 import itertools
@@ -16,16 +18,24 @@ from workbench.data.generators import Generator, generator_of
 from workbench.errors import DataError
 
 AT_ONCE = 4
-"""Prompts that each source answers in turn before the next source does: few, so that judging can begin, and weights that share a cache are not changed for each prompt."""
+"""Prompts that each source answers in turn before the next source does: few, so that judging can begin, and weights that share a cache are
+not changed for each prompt."""
 
 
-def collect_replies(prompts: Iterable[str], sources: Mapping[str, Any], store: "PreferenceStore | str | os.PathLike" = "preferences.db", *, seed: int = 0,
-                    progress: Callable[[int, int], object] | None = None, **options: Any) -> PreferenceStore:
+def collect_replies(
+    prompts: Iterable[str],
+    sources: Mapping[str, Any],
+    store: "PreferenceStore | str | os.PathLike" = "preferences.db",
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+    **options: Any,
+) -> PreferenceStore:
     """Ask each source for the replies that are not in the store yet; returns the store.
 
-    `sources`: by the name that votes will count for, whatever `workbench.data.generators.generator_of` takes; `seed` and `options` (max_tokens, temperature) are those of
-    local models. `progress(done, total)` is called before each reply; what it raises ends the work, and what was answered is kept. Raises `DataError` for sources that
-    cannot be asked, before any is, and what a source raises.
+    `sources`: by the name that votes will count for, whatever `workbench.data.generators.generator_of` takes; `seed` and `options`
+    (max_tokens, temperature, sampler) are those of local models. `progress(done, total)` is called before each reply; what it raises ends
+    the work, and what was answered is kept. Raises `DataError` for sources that cannot be asked, before any is, and what a source raises.
     """
     prompts = list(dict.fromkeys(prompts))
     if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
