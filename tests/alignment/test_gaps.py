@@ -38,6 +38,16 @@ def test_a_planted_liking_of_length_is_found_and_none_where_there_is_none(seed):
     assert shared.biased and shared.longer_chosen > 0.6, "that people like length too is no excuse"
 
 
+def test_that_rambling_is_a_fault_is_no_bias_and_its_mirror_is():
+    """People who prefer shorter replies teach a model to; people who prefer longer ones too, and only that is told."""
+    fair = gaps.length_bias(table(5, liking=-0.05, judged_by_length=-0.05))
+    assert not fair.biased and fair.correlation < -gaps.LONGER and fair.longer_chosen < 0.45
+    liked = gaps.length_bias(table(5, liking=0.05, judged_by_length=0.05))
+    assert liked.biased and "likes longer" in liked.sentence and liked.longer_chosen > 0.55
+    strong = gaps.length_bias(table(5, liking=-0.3, judged_by_length=-0.3))
+    assert strong.biased and "likes shorter" in strong.sentence
+
+
 def test_the_correlation_is_spearman_s_of_both_orders():
     given = table(7, 60)
     apart = given["chosen_length"] - given["rejected_length"]

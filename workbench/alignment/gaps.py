@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SIZEABLE = 0.25
-"""A rank correlation with length that is a bias in itself, whatever people chose. Rambling is a fault: where judges are fair, the town's
-pairs have about -0.2."""
-BEYOND = 0.1
-"""How much more often (or less) the longer reply may have the higher reward than people chose it, as a share of the pairs."""
+LONGER, SHORTER = 0.25, -0.6
+"""Rank correlations with length beyond which a reward goes by length, whatever people chose. They are not alike: that longer replies are
+liked for being long is what people and models do (Singhal et al. 2023), while rambling is a fault, and what is learned first of it is that
+shorter replies are better. On the town's pairs a reward learned from fair judges has -0.2 to -0.55, the more so the less it has learned;
+from judges who add 0.5 to the score for every ten words, +0.5 to +0.6."""
+BEYOND = 0.15
+"""How much more often (or less) than people chose it the longer reply may have the higher reward, as a share of the pairs."""
 SAMPLES, SEED = 1000, 0
 """Of the bootstrap."""
 FEWEST = 20
@@ -80,13 +82,13 @@ class LengthBias:
     """Reward for ten words more, by least squares through the origin."""
     pairs: int
     biased: bool
-    """Whether the interval of the correlation lies beyond ±SIZEABLE, or that of the shares' difference beyond ±BEYOND."""
+    """Whether the interval of the correlation lies above LONGER or below SHORTER, or that of the shares' difference beyond ±BEYOND."""
     sentence: str
 
 
 def length_bias(gaps: "pd.DataFrame") -> LengthBias:
     """Whether the reward goes by length (Singhal et al. 2023, arXiv 2310.03716): by a rank correlation that is large, or by more than
-    people did. What people chose is itself no proof of fairness, so a large correlation counts even where they chose alike.
+    people did. What people chose is itself no proof of fairness, so a large liking of length counts even where they share it.
 
     Raises `DataError` for fewer than `FEWEST` pairs of different length.
     """
@@ -109,8 +111,8 @@ def length_bias(gaps: "pd.DataFrame") -> LengthBias:
     interval = tuple(np.quantile(drawn, (0.025, 0.975)).tolist())
     beyond = tuple(np.quantile(counts @ (preferred - chosen) / len(a), (0.025, 0.975)).tolist())
     correlation = float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-300))
-    longer = interval[0] > SIZEABLE or beyond[0] > BEYOND
-    shorter = interval[1] < -SIZEABLE or beyond[1] < -BEYOND
+    longer = interval[0] > LONGER or beyond[0] > BEYOND
+    shorter = interval[1] < SHORTER or beyond[1] < -BEYOND
     told = (f"the longer reply has the higher reward in {100 * preferred.mean():.0f} % of {len(a):,} pairs, and people chose it in "
             f"{100 * chosen.mean():.0f} % (rank correlation with length {correlation:+.2f}, 95 % interval {interval[0]:+.2f} to "
             f"{interval[1]:+.2f}).")
