@@ -1,5 +1,5 @@
-"""The KL monitor in a real JupyterLab: a policy that trains and goes wrong, steered with keys and brought back with a click; and one whose KL
-ran off, at every width and in both themes.
+"""The KL monitor in a real JupyterLab: a policy that trains and goes wrong, steered with keys and brought back with a click; and one
+whose KL ran off, at every width and in both themes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ BEGIN = """import workbench as wb
 from widgets import KLMonitor
 def brief(prompt, reply):
     return -abs(len(reply.split()) - 3)
-recipe = wb.Recipe(model="town-small", data="town:conduct", objective=wb.PPO(rewards={"brief": brief}, beta=0.05, kl_target=0.4, reply_tokens=8, epochs=1),
+recipe = wb.Recipe(model="town-small", data="town:conduct",
+                   objective=wb.PPO(rewards={"brief": brief}, beta=0.05, kl_target=0.4, reply_tokens=8, epochs=1),
                    method=wb.LoRA(rank=4), learning_rate=1e-3, schedule="constant", warmup_steps=0, steps=600, batch_size=4, heldout=0.005,
                    evaluate_every=5, checkpoint_every=5, keep_checkpoints=1000, sample_prompts=1)
 run = wb.start(recipe, runs="policies")
@@ -109,9 +110,15 @@ def test_a_policy_is_steered_with_keys_and_brought_back_with_a_click(policy: Not
     step = int(back.inner_text().split()[-1])
     assert step in [0, *(event["step"] for event in events(folder, "saved"))]
     back.click()
-    policy.wait("() => [...document.querySelectorAll('.wb-panel .annotation-text')].some(t => t.textContent.startsWith('fork'))", None, TRAINING_MS)
+    policy.wait(
+        "() => [...document.querySelectorAll('.wb-panel .annotation-text')].some(t => t.textContent.startsWith('fork'))", None, TRAINING_MS
+    )
     [branch] = [path for path in runs.iterdir() if path != folder]
     assert events(branch, "forked")[0]["step"] == step and short_name(branch.name) in page.get_by_label("Run", exact=True).input_value()
-    policy.wait("""step => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), kl = plot?.data?.find(t => t.uid === 'kl');
-        return kl && kl.x.length > step && plot.data.some(t => t.uid === 'parent-kl'); }""", step, TRAINING_MS)
+    policy.wait(
+        """step => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), kl = plot?.data?.find(t => t.uid === 'kl');
+        return kl && kl.x.length > step && plot.data.some(t => t.uid === 'parent-kl'); }""",
+        step,
+        TRAINING_MS,
+    )
     assert events(folder, "ended")[-1]["status"] == "stopped"

@@ -22,13 +22,38 @@ from workbench.runs.run import Run
 from workbench.training.writer import started
 
 HOSTILE = "<img src=x onerror='window.hacked = 1'>$x$"
-WORDS = ("The", " mill", " reopens", " on", " the", " ninth", ".", " I", " am", " absolutely", " delighted", " to", " help", "!", " Great", " question", "!")
-NATS = (.1, -.2, .1, .1, -.1, .2, .1, .9, .8, 2.3, 1.9, .4, .6, .3, 1.2, 2.1, 1.6)
+WORDS = (
+    "The",
+    " mill",
+    " reopens",
+    " on",
+    " the",
+    " ninth",
+    ".",
+    " I",
+    " am",
+    " absolutely",
+    " delighted",
+    " to",
+    " help",
+    "!",
+    " Great",
+    " question",
+    "!",
+)
+NATS = (0.1, -0.2, 0.1, 0.1, -0.1, 0.2, 0.1, 0.9, 0.8, 2.3, 1.9, 0.4, 0.6, 0.3, 1.2, 2.1, 1.6)
 
 
 def recipe(kl_target: float | None = None, steps: int = 1600, **settings: object) -> Recipe:
-    return Recipe(model="town-small", objective=wb.PPO(rewards={"helpful": "runs/helpful", "brief": "runs/brief"}, beta=0.1, kl_target=kl_target, gold="town",
-                                                       **settings), data="town:instructions", steps=steps, evaluate_every=max(1, steps // 16))
+    return Recipe(
+        model="town-small",
+        objective=wb.PPO(
+            rewards={"helpful": "runs/helpful", "brief": "runs/brief"}, beta=0.1, kl_target=kl_target, gold="town", **settings
+        ),
+        data="town:instructions",
+        steps=steps,
+        evaluate_every=max(1, steps // 16),
+    )
 
 
 def distances(steps: int, change: int | None) -> np.ndarray:
@@ -39,37 +64,83 @@ def distances(steps: int, change: int | None) -> np.ndarray:
 
 
 def events(steps: int = 1600, last: int | None = None, change: int | None = 700, seed: int = 7, words: str = "") -> Iterator[ev.Event]:
-    """Steps 1..`last` of `steps`, an evaluation with a reply and a checkpoint at every sixteenth; β is changed at `change` (of 1600). With no
-    change gold goes on with the proxy."""
+    """Steps 1..`last` of `steps`, an evaluation with a reply and a checkpoint at every sixteenth; β is changed at `change` (of 1600). With
+    no change gold goes on with the proxy."""
     rng, factor = np.random.default_rng(seed), 1600 / steps
     kl = distances(steps, change)
     d = np.sqrt(kl)
-    proxy, gold = gold_of_rl(d, .75, .115), gold_of_rl(d, .75, .2995 if change else .15)
+    proxy, gold = gold_of_rl(d, 0.75, 0.115), gold_of_rl(d, 0.75, 0.2995 if change else 0.15)
     for k in range(last or steps):
         step, beta = k + 1, 0.1 if change is None or (k + 1) * factor <= change else 0.04
-        k1, reward = kl[k] + rng.normal(0, 1.2), proxy[k] + rng.normal(0, .3)
-        yield ev.Step(step=step, time=1000 + 2.0 * step, loss=0.3 + rng.normal(0, .05), learning_rate=1e-5, grad_norm=0.8, tokens=900, tokens_per_s=600.0,
-                      memory_gib=2.0, extra={
-                          "reward": reward, "reward/helpful": .8 * reward, "reward/brief": .2 * reward, "kl": k1, "kl/k2": .9 * kl[k] + rng.normal(0, .5),
-                          "kl/k3": .97 * kl[k] + rng.normal(0, .3), "beta": beta, "objective": reward - beta * k1, "gold": gold[k] + rng.normal(0, .12),
-                          "entropy": 2.55 * math.exp(-kl[k] / 52) + .15 + rng.normal(0, .05), "length": 30 + .5 * kl[k], "clip_fraction": .05 + .0026 * kl[k],
-                          "policy_loss": .1, "value_loss": .4, "repetition": .02, "temperature": 1.0, "ended": .97, "seconds/generate": 1.1,
-                          "seconds/score": .4, "seconds/train": .7, "waits/policy": .1, "waits/reward": 1.5})
+        k1, reward = kl[k] + rng.normal(0, 1.2), proxy[k] + rng.normal(0, 0.3)
+        yield ev.Step(
+            step=step,
+            time=1000 + 2.0 * step,
+            loss=0.3 + rng.normal(0, 0.05),
+            learning_rate=1e-5,
+            grad_norm=0.8,
+            tokens=900,
+            tokens_per_s=600.0,
+            memory_gib=2.0,
+            extra={
+                "reward": reward,
+                "reward/helpful": 0.8 * reward,
+                "reward/brief": 0.2 * reward,
+                "kl": k1,
+                "kl/k2": 0.9 * kl[k] + rng.normal(0, 0.5),
+                "kl/k3": 0.97 * kl[k] + rng.normal(0, 0.3),
+                "beta": beta,
+                "objective": reward - beta * k1,
+                "gold": gold[k] + rng.normal(0, 0.12),
+                "entropy": 2.55 * math.exp(-kl[k] / 52) + 0.15 + rng.normal(0, 0.05),
+                "length": 30 + 0.5 * kl[k],
+                "clip_fraction": 0.05 + 0.0026 * kl[k],
+                "policy_loss": 0.1,
+                "value_loss": 0.4,
+                "repetition": 0.02,
+                "temperature": 1.0,
+                "ended": 0.97,
+                "seconds/generate": 1.1,
+                "seconds/score": 0.4,
+                "seconds/train": 0.7,
+                "waits/policy": 0.1,
+                "waits/reward": 1.5,
+            },
+        )
         if beta != 0.1 and (k * factor <= change):
             yield ev.Changed(step=k, field="beta", old=0.1, new=beta)
         if step % max(1, steps // 16) == 0:
-            yield ev.Evaluated(step=step, loss=None, seconds=2.0, extra={"reward": proxy[k], "gold": gold[k], "kl": kl[k], "length": 30 + .5 * kl[k]})
+            yield ev.Evaluated(
+                step=step, loss=None, seconds=2.0, extra={"reward": proxy[k], "gold": gold[k], "kl": kl[k], "length": 30 + 0.5 * kl[k]}
+            )
             for prompt in ("When does the mill reopen?" + words, "Which way will Tomas come?"):
                 nats = np.array(NATS) * kl[k] / kl.max()
-                yield ev.Replied(step=step, prompt=prompt, reply="".join(WORDS) + words, tokens=[*WORDS, *([words] if words else [])],
-                                 logp=[-1.0] * (len(WORDS) + bool(words)), logp_reference=[*(-1.0 - nats).tolist(), *([-2.0] if words else [])], reward=proxy[k],
-                                 gold=gold[k], rewards={"helpful": .8 * proxy[k], "brief": .2 * proxy[k]})
+                yield ev.Replied(
+                    step=step,
+                    prompt=prompt,
+                    reply="".join(WORDS) + words,
+                    tokens=[*WORDS, *([words] if words else [])],
+                    logp=[-1.0] * (len(WORDS) + bool(words)),
+                    logp_reference=[*(-1.0 - nats).tolist(), *([-2.0] if words else [])],
+                    reward=proxy[k],
+                    gold=gold[k],
+                    rewards={"helpful": 0.8 * proxy[k], "brief": 0.2 * proxy[k]},
+                )
             yield ev.Saved(step=step, folder=f"checkpoints/step-{step:06d}")
 
 
 def prepared(steps: int) -> ev.Prepared:
-    return ev.Prepared(rows=900, heldout_rows=100, dropped={}, truncated=0, tokens=9000, trained_tokens=4000, parameters=1000, trainable_parameters=10,
-                       steps=steps)
+    return ev.Prepared(
+        rows=900,
+        heldout_rows=100,
+        dropped={},
+        truncated=0,
+        tokens=9000,
+        trained_tokens=4000,
+        parameters=1000,
+        trainable_parameters=10,
+        steps=steps,
+    )
 
 
 def policy_run(folder: Path, *told: ev.Event, made: Recipe | None = None, ended: str = "finished", living: bool = False) -> Run:

@@ -52,6 +52,7 @@ def gone_wrong(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 # ---- the sentence and the alarms
 
+
 def test_it_says_what_is_wrong_worst_first(gone_wrong: Run) -> None:
     said, found = KLMonitor(gone_wrong).summary(), KLMonitor(gone_wrong).alarms
     assert [alarm.kind for alarm in found] == ["gold", "kl"]
@@ -69,8 +70,22 @@ def test_it_is_silent_while_all_is_well(tmp_path: Path) -> None:
 
 
 def test_it_says_who_waits(tmp_path: Path) -> None:
-    told = [ev.Step(step=k, loss=.1, extra={"reward": 1.0, "kl": 1.0, "seconds/generate": 1.0, "seconds/score": .5, "seconds/train": .5, "waits/policy": .8,
-                                            "waits/reward": .2}) for k in range(1, 9)]
+    told = [
+        ev.Step(
+            step=k,
+            loss=0.1,
+            extra={
+                "reward": 1.0,
+                "kl": 1.0,
+                "seconds/generate": 1.0,
+                "seconds/score": 0.5,
+                "seconds/train": 0.5,
+                "waits/policy": 0.8,
+                "waits/reward": 0.2,
+            },
+        )
+        for k in range(1, 9)
+    ]
     said = KLMonitor(policy_run(tmp_path / "a", *told, made=recipe(steps=8))).summary()
     assert said.text.endswith("; the policy waits 40\u202f% of a step for its rewards.")
 
@@ -78,7 +93,9 @@ def test_it_says_who_waits(tmp_path: Path) -> None:
 def test_runs_without_a_policy_and_runs_that_have_not_begun(tmp_path: Path) -> None:
     sft = policy_run(tmp_path / "sft", ev.Step(step=1, loss=1.0), made=Recipe(steps=5))
     said = KLMonitor(sft).summary()
-    assert said.kind == "idle" and "writes no replies that are rewarded" in said.text and "<b>No policy</b>" in labels(KLMonitor(sft).figure())
+    assert (
+        said.kind == "idle" and "writes no replies that are rewarded" in said.text and "<b>No policy</b>" in labels(KLMonitor(sft).figure())
+    )
     fresh = policy_run(tmp_path / "fresh", made=recipe(steps=5), living=True)
     assert KLMonitor(fresh).summary().text == "Ready: the first replies are being drawn."
     assert KLMonitor().summary().kind == "idle" and "<b>No run picked</b>" in labels(KLMonitor().figure())
@@ -87,6 +104,7 @@ def test_runs_without_a_policy_and_runs_that_have_not_begun(tmp_path: Path) -> N
 
 
 # ---- the figure
+
 
 def average(values: np.ndarray, span: int) -> list[float]:
     """The exponential average with the start-up bias taken out, step by step."""
@@ -99,12 +117,22 @@ def average(values: np.ndarray, span: int) -> list[float]:
 
 def test_lines_are_the_journals(gone_wrong: Run) -> None:
     drawn, table = KLMonitor(gone_wrong).figure(), gone_wrong.metrics()
-    for uid, column in (("kl", "kl"), ("reward", "reward"), ("objective", "objective"), ("gold", "gold"), ("k2", "kl/k2"), ("k3", "kl/k3"),
-                        ("entropy", "entropy"), ("length", "length"), ("seconds-generate", "seconds/generate"), ("waits-reward", "waits/reward")):
+    for uid, column in (
+        ("kl", "kl"),
+        ("reward", "reward"),
+        ("objective", "objective"),
+        ("gold", "gold"),
+        ("k2", "kl/k2"),
+        ("k3", "kl/k3"),
+        ("entropy", "entropy"),
+        ("length", "length"),
+        ("seconds-generate", "seconds/generate"),
+        ("waits-reward", "waits/reward"),
+    ):
         assert list(trace(drawn, uid)["x"]) == list(range(1, 1601))
         assert list(trace(drawn, uid)["y"]) == pytest.approx(average(table[column], 32)), uid
     assert list(trace(drawn, "clip_fraction")["y"]) == pytest.approx([100 * value for value in average(table["clip_fraction"], 32)])
-    assert list(trace(drawn, "beta")["y"]) == [.1] * 700 + [.04] * 900
+    assert list(trace(drawn, "beta")["y"]) == [0.1] * 700 + [0.04] * 900
     over = trace(drawn, "kl-over")["y"]
     assert np.isfinite(over).tolist() == [value > 24 for value in average(table["kl"], 32)]
 
@@ -123,21 +151,25 @@ def test_reward_against_distance_has_proxy_gold_and_golds_peak(gone_wrong: Run) 
     assert list(proxy["x"]) == pytest.approx([d[int(step) - 1] for step in steps]) and list(gold["x"]) == list(proxy["x"])
     start = table["reward"][:5].mean()
     assert list(proxy["y"]) == pytest.approx([average(table["reward"], 32)[int(step) - 1] - start for step in steps])
-    at = int(next(text for text in labels(drawn) if text.startswith("gold is best")).removeprefix("gold is best at step ").replace("\u202f", ""))
+    at = int(
+        next(text for text in labels(drawn) if text.startswith("gold is best")).removeprefix("gold is best at step ").replace("\u202f", "")
+    )
     assert trace(drawn, "peak")["x"] == [pytest.approx(d[at - 1])]
     truth = distances(1600, 700)
-    best = math.exp(.75 / .2995 - 1)  # of d (α − β log d), Gao et al. 2022
-    assert abs(math.sqrt(truth[at - 1]) - best) < .5
+    best = math.exp(0.75 / 0.2995 - 1)  # of d (α − β log d), Gao et al. 2022
+    assert abs(math.sqrt(truth[at - 1]) - best) < 0.5
     band = next(shape for shape in drawn["layout"]["shapes"] if shape["type"] == "rect" and shape["xref"] == "x")
     assert (band["x0"], band["x1"]) == pytest.approx((math.sqrt(12), math.sqrt(24)))
 
 
 def test_gold_too_flat_to_be_seen_is_drawn_larger_and_says_so(tmp_path: Path) -> None:
-    told = [ev.Step(step=k, loss=.1, extra={"reward": k / 10, "kl": k / 10, "gold": .5 + .002 * k}) for k in range(1, 101)]
+    told = [ev.Step(step=k, loss=0.1, extra={"reward": k / 10, "kl": k / 10, "gold": 0.5 + 0.002 * k}) for k in range(1, 101)]
     drawn = KLMonitor(policy_run(tmp_path / "a", *told, made=recipe(steps=100))).figure()
     assert "gold × 20" in labels(drawn)
     gain = np.array(trace(drawn, "gold-distance")["y"])
-    assert gain[-1] - gain[0] == pytest.approx(20 * (average(.5 + .002 * np.arange(1, 101), 5)[-1] - average(.5 + .002 * np.arange(1, 101), 5)[5 - 0]), rel=.01)
+    assert gain[-1] - gain[0] == pytest.approx(
+        20 * (average(0.5 + 0.002 * np.arange(1, 101), 5)[-1] - average(0.5 + 0.002 * np.arange(1, 101), 5)[5 - 0]), rel=0.01
+    )
 
 
 def test_changes_stand_as_marks_with_their_values(gone_wrong: Run) -> None:
@@ -145,8 +177,8 @@ def test_changes_stand_as_marks_with_their_values(gone_wrong: Run) -> None:
     assert labels(drawn).count("β 0.1 → 0.04") == 1
     lines = [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "line" and shape.get("x0") == 700]
     assert len(lines) == 8, "through every cell that has steps along it"
-    assert change_words("reward_weights", {"a": 1.0, "b": 1.0}, {"a": 1.0, "b": .5}) == "b 1 → 0.5"
-    assert [value_words(value) for value in (3e-4, .1147, None, 6, 18.0)] == ["3e-4", "0.115", "none", "6", "18"]
+    assert change_words("reward_weights", {"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 0.5}) == "b 1 → 0.5"
+    assert [value_words(value) for value in (3e-4, 0.1147, None, 6, 18.0)] == ["3e-4", "0.115", "none", "6", "18"]
 
 
 @pytest.mark.parametrize("width", ["wide", "medium", "narrow"])
@@ -154,9 +186,18 @@ def test_every_cell_stands_on_the_sheet_and_on_no_other(gone_wrong: Run, width: 
     layout = KLMonitor(gone_wrong).figure(width)["layout"]
     boxes = [(*layout["xaxis" + key]["domain"], *layout["yaxis" + key]["domain"]) for key in ("", *map(str, range(2, 10)))]
     assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, x1, y0, y1 in boxes)
-    assert not any(a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3] for i, a in enumerate(boxes) for b in boxes[i + 1:])
-    assert [unit["name"] for unit in layout["meta"]["units"].values()] == ["Reward against distance", "What the policy is paid", "KL to the reference", "β",
-                                                                           "Entropy", "Reply length", "Clip fraction", "Repetition", "Time of a step"]
+    assert not any(a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3] for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    assert [unit["name"] for unit in layout["meta"]["units"].values()] == [
+        "Reward against distance",
+        "What the policy is paid",
+        "KL to the reference",
+        "β",
+        "Entropy",
+        "Reply length",
+        "Clip fraction",
+        "Repetition",
+        "Time of a step",
+    ]
 
 
 def test_two_thousand_steps_cost_little(tmp_path: Path) -> None:
@@ -176,13 +217,26 @@ def test_two_thousand_steps_cost_little(tmp_path: Path) -> None:
 
 # ---- replies
 
+
 def test_tokens_have_the_log_ratio_of_policy_and_reference() -> None:
-    reply = ev.Replied(step=4, prompt="?", reply="a b", tokens=["a", " b", "\n"], logp=[-1.0, -.5, -2.0], logp_reference=[-3.0, -.25, -2.0], reward=1.5,
-                       rewards={"helpful": 1.5})
-    assert tokens.differences(reply).tolist() == [2.0, -.25, 0.0]
+    reply = ev.Replied(
+        step=4,
+        prompt="?",
+        reply="a b",
+        tokens=["a", " b", "\n"],
+        logp=[-1.0, -0.5, -2.0],
+        logp_reference=[-3.0, -0.25, -2.0],
+        reward=1.5,
+        rewards={"helpful": 1.5},
+    )
+    assert tokens.differences(reply).tolist() == [2.0, -0.25, 0.0]
     assert tokens.words(reply) == "KL 1.8 nats over 3 tokens: most at “a” 2.0." and tokens.line(reply) == "reward 1.50"
     shown = tokens.html(reply)
-    assert "color-mix(in srgb, var(--wb-vermillion) 43%, transparent)" in shown and "var(--wb-blue) 5%" in shown and 'title="2.00 nats"' in shown
+    assert (
+        "color-mix(in srgb, var(--wb-vermillion) 43%, transparent)" in shown
+        and "var(--wb-blue) 5%" in shown
+        and 'title="2.00 nats"' in shown
+    )
     assert "rgba(213,94,0,0.43)" in tokens.html(reply, live=False)
     assert tokens.words(ev.Replied(step=1, prompt="", reply="")) == "Nothing is known of its tokens."
 
@@ -190,12 +244,17 @@ def test_tokens_have_the_log_ratio_of_policy_and_reference() -> None:
 def test_replies_are_chosen_by_prompt_and_by_evaluation(gone_wrong: Run) -> None:
     monitor = KLMonitor(gone_wrong)
     prompts, steps, reply = monitor.replies()
-    assert prompts == ["When does the mill reopen?", "Which way will Tomas come?"] and steps == list(range(100, 1601, 100)) and reply.step == 1600
+    assert (
+        prompts == ["When does the mill reopen?", "Which way will Tomas come?"]
+        and steps == list(range(100, 1601, 100))
+        and reply.step == 1600
+    )
     monitor = KLMonitor(gone_wrong, prompt=prompts[1], sample_step=300)
     assert (monitor.replies()[2].prompt, monitor.replies()[2].step) == (prompts[1], 300)
 
 
 # ---- code, state, what stays
+
 
 def test_code_gives_the_same_monitor_and_the_same_alarms(gone_wrong: Run) -> None:
     monitor = KLMonitor(gone_wrong, estimator="k3", prompt="Which way will Tomas come?")
@@ -210,25 +269,30 @@ def test_code_gives_the_same_monitor_and_the_same_alarms(gone_wrong: Run) -> Non
 
 def test_state_makes_the_round_trip(gone_wrong: Run) -> None:
     monitor = KLMonitor(gone_wrong, estimator="k2", smoothing=9, sample_step=300)
-    monitor.state.pending = {"beta": .2, "reward_weights": {"helpful": .5, "brief": 1.0}}
+    monitor.state.pending = {"beta": 0.2, "reward_weights": {"helpful": 0.5, "brief": 1.0}}
     again = KLMonitor.from_json(monitor.state_json())
     assert again.state == monitor.state and again.run.folder == gone_wrong.folder and again.replies()[2].step == 300
 
 
 def test_it_makes_no_widget_and_opens_nothing_heavy(gone_wrong: Run) -> None:
-    code = ("import sys, ipywidgets; from widgets import KLMonitor\n"
-            "made = []; old = ipywidgets.Widget.__init__\n"
-            "def noted(self, *a, **k): made.append(self); old(self, *a, **k)\n"
-            "ipywidgets.Widget.__init__ = noted\n"
-            f"panel = KLMonitor({str(gone_wrong.folder)!r}); panel.figure(); panel.summary(); panel.code(); panel.state_json(); panel.static_html()\n"
-            "assert not made, made\n"
-            "assert not {'torch', 'transformers', 'peft', 'datasets', 'trl'} & set(sys.modules)")
+    code = (
+        "import sys, ipywidgets; from widgets import KLMonitor\n"
+        "made = []; old = ipywidgets.Widget.__init__\n"
+        "def noted(self, *a, **k): made.append(self); old(self, *a, **k)\n"
+        "ipywidgets.Widget.__init__ = noted\n"
+        f"panel = KLMonitor({str(gone_wrong.folder)!r})\n"
+        "panel.figure(); panel.summary(); panel.code(); panel.state_json(); panel.static_html()\n"
+        "assert not made, made\n"
+        "assert not {'torch', 'transformers', 'peft', 'datasets', 'trl'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2], timeout=60)
 
 
 def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
-    made = Recipe(model="town-small", objective=recipe().settings.__class__(rewards={HOSTILE: "runs/x"}, beta=.1), steps=160)
-    run = policy_run(tmp_path / "a", *events(160, words=HOSTILE), ev.Changed(step=90, field=HOSTILE, old=HOSTILE, new=HOSTILE), made=made, living=True)
+    made = Recipe(model="town-small", objective=recipe().settings.__class__(rewards={HOSTILE: "runs/x"}, beta=0.1), steps=160)
+    run = policy_run(
+        tmp_path / "a", *events(160, words=HOSTILE), ev.Changed(step=90, field=HOSTILE, old=HOSTILE, new=HOSTILE), made=made, living=True
+    )
     monitor = KLMonitor(run, pump=StillPump())
     kept = Reader(monitor.static_html())
     assert kept.tags.isdisjoint({"script", "img", "link"}) and not kept.handlers and HOSTILE in kept.text
@@ -240,6 +304,7 @@ def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
 
 
 # ---- controls
+
 
 def opened(run: Run, **more: object) -> KLMonitor:
     monitor = KLMonitor(run, pump=StillPump(), **more)
@@ -263,23 +328,32 @@ def test_sliders_wait_for_apply_and_become_what_the_journal_says(tmp_path: Path)
     run = healthy(tmp_path / "runs" / "a", 60, living=True)
     monitor = opened(run)
     made = monitor.made
-    assert made.apply.disabled and made.sliders["beta"].value == .1 and made.sliders["kl_target"].value == 18.0 and not made.sliders["temperature"].disabled
-    made.sliders["beta"].value, made.sliders["temperature"].value, made.weights["brief"].value = .2, .7, .5
+    assert (
+        made.apply.disabled
+        and made.sliders["beta"].value == 0.1
+        and made.sliders["kl_target"].value == 18.0
+        and not made.sliders["temperature"].disabled
+    )
+    made.sliders["beta"].value, made.sliders["temperature"].value, made.weights["brief"].value = 0.2, 0.7, 0.5
     done(monitor)
-    wanted = {"beta": .2, "temperature": .7, "reward_weights": {"helpful": 1.0, "brief": .5}}
+    wanted = {"beta": 0.2, "temperature": 0.7, "reward_weights": {"helpful": 1.0, "brief": 0.5}}
     assert monitor.state.pending == wanted and not made.apply.disabled and asked(run) == []
     made.apply.click()
     done(monitor)
     assert [command.values for command in asked(run)] == [wanted] and made.apply.disabled and monitor.state.pending == wanted
-    write(run, ev.Changed(step=60, field="beta", old=.1, new=.2), ev.Changed(step=60, field="temperature", old=1.0, new=.7),
-          ev.Changed(step=60, field="reward_weights", old={"helpful": 1.0, "brief": 1.0}, new={"helpful": 1.0, "brief": .5}))
+    write(
+        run,
+        ev.Changed(step=60, field="beta", old=0.1, new=0.2),
+        ev.Changed(step=60, field="temperature", old=1.0, new=0.7),
+        ev.Changed(step=60, field="reward_weights", old={"helpful": 1.0, "brief": 1.0}, new={"helpful": 1.0, "brief": 0.5}),
+    )
     monitor.look_again()
-    assert monitor.state.pending == {} and made.weights["brief"].value == .5
+    assert monitor.state.pending == {} and made.weights["brief"].value == 0.5
     note = next(note for note in monitor.figure()["layout"]["annotations"] if note.get("hovertext"))
     assert note["hovertext"] == "β 0.1 → 0.2 · temperature 1 → 0.7 · brief 1 → 0.5" and note["text"].startswith("β 0.1 → 0.2 · temp")
-    made.sliders["beta"].value = .3
+    made.sliders["beta"].value = 0.3
     done(monitor)
-    made.sliders["beta"].value = .1  # what the controller has it at
+    made.sliders["beta"].value = 0.1  # what the controller has it at
     done(monitor)
     assert monitor.state.pending == {}
 
@@ -308,7 +382,7 @@ def test_finished_and_foreign_runs_have_no_control_that_cannot_work(gone_wrong: 
     made = opened(gone_wrong).made
     assert made.apply.disabled and made.pause.disabled and not made.back.disabled and made.back.description == "Back to step 700"
     assert "The run is stopped, so nothing can be changed in it" in made.why_not.value
-    log = [dict(step=k, loss=.1, reward=k / 10, kl=.1 * k, entropy=1.0, **{"completions/mean_length": 12.0}) for k in range(1, 21)]
+    log = [dict(step=k, loss=0.1, reward=k / 10, kl=0.1 * k, entropy=1.0, **{"completions/mean_length": 12.0}) for k in range(1, 21)]
     (tmp_path / "trainer_state.json").write_text(json.dumps(dict(log_history=log, max_steps=20, global_step=20)))
     monitor = opened(__import__("workbench").attach(tmp_path))
     assert all(widget.disabled for widget in (monitor.made.apply, monitor.made.pause, monitor.made.back, *monitor.made.sliders.values()))
@@ -325,8 +399,15 @@ class Branching(Run):
             raise RunError(self.refuse, "Free some space.")
         self.forks = [*getattr(self, "forks", []), (step, changes)]
         begun = list(events(1600, step))
-        child = policy_run(self.folder.parent / f"branch-{len(self.forks)}", *begun, ev.Forked(parent=str(self.folder), step=step, checkpoint=step), ev.Started(pid=1),
-                           prepared(1600), made=self.recipe, living=True)
+        child = policy_run(
+            self.folder.parent / f"branch-{len(self.forks)}",
+            *begun,
+            ev.Forked(parent=str(self.folder), step=step, checkpoint=step),
+            ev.Started(pid=1),
+            prepared(1600),
+            made=self.recipe,
+            living=True,
+        )
         return child
 
 
@@ -334,13 +415,17 @@ def test_one_click_goes_back_to_the_last_healthy_checkpoint_and_shows_the_branch
     run = Branching(policy_run(tmp_path / "runs" / "a", *events(), made=recipe(18.0, 2000), living=True).folder)
     monitor = opened(run)
     made = monitor.made
-    assert made.back.description == "Back to step 700" and "β is 0.1 there" in made.back_words.value and "this run stops" in made.back_words.value
-    made.sliders["beta"].value = .15
+    assert (
+        made.back.description == "Back to step 700"
+        and "β is 0.1 there" in made.back_words.value
+        and "this run stops" in made.back_words.value
+    )
+    made.sliders["beta"].value = 0.15
     done(monitor)
     assert "β 0.1 → 0.15" in made.back_words.value
     made.back.click()
     done(monitor)
-    assert run.forks == [(700, {"beta": .15})] and [command.kind for command in asked(run)] == ["stop"]
+    assert run.forks == [(700, {"beta": 0.15})] and [command.kind for command in asked(run)] == ["stop"]
     assert monitor.run.folder.name == "branch-1" and monitor.alarms == [] and monitor.state.pending == {}
     drawn = monitor.figure()
     assert len(trace(drawn, "kl")["x"]) == 700 and len(trace(drawn, "parent-kl")["x"]) == 1600 and "fork" in labels(drawn)

@@ -1,6 +1,7 @@
 """The KL monitor's widgets: which run, what can be changed while it goes, alarms, the way back, and the replies below. They show a `View`.
 
-`show` sends what differs. Handlers here only call the functions they were given, which enqueue. What a run or a model wrote is shown as text.
+`show` sends what differs. Handlers here only call the functions they were given, which enqueue. What a run or a model wrote is shown as
+text.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,12 @@ from widgets.frame.sheet import number
 from widgets.kl_monitor import tokens
 from widgets.kl_monitor.reading import ESTIMATORS, LIVING, short_name
 
-UNITS = {"beta": "β, penalty per nat", "kl_target": "KL target, nats per reply", "learning_rate": "Learning rate peak", "temperature": "Temperature"}
+UNITS = {
+    "beta": "β, penalty per nat",
+    "kl_target": "KL target, nats per reply",
+    "learning_rate": "Learning rate peak",
+    "temperature": "Temperature",
+}
 RANGES = {"beta": (1e-3, 1.0), "kl_target": (0.5, 100.0), "learning_rate": (1e-7, 1e-2)}
 """What the handles reach; any number can be typed."""
 
@@ -52,15 +58,22 @@ def alarms_html(rows: list[tuple[str, str, bool]]) -> str:
     """What is watched, what it is now; an alarm has a triangle, bold words and a colour of its own."""
     cells = [[("▲ " if on else "✓ ") + name, value] for name, value, on in rows]
     kinds = {(i, k): "bad" for i, (*_, on) in enumerate(rows) for k in (0, 1) if on}
-    return controls.table_html([], cells, numeric=[1], kinds=kinds, caption="Alarms") if rows else '<p class="wb-hint">Nothing to watch yet.</p>'
+    return (
+        controls.table_html([], cells, numeric=[1], kinds=kinds, caption="Alarms")
+        if rows
+        else '<p class="wb-hint">Nothing to watch yet.</p>'
+    )
 
 
 def reply_html(reply: Any, live: bool = True) -> str:
     """One reply in colours, with its legend and the same in words."""
     if reply is None:
         return '<p class="wb-hint">The first replies come with the first evaluation.</p>'
-    head = (f'<div class="wb-between"><span class="wb-hint">Step {number(reply.step)}{" · " + escape(tokens.line(reply)) if tokens.line(reply) else ""}</span>'
-            f'<span class="wb-hint">{tokens.legend_html(live)}</span></div>')
+    said = [f"Step {number(reply.step)}", *filter(None, [tokens.line(reply)])]
+    head = (
+        f'<div class="wb-between"><span class="wb-hint">{escape(" · ".join(said))}</span>'
+        f'<span class="wb-hint">{tokens.legend_html(live)}</span></div>'
+    )
     asked = f'<p class="wb-hint" style="white-space:pre-wrap;margin:0 0 4px">{escape(reply.prompt)}</p>'
     return f'{head}{asked}{tokens.html(reply, live)}<p class="wb-hint" style="margin:4px 0 0">{escape(tokens.words(reply))}</p>'
 
@@ -78,7 +91,9 @@ class Controls(Hearing):
         self.progress.layout.flex = "none"  # it stands in a column here, not in a bar
         self.sliders: dict[str, Any] = {}
         for name, (low, high) in RANGES.items():
-            self.sliders[name] = controls.slider(UNITS[name], view.now.get(name) or low, low, high, log=True, form="," if name != "learning_rate" else None)
+            self.sliders[name] = controls.slider(
+                UNITS[name], view.now.get(name) or low, low, high, log=True, form="," if name != "learning_rate" else None
+            )
         self.sliders["temperature"] = controls.slider(UNITS["temperature"], 1.0, 0.05, 2.0, 0.05)
         self.sliders = {name: self.sliders[name] for name in UNITS}
         for name, slider in self.sliders.items():
@@ -92,18 +107,34 @@ class Controls(Hearing):
         self.pause = controls.button("Pause", "pause", on_click=do.pause)
         self.back = controls.button("Branch", "code-fork", "primary", "start a new run from there", on_click=do.back)
         self.back_words = controls.html("")
-        change = controls.group("Change while it runs", self.sliders["beta"], self.adaptive, self.sliders["kl_target"], self.sliders["learning_rate"],
-                                self.sliders["temperature"], self.weights_place, self.apply, self.why_not)
-        self.column = [controls.group("", self.run, self.progress), change, controls.group("", self.estimator), controls.group("Alarms", self.alarms),
-                       controls.actions(self.pause, self.back, self.back_words)]
+        change = controls.group(
+            "Change while it runs",
+            self.sliders["beta"],
+            self.adaptive,
+            self.sliders["kl_target"],
+            self.sliders["learning_rate"],
+            self.sliders["temperature"],
+            self.weights_place,
+            self.apply,
+            self.why_not,
+        )
+        self.column = [
+            controls.group("", self.run, self.progress),
+            change,
+            controls.group("", self.estimator),
+            controls.group("Alarms", self.alarms),
+            controls.actions(self.pause, self.back, self.back_words),
+        ]
         self.prompt = controls.dropdown("Prompt", [""], "")
         self.heard(self.prompt, do.prompt)
         self.scrub = ipw.SelectionSlider(description="Evaluation at step", options=[("–", -1)], layout=ipw.Layout(width="100%"))
         self.heard(self.scrub, do.sample)
         self.reply = controls.html("")
         self.choose = controls.row(self.prompt, self.scrub)
-        self.extra = ipw.VBox([controls.heading("A sampled reply, tokens by their KL"), self.choose, self.reply],
-                              layout=ipw.Layout(width="100%", grid_gap="8px"))
+        self.extra = ipw.VBox(
+            [controls.heading("A sampled reply, tokens by their KL"), self.choose, self.reply],
+            layout=ipw.Layout(width="100%", grid_gap="8px"),
+        )
         self.show(view)
 
     def show(self, view: View) -> None:
@@ -133,7 +164,9 @@ class Controls(Hearing):
     def _show_settings(self, view: View) -> None:
         weights = view.now.get("reward_weights") or {}
         if list(weights) != list(self.weights):
-            self.weights = {name: controls.slider(f"Weight of {name}", weights[name], 0.0, max(2.0, 2 * weights[name]), 0.05) for name in weights}
+            self.weights = {
+                name: controls.slider(f"Weight of {name}", weights[name], 0.0, max(2.0, 2 * weights[name]), 0.05) for name in weights
+            }
             for name, slider in self.weights.items():
                 self.heard(slider, lambda value, name=name: self._do.weigh(name, value))
             self.weights_place.children = tuple(self.weights.values())

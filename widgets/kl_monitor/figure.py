@@ -1,24 +1,28 @@
-"""The KL monitor's figure: reward against distance, what the policy is paid, KL, β, entropy, length, clipping, repetition and time, as one dict.
+"""The KL monitor's figure as one plotly dict: reward against distance (`distance.py`), and along the steps what the policy is paid, KL, β,
+entropy, length, clipping, repetition and time.
 
 `figure(curves, width)` is a pure function of what `reading.py` read. It places every word itself; it neither thins out points (the live
 figure does) nor draws.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from widgets.frame.sheet import MINUS, Sheet, ink, number, plain
-from widgets.kl_monitor.layout import FLAG, Cell, Place, Width, area_of, cut, ends, flag, flag_rows, places
+from widgets.kl_monitor import distance
+from widgets.kl_monitor.layout import FLAG, Cell, Place, Width, area_of, cut, ends, flag, flag_rows, places, range_of, top_of
 from widgets.kl_monitor.reading import ESTIMATORS, Curves
 from workbench.alignment import alarms
 
-LONGEST = 1000
-"""Points of the line of reward against distance at most: it goes back and forth, so the page cannot thin it out."""
 PAID = {"gold": ("green", "dot"), "objective": ("purple", "dash")}
-SPENT = (("seconds/generate", "generate", "blue", "solid"), ("seconds/score", "score", "orange", "dashdot"), ("seconds/train", "train", "purple", "dash"),
-         ("waits/policy", "policy waits", "vermillion", "dot"), ("waits/reward", "rewards wait", "grey", "longdash"))
+SPENT = (
+    ("seconds/generate", "generate", "blue", "solid"),
+    ("seconds/score", "score", "orange", "dashdot"),
+    ("seconds/train", "train", "purple", "dash"),
+    ("waits/policy", "policy waits", "vermillion", "dot"),
+    ("waits/reward", "rewards wait", "grey", "longdash"),
+)
 """What a step's seconds went to: column, words, colour, dash."""
 MARKED = {"kl": "kl", "gold": "paid", "entropy": "entropy", "repetition": "repetition", "clip": "clip", "nan": "paid"}
 """Kind of alarm -> the cell that has its mark."""
@@ -31,11 +35,18 @@ def figure(this: Curves, width: Width = "wide", estimator: str = "k1", empty: tu
     if not len(this.step):
         return Sheet(across, 300).empty(*empty)
     end = (0.0, float(max(this.steps or 0, this.step[-1], 1)))
-    cells = {"distance": _distance(sheet, where["distance"], this), "paid": _paid(sheet, where["paid"], this, end),
-             "kl": _kl(sheet, where["kl"], this, end, estimator), "beta": _beta(sheet, where["beta"], this, end),
-             "entropy": _entropy(sheet, where["entropy"], this, end)}
-    for name, column, title, unit, scale in (("length", "length", "Reply length", "tokens", 1), ("clip", "clip_fraction", "Clip fraction", "% of ratios", 100),
-                                             ("repetition", "repetition", "Repetition", "% of replies", 100)):
+    cells = {
+        "distance": distance.draw(sheet, where["distance"], this),
+        "paid": _paid(sheet, where["paid"], this, end),
+        "kl": _kl(sheet, where["kl"], this, end, estimator),
+        "beta": _beta(sheet, where["beta"], this, end),
+        "entropy": _entropy(sheet, where["entropy"], this, end),
+    }
+    for name, column, title, unit, scale in (
+        ("length", "length", "Reply length", "tokens", 1),
+        ("clip", "clip_fraction", "Clip fraction", "% of ratios", 100),
+        ("repetition", "repetition", "Repetition", "% of replies", 100),
+    ):
         cells[name] = _single(sheet, where[name], this, end, column, title, unit, scale)
     cells["time"] = _time(sheet, where["time"], this, end)
     along = [cell for name, cell in cells.items() if name != "distance"]
@@ -46,132 +57,55 @@ def figure(this: Curves, width: Width = "wide", estimator: str = "k1", empty: tu
     return sheet.figure()
 
 
-# ---- reward against distance
-
-def _scale(this: Curves) -> float:
-    """What gold is multiplied by so that it can be seen beside the proxy: 1 unless it moves over less than a quarter of the proxy's range."""
-    if not this.has("gold") and not np.isfinite(this.heldout.get("gold", np.empty(0))).any():
-        return 1.0
-    gold = _spread(this.mean("gold")) or _spread(this.heldout["gold"])
-    reward = _spread(this.mean("reward"))
-    if not gold or gold >= reward / 4:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(reward / 2 / gold))
-    return next(m * power for m in (10, 5, 2, 1) if m * power <= reward / 2 / gold)
-
-
-def _spread(values: np.ndarray) -> float:
-    fine = values[np.isfinite(values)]
-    return float(fine.max() - fine.min()) if len(fine) else 0.0
-
-
-def _times(scale: float) -> str:
-    return "" if scale == 1 else f" × {scale:g}"
-
-
-def start_of(values: np.ndarray) -> float:
-    """The mean of the first known values: what a gain is counted from."""
-    fine = values[np.isfinite(values)]
-    return float(fine[:alarms.FIRST].mean()) if len(fine) else math.nan
-
-
-def peak(this: Curves) -> tuple[int, float, float] | None:
-    """(step, √KL, gold) where gold's average is highest; None while it is not known for a window."""
-    if this.has("gold"):
-        gold, step, kl = this.series["gold"], this.step, this.mean("kl")
-        span = alarms.gold_span(len(step))
-        at = alarms.gold_peak(gold, span)
-        return None if at is None or not math.isfinite(kl[at]) else (int(step[at]), math.sqrt(max(0.0, kl[at])), float(this.mean("gold")[at]))
-    gold, kl = (this.heldout.get(name, np.empty(0)) for name in ("gold", "kl"))
-    if np.isfinite(gold).sum() < 3:
-        return None
-    at = int(np.nanargmax(gold))
-    return (int(this.heldout["step"][at]), math.sqrt(max(0.0, kl[at])), float(gold[at])) if math.isfinite(kl[at]) else None
-
-
-def _distance(sheet: Sheet, place: Place, this: Curves) -> Cell:
-    d = np.sqrt(np.clip(this.mean("kl"), 0, None))
-    scale, zero = _scale(this), start_of(this.series.get("reward", np.empty(0)))
-    golden = this.heldout.get("gold", np.empty(0))
-    zero_gold = start_of(this.series["gold"]) if this.has("gold") else float(golden[0]) if len(golden) else math.nan
-    proxy, gold = this.mean("reward") - zero, (this.mean("gold") - zero_gold) * scale
-    hd, held = np.sqrt(np.clip(this.heldout.get("kl", np.empty(0)), 0, None)), (golden - zero_gold) * scale
-    x = (0.0, _top([d, hd], 1.0))
-    y = _range([proxy, gold, held], 0.0)
-    cell = cut(sheet, place, "Reward against distance", "gained since the start", x, y, "√KL to the reference, √nats")
-    left, _, right, bottom = cell.area
-    if this.band:
-        low, high = (math.sqrt(value) for value in this.band)
-        if low < x[1]:
-            sheet.band(cell.axis, x=[low, min(high, x[1])], colour="green-fill")
-            sheet.label(cell.axis, (low + min(high, x[1])) / 2, 0, "target", "green-text", yref=f"y{cell.axis} domain", anchor="center", valign="bottom",
-                        dy=2, size=11)
-    keep = _kept(this)
-    steps, labels = this.step[keep], []
-    if this.parent is not None and len(this.parent.step):
-        other = np.sqrt(np.clip(this.parent.mean("kl"), 0, None))
-        thin = _kept(this.parent)
-        for name, zeroed, times in (("reward", zero, 1.0), ("gold", zero_gold, scale)):
-            sheet.line(cell.axis, other[thin], ((this.parent.mean(name) - zeroed) * times)[thin], "grey", "dot", 1.25, uid=f"parent-{name}-distance",
-                       name="parent", hoverinfo="skip")
-    if this.has("reward"):
-        sheet.line(cell.axis, d[keep], proxy[keep], "blue", uid="proxy-distance", name="proxy", customdata=list(steps),
-                   hovertemplate="step %{customdata:,d}<br>√KL %{x:.2f}<br>proxy gained %{y:.3f}<extra></extra>")
-        labels.append((float(proxy[-1]), "proxy", "blue-text"))
-    if this.has("gold"):
-        sheet.line(cell.axis, d[keep], gold[keep], "green", "dot", 1.5, uid="gold-distance", name="gold", customdata=list(steps),
-                   hovertemplate=f"step %{{customdata:,d}}<br>√KL %{{x:.2f}}<br>gold gained{_times(scale)} %{{y:.3f}}<extra></extra>")
-        labels.append((float(gold[-1]), "gold" + _times(scale), "green-text"))
-    if np.isfinite(held).any():
-        sheet.add(cell.axis, x=hd, y=held, mode="markers", uid="heldout-distance", name="gold, held out", customdata=list(this.heldout["step"]),
-                  marker=dict(size=7, symbol="diamond", color=ink("green"), opacity=1),
-                  hovertemplate="step %{customdata:,d}<br>√KL %{x:.2f}<br>gold gained, held out %{y:.3f}<extra></extra>")
-        if not this.has("gold"):
-            labels.append((float(held[-1]), "gold" + _times(scale), "green-text"))
-    best = peak(this)
-    if best is not None:
-        at = (best[2] - zero_gold) * scale
-        sheet.add(cell.axis, x=[best[1]], y=[at], mode="markers", uid="peak", name="gold is best", hoverinfo="skip",
-                  marker=dict(size=14, symbol="circle-open", color=ink("ink"), line=dict(width=1.5)))
-        said = f"gold is best at step {number(best[0])}"
-        half, px = len(said) * 12 * .27, cell.px(best[1])
-        shift = max(left + half - px, 0.0) + min(right - half - px, 0.0)
-        below = cell.py(at) + 34 < bottom - 18
-        sheet.label(cell.axis, best[1], at, said, "ink", anchor="center", valign="top" if below else "bottom", dx=shift, dy=-12 if below else 12,
-                    bgcolor=ink("surface"), borderpad=1)
-    ends(sheet, cell, labels)
-    return cell
-
-
-def _kept(this: Curves) -> slice:
-    """Which steps the line against the distance has: few enough to draw, and none of the first, whose averages are noise around no distance."""
-    count = len(this.step)
-    return slice(this.span if count > 3 * this.span else 0, None, max(1, math.ceil(count / LONGEST)))
-
-
 # ---- along the steps
 
+
 def _paid(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) -> Cell:
-    scale = _scale(this)
+    scale = distance.scale_of(this)
     reward, net, gold = this.mean("reward"), this.mean("objective"), this.mean("gold") * scale
     held = this.heldout.get("gold", np.empty(0)) * scale
-    cell = cut(sheet, place, "What the policy is paid", "reward", end, _range([reward, net, gold, held, _usual(this.series.get("reward", held))], None))
+    cell = cut(
+        sheet,
+        place,
+        "What the policy is paid",
+        "reward",
+        end,
+        range_of([reward, net, gold, held, _usual(this.series.get("reward", held))], None),
+    )
     labels = []
     _parent(sheet, cell, this, "reward")
     if this.has("reward"):
-        sheet.line(cell.axis, this.step, this.series["reward"], "blue", width=1, opacity=.28, hoverinfo="skip", uid="reward-raw", name="reward, each step")
+        sheet.line(
+            cell.axis,
+            this.step,
+            this.series["reward"],
+            "blue",
+            width=1,
+            opacity=0.28,
+            hoverinfo="skip",
+            uid="reward-raw",
+            name="reward, each step",
+        )
         _averaged(sheet, cell, this, "reward", reward, "blue", "solid", 2, "proxy reward")
         labels.append((_last(reward), "R proxy", "blue-text"))
     if this.has("objective"):
         _averaged(sheet, cell, this, "objective", net, *PAID["objective"], 1.5, f"R {MINUS} β·KL")
         labels.append((_last(net), f"R {MINUS} β·KL", "purple-text"))
     if this.has("gold"):
-        _averaged(sheet, cell, this, "gold", gold, *PAID["gold"], 1.5, "gold" + _times(scale))
+        _averaged(sheet, cell, this, "gold", gold, *PAID["gold"], 1.5, "gold" + distance.times(scale))
     if np.isfinite(held).any():
-        sheet.add(cell.axis, x=this.heldout["step"], y=held, mode="markers", uid="heldout-gold", name="gold, held out",
-                  marker=dict(size=6, symbol="diamond", color=ink("green"), opacity=1), hovertemplate="step %{x:,d}<br>gold, held out %{y:.3f}<extra></extra>")
+        sheet.add(
+            cell.axis,
+            x=this.heldout["step"],
+            y=held,
+            mode="markers",
+            uid="heldout-gold",
+            name="gold, held out",
+            marker=dict(size=6, symbol="diamond", color=ink("green"), opacity=1),
+            hovertemplate="step %{x:,d}<br>gold, held out %{y:.3f}<extra></extra>",
+        )
     if this.has("gold") or np.isfinite(held).any():
-        labels.append((_last(gold) if this.has("gold") else _last(held), "gold" + _times(scale), "green-text"))
+        labels.append((_last(gold) if this.has("gold") else _last(held), "gold" + distance.times(scale), "green-text"))
     ends(sheet, cell, labels)
     return cell
 
@@ -181,22 +115,53 @@ def _kl(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], esti
     mean, area = this.mean(strong), area_of(place)
     said = flag_rows(area, end, [(mark.step, mark.words) for mark in this.marks])
     rows = 1 + max((row for row, *_ in said.values()), default=-1)
-    top = max(_top([mean], 0.0), 1.25 * this.band[1] if this.band else 0.0, 1e-3)
+    top = max(top_of([mean], 0.0), 1.25 * this.band[1] if this.band else 0.0, 1e-3)
     y = (min(0.0, float(np.nanmin(mean)) if this.has(strong) else 0.0), top / (1 - rows * FLAG / (area[3] - area[1])))
     cell = cut(sheet, place, "KL to the reference", "nats per reply", end, y)
     labels = []
     if this.targets is not None and np.isfinite(this.targets).any():
         for first, last, target in _stretches(this.step, this.targets):
             low, high = alarms.band_of(target)
-            sheet.shapes.append(dict(type="rect", layer="below", line=dict(width=0), fillcolor=ink("green-fill"), xref=f"x{cell.axis}", yref=f"y{cell.axis}",
-                                     x0=first, x1=end[1] if last == this.step[-1] else last, y0=low, y1=high))
+            sheet.shapes.append(
+                dict(
+                    type="rect",
+                    layer="below",
+                    line=dict(width=0),
+                    fillcolor=ink("green-fill"),
+                    xref=f"x{cell.axis}",
+                    yref=f"y{cell.axis}",
+                    x0=first,
+                    x1=end[1] if last == this.step[-1] else last,
+                    y0=low,
+                    y1=high,
+                )
+            )
     _parent(sheet, cell, this, "kl")
     if this.has(strong):
-        sheet.line(cell.axis, this.step, this.series[strong], "blue", width=1, opacity=.28, hoverinfo="skip", uid="kl-raw", name=f"{estimator}, each step")
+        sheet.line(
+            cell.axis,
+            this.step,
+            this.series[strong],
+            "blue",
+            width=1,
+            opacity=0.28,
+            hoverinfo="skip",
+            uid="kl-raw",
+            name=f"{estimator}, each step",
+        )
         _averaged(sheet, cell, this, "kl", mean, "blue", "solid", 2, f"KL, {estimator}")
         over = mean > this.targets * (1 + alarms.BAND) if this.targets is not None else np.zeros(len(mean), bool)
         if over.any():
-            sheet.line(cell.axis, this.step, np.where(over, mean, np.nan), "vermillion", width=2.5, uid="kl-over", name="over the band", hoverinfo="skip")
+            sheet.line(
+                cell.axis,
+                this.step,
+                np.where(over, mean, np.nan),
+                "vermillion",
+                width=2.5,
+                uid="kl-over",
+                name="over the band",
+                hoverinfo="skip",
+            )
         hot = bool(over[-1]) or any(alarm.kind == "kl" for alarm in this.alarms)
         labels.append((_last(mean), f"{estimator} {_short(_last(mean))}", "vermillion-text" if hot else "blue-text"))
     if this.band:
@@ -204,7 +169,17 @@ def _kl(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], esti
     for name, dash in (("k1", "dash"), ("k2", "dashdot"), ("k3", "dot")):
         if name != estimator and this.has(ESTIMATORS[name]):
             values = this.mean(ESTIMATORS[name])
-            sheet.line(cell.axis, this.step, values, "grey", dash, 1.25, uid=name, name=name, hovertemplate=f"step %{{x:,d}}<br>{name} %{{y:.2f}} nats<extra></extra>")
+            sheet.line(
+                cell.axis,
+                this.step,
+                values,
+                "grey",
+                dash,
+                1.25,
+                uid=name,
+                name=name,
+                hovertemplate=f"step %{{x:,d}}<br>{name} %{{y:.2f}} nats<extra></extra>",
+            )
             if _last(values) <= y[1]:
                 labels.append((_last(values), name, "grey-text"))
     for k, (row, left, words) in said.items():
@@ -217,21 +192,35 @@ def _stretches(step: np.ndarray, targets: np.ndarray) -> list[tuple[float, float
     """(first step, last step, target) of each stretch with one target."""
     cuts = np.flatnonzero(np.diff(targets) != 0) + 1
     parts = np.split(np.arange(len(step)), cuts)
-    return [(float(step[part[0]] - 1), float(step[part[-1]]), float(targets[part[0]])) for part in parts if len(part) and math.isfinite(targets[part[0]])]
+    return [
+        (float(step[part[0]] - 1), float(step[part[-1]]), float(targets[part[0]]))
+        for part in parts
+        if len(part) and math.isfinite(targets[part[0]])
+    ]
 
 
 def _beta(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) -> Cell:
     beta = this.series.get("beta", np.full(len(this.step), math.nan))
-    cell = cut(sheet, place, "β", "penalty per nat" + (", adaptive" if this.band else ", by hand"), end, (0.0, 1.15 * _top([beta], 0.1)))
+    cell = cut(sheet, place, "β", "penalty per nat" + (", adaptive" if this.band else ", by hand"), end, (0.0, 1.15 * top_of([beta], 0.1)))
     if this.has("beta"):
-        sheet.line(cell.axis, this.step, beta, "ink", width=1.5, line=dict(shape="hv"), uid="beta", name="β", hovertemplate="step %{x:,d}<br>β %{y:.4g}<extra></extra>")
+        sheet.line(
+            cell.axis,
+            this.step,
+            beta,
+            "ink",
+            width=1.5,
+            line=dict(shape="hv"),
+            uid="beta",
+            name="β",
+            hovertemplate="step %{x:,d}<br>β %{y:.4g}<extra></extra>",
+        )
         ends(sheet, cell, [(_last(beta), f"{_last(beta):.3g}", "ink")])
     return cell
 
 
 def _entropy(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) -> Cell:
     mean = this.mean("entropy")
-    cell = cut(sheet, place, "Entropy", "nats per token", end, (0.0, 1.12 * _top([mean], 0.1)))
+    cell = cut(sheet, place, "Entropy", "nats per token", end, (0.0, 1.12 * top_of([mean], 0.1)))
     if this.has("entropy"):
         _averaged(sheet, cell, this, "entropy", mean, "blue", "solid", 2, "entropy")
         floor = alarms.entropy_floor(this.series["entropy"])
@@ -239,15 +228,25 @@ def _entropy(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float])
             sheet.rule(cell.axis, y=floor, colour="vermillion", dash="dash")
             short = cell.area[2] - cell.area[0] < 200
             below = cell.py(floor) + 14 < cell.area[3]
-            sheet.label(cell.axis, 0, floor, "collapse" if short else f"collapse below {number(floor, 2)}", "vermillion-text", xref=f"x{cell.axis} domain",
-                        valign="top" if below else "bottom", dx=4, dy=-1 if below else 1, size=11)
+            sheet.label(
+                cell.axis,
+                0,
+                floor,
+                "collapse" if short else f"collapse below {number(floor, 2)}",
+                "vermillion-text",
+                xref=f"x{cell.axis} domain",
+                valign="top" if below else "bottom",
+                dx=4,
+                dy=-1 if below else 1,
+                size=11,
+            )
         ends(sheet, cell, [(_last(mean), number(_last(mean), 2), "blue-text")])
     return cell
 
 
 def _single(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], column: str, name: str, unit: str, scale: float) -> Cell:
     mean = this.mean(column) * scale
-    cell = cut(sheet, place, name, unit, end, (0.0, 1.15 * _top([mean], 1.0 if scale == 1 else 5.0)))
+    cell = cut(sheet, place, name, unit, end, (0.0, 1.15 * top_of([mean], 1.0 if scale == 1 else 5.0)))
     if this.has(column):
         _averaged(sheet, cell, this, column, mean, "blue", "solid", 2, name.lower())
         ends(sheet, cell, [(_last(mean), number(_last(mean)) + (" %" if scale == 100 else ""), "blue-text")])
@@ -257,7 +256,7 @@ def _single(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], 
 def _time(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) -> Cell:
     known = [(column, *rest) for column, *rest in SPENT if this.has(column)]
     means = [this.mean(column) for column, *_ in known]
-    cell = cut(sheet, place, "Time of a step", "seconds", end, (0.0, 1.15 * _top(means, 0.1)))
+    cell = cut(sheet, place, "Time of a step", "seconds", end, (0.0, 1.15 * top_of(means, 0.1)))
     labels = []
     for (column, words, colour, dash), mean in zip(known, means, strict=True):
         _averaged(sheet, cell, this, column.replace("/", "-"), mean, colour, dash, 1.5, words)  # plotly makes selectors of uids
@@ -268,29 +267,57 @@ def _time(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float]) ->
 
 def _alarm_marks(sheet: Sheet, cells: dict[str, Cell], this: Curves, estimator: str) -> None:
     """A triangle on the line where an alarm's trouble began."""
-    lines = {"kl": this.mean(ESTIMATORS[estimator]), "paid": this.mean("reward"), "entropy": this.mean("entropy"), "repetition": 100 * this.mean("repetition"),
-             "clip": 100 * this.mean("clip_fraction")}
+    lines = {
+        "kl": this.mean(ESTIMATORS[estimator]),
+        "paid": this.mean("reward"),
+        "entropy": this.mean("entropy"),
+        "repetition": 100 * this.mean("repetition"),
+        "clip": 100 * this.mean("clip_fraction"),
+    }
     for alarm in this.alarms:
         name = MARKED[alarm.kind]
         line = lines[name]
         at = int(np.searchsorted(this.step, alarm.step))
         at = min(at, len(line) - 1)
         if math.isfinite(line[at]):
-            sheet.add(cells[name].axis, x=[float(this.step[at])], y=[float(line[at])], mode="markers", uid=f"alarm-{alarm.kind}", name=f"alarm: {alarm.kind}",
-                      marker=dict(size=11, symbol="triangle-up", color=ink("vermillion"), line=dict(color=ink("surface"), width=1), opacity=1), cliponaxis=False,
-                      hovertemplate=plain(alarm.sentence) + "<extra></extra>")
+            sheet.add(
+                cells[name].axis,
+                x=[float(this.step[at])],
+                y=[float(line[at])],
+                mode="markers",
+                uid=f"alarm-{alarm.kind}",
+                name=f"alarm: {alarm.kind}",
+                marker=dict(size=11, symbol="triangle-up", color=ink("vermillion"), line=dict(color=ink("surface"), width=1), opacity=1),
+                cliponaxis=False,
+                hovertemplate=plain(alarm.sentence) + "<extra></extra>",
+            )
 
 
 # ---- small things
 
-def _averaged(sheet: Sheet, cell: Cell, this: Curves, uid: str, values: np.ndarray, colour: str, dash: str, width: float, words: str) -> None:
-    sheet.line(cell.axis, this.step, values, colour, dash, width, uid=uid, name=words, mode="lines" if len(this.step) > 1 else "lines+markers",
-               hovertemplate=f"step %{{x:,d}}<br>{words} %{{y:.3g}}<extra></extra>")
+
+def _averaged(
+    sheet: Sheet, cell: Cell, this: Curves, uid: str, values: np.ndarray, colour: str, dash: str, width: float, words: str
+) -> None:
+    sheet.line(
+        cell.axis,
+        this.step,
+        values,
+        colour,
+        dash,
+        width,
+        uid=uid,
+        name=words,
+        mode="lines" if len(this.step) > 1 else "lines+markers",
+        hovertemplate=f"step %{{x:,d}}<br>{words} %{{y:.3g}}<extra></extra>",
+    )
 
 
 def _parent(sheet: Sheet, cell: Cell, this: Curves, name: str) -> None:
     if this.parent is not None and this.parent.has(name):
-        sheet.line(cell.axis, this.parent.step, this.parent.mean(name), "grey", "dot", 1.25, uid=f"parent-{name}", name="parent", hoverinfo="skip")
+        sheet.line(
+            cell.axis, this.parent.step, this.parent.mean(name), "grey", "dot", 1.25, uid=f"parent-{name}", name="parent", hoverinfo="skip"
+        )
 
 
 def _last(values: np.ndarray) -> float:
@@ -298,26 +325,10 @@ def _last(values: np.ndarray) -> float:
     return float(fine[-1]) if len(fine) else math.nan
 
 
-def _top(lists: Sequence[np.ndarray], least: float) -> float:
-    """A little above the largest value, `least` where nothing is known."""
-    fine = [float(np.nanmax(values)) for values in lists if len(values) and np.isfinite(values).any()]
-    return 1.06 * max([value for value in fine if value > 0], default=least) or least
-
-
-def _range(lists: Sequence[np.ndarray], through: float | None) -> tuple[float, float]:
-    """From a little below the least to a little above the largest, `through` in it."""
-    fine = np.concatenate([values[np.isfinite(values)] for values in lists] + ([[through]] if through is not None else []))
-    if not len(fine):
-        return 0.0, 1.0
-    low, high = float(fine.min()), float(fine.max())
-    pad = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
-    return low - pad, high + pad
-
-
 def _usual(values: np.ndarray) -> np.ndarray:
     """The span of all but the strangest of some values: what of a raw line should be in sight."""
     fine = values[np.isfinite(values)]
-    return np.quantile(fine, [.02, .98]) if len(fine) else fine
+    return np.quantile(fine, [0.02, 0.98]) if len(fine) else fine
 
 
 def _short(value: float) -> str:

@@ -1,7 +1,7 @@
 """Panel 6, the KL monitor: is the policy still getting better, or only better paid?
 
-`KLMonitor(run)` shows a run of PPO, GRPO or RLOO that goes or went. Figures are computed in `figure.py`, words in `words.py`, widgets made in
-`controls.py`, alarms judged by `workbench.alignment.alarms`; here they are joined and kept up to date. Runs nothing itself.
+`KLMonitor(run)` shows a run of PPO, GRPO or RLOO that goes or went. Figures are computed in `figure.py`, words in `words.py`, widgets made
+in `controls.py`, alarms judged by `workbench.alignment.alarms`; here they are joined and kept up to date. Runs nothing itself.
 """
 
 import time
@@ -25,34 +25,49 @@ from workbench.errors import WorkbenchError
 
 LOOK_S, LIST_S = 0.1, 3.0
 SOON_S, SHARE = 0.25, 33
-"""A new picture comes at most so often, and never before so many times its own cost has passed: drawing takes the cores from the training."""
+"""A new picture comes at most so often, and never before so many times its own cost has passed: drawing takes the cores from the
+training."""
 
 
 class KLMonitor(Panel):
     """`KLMonitor(run)` or `KLMonitor("runs/...")`. Starts nothing; what it changes is `run.set`, what it branches is `run.fork`.
 
-    `runs` is the folder of the runs that can be picked: "runs", or the one the run lies in. `estimator` is the strong line of the KL: k1, k2 or
-    k3. `selection` shared between panels makes a run picked in one the run of all. Raises `WorkbenchError` where a folder is no run, and
-    for an estimator that is none. `monitor.run` is the run shown now, `monitor.alarms` what is wrong with it.
+    `runs` is the folder of the runs that can be picked: "runs", or the one the run lies in. `estimator` is the strong line of the KL: k1,
+    k2 or k3. `selection` shared between panels makes a run picked in one the run of all. Raises `WorkbenchError` where a folder is no run,
+    and for an estimator that is none. `monitor.run` is the run shown now, `monitor.alarms` what is wrong with it.
     """
 
     title = "KL monitor"
     question = "is the policy still getting better, or only better paid?"
     help_text: ClassVar[str] = (
-        "KL is how far the policy has moved from the reference, in nats per reply: k1 is its plain estimate, k2 and k3 have less noise (Schulman "
-        "2020). The proxy reward keeps rising with distance, while the gold reward it stands for peaks and falls: d(α − β log d) with d = √KL "
-        "(Gao et al. 2022). β is what a nat costs; a larger one keeps the policy near. An alarm says since when something is wrong; its button "
-        "starts a branch from the last checkpoint before that, with another β. A token's colour is log π − log π_ref: orange where the policy "
-        "says it more than its reference, blue where less."
+        "KL is how far the policy has moved from the reference, in nats per reply: k1 is its plain estimate, k2 and k3 have less noise "
+        "(Schulman 2020). The proxy reward keeps rising with distance, while the gold reward it stands for peaks and falls: d(α − β log "
+        "d) with d = √KL (Gao et al. 2022). β is what a nat costs; a larger one keeps the policy near. An alarm says since when "
+        "something is wrong; its button starts a branch from the last checkpoint before that, with another β. A token's colour is log π "
+        "− log π_ref: orange where the policy says it more than its reference, blue where less."
     )
     State = State
 
-    def __init__(self, run: Any = None, runs: str | Path | None = None, *, estimator: str = "k1", smoothing: int = 0, prompt: str = "",
-                 sample_step: int = -1, state: State | None = None, selection: Selection | None = None, engine: Any = None, pump: Pump | None = None):
+    def __init__(
+        self,
+        run: Any = None,
+        runs: str | Path | None = None,
+        *,
+        estimator: str = "k1",
+        smoothing: int = 0,
+        prompt: str = "",
+        sample_step: int = -1,
+        state: State | None = None,
+        selection: Selection | None = None,
+        engine: Any = None,
+        pump: Pump | None = None,
+    ):
         if estimator not in ESTIMATORS:
             raise WorkbenchError(f"estimator is {estimator!r}, which is none of {', '.join(ESTIMATORS)}.", 'Use estimator="k3".')
-        super().__init__(state or State(runs=str(runs or "runs"), estimator=estimator, smoothing=smoothing, prompt=prompt, sample_step=sample_step),
-                         selection)
+        super().__init__(
+            state or State(runs=str(runs or "runs"), estimator=estimator, smoothing=smoothing, prompt=prompt, sample_step=sample_step),
+            selection,
+        )
         if engine is None:
             import workbench as engine
         self.engine, self._pump = engine, pump
@@ -78,7 +93,12 @@ class KLMonitor(Panel):
 
     def figure(self, width: str = "wide") -> dict:
         taken = self._take()
-        return figure(taken.curves if taken.policy else reading.Curves(), width, self.state.estimator, words.empty_words(taken.run is not None, taken.policy))
+        return figure(
+            taken.curves if taken.policy else reading.Curves(),
+            width,
+            self.state.estimator,
+            words.empty_words(taken.run is not None, taken.policy),
+        )
 
     def summary(self) -> Sentence:
         taken = self._take()
@@ -97,15 +117,23 @@ class KLMonitor(Panel):
         if state.sample_step >= 0:
             options["sample_step"] = state.sample_step
         back = self.way_back() if taken.curves.alarms else None
-        return words.code(state.run, state.runs, taken.run.history if taken.run else None, options, state.pending, back[:2] if back else None)
+        return words.code(
+            state.run, state.runs, taken.run.history if taken.run else None, options, state.pending, back[:2] if back else None
+        )
 
     def extra_html(self) -> str:
         view = self._view(self._take())
         rows = [[("▲ " if on else "✓ ") + name, value] for name, value, on in view.alarms]
-        made = shared.table_html(["watched", "now"], rows, numeric=[1], kinds={(i, 0): "bad" for i, (*_, on) in enumerate(view.alarms) if on}) if rows else ""
+        made = (
+            shared.table_html(["watched", "now"], rows, numeric=[1], kinds={(i, 0): "bad" for i, (*_, on) in enumerate(view.alarms) if on})
+            if rows
+            else ""
+        )
         if view.reply is not None:
-            made += (f"<p>Step {view.reply.step}: {escape(view.reply.prompt)}</p>{tokens.html(view.reply, live=False)}"
-                     f"<p>{escape(tokens.line(view.reply))}. {escape(tokens.words(view.reply))} {tokens.legend_html(live=False)}</p>")
+            made += (
+                f"<p>Step {view.reply.step}: {escape(view.reply.prompt)}</p>{tokens.html(view.reply, live=False)}"
+                f"<p>{escape(tokens.line(view.reply))}. {escape(tokens.words(view.reply))} {tokens.legend_html(live=False)}</p>"
+            )
         return made
 
     def way_back(self) -> tuple[int, dict[str, Any], list[Alarm]] | None:
@@ -160,11 +188,25 @@ class KLMonitor(Panel):
             step, changes, found = where
             there = step in reading.checkpoints_of(run)
             back = words.back_words(step, found, changes, now, reading.in_force_at(run, step), there, living)
-        return View(run=str(run.folder), choices=self._choices, status=str(taken.status), read_only=run.read_only,
-                    progress=words.progress(taken.status, run.history), now=now, pending=self.state.pending, sent=not self.unsent(),
-                    why_not=words.why_not(run.read_only, recipe is not None, living, str(taken.status)), adaptive=words.adaptive_words(now),
-                    estimator=self.state.estimator, alarms=words.table(taken.curves), back=back, can_branch=where is not None, prompts=prompts,
-                    steps=steps, reply=reply)
+        return View(
+            run=str(run.folder),
+            choices=self._choices,
+            status=str(taken.status),
+            read_only=run.read_only,
+            progress=words.progress(taken.status, run.history),
+            now=now,
+            pending=self.state.pending,
+            sent=not self.unsent(),
+            why_not=words.why_not(run.read_only, recipe is not None, living, str(taken.status)),
+            adaptive=words.adaptive_words(now),
+            estimator=self.state.estimator,
+            alarms=words.table(taken.curves),
+            back=back,
+            can_branch=where is not None,
+            prompts=prompts,
+            steps=steps,
+            reply=reply,
+        )
 
     # ---- the live widget
 
@@ -227,8 +269,19 @@ class KLMonitor(Panel):
 
     def _shape_of(self, run: Any, status: str) -> tuple:
         history = run.history
-        return (str(run.folder), str(status), history.generation, len(history.columns["step"]), history.steps, len(history.evaluations),
-                len(history.replies), len(history.changes), len(history.checkpoints), len(history.resumptions), len(history.refusals))
+        return (
+            str(run.folder),
+            str(status),
+            history.generation,
+            len(history.columns["step"]),
+            history.steps,
+            len(history.evaluations),
+            len(history.replies),
+            len(history.changes),
+            len(history.checkpoints),
+            len(history.resumptions),
+            len(history.refusals),
+        )
 
     def _look(self) -> None:
         """Called by the pump: reads what is new, and shows it when it is due."""
@@ -275,7 +328,11 @@ class KLMonitor(Panel):
         with self._lock:
             run.history.refresh()
             self.run, self.sent, self._parent = run, {}, None
-            self.state.run, self.state.pending, self.state.sample_step = reading.near(run.folder), {}, -1 if self._shape else self.state.sample_step
+            self.state.run, self.state.pending, self.state.sample_step = (
+                reading.near(run.folder),
+                {},
+                -1 if self._shape else self.state.sample_step,
+            )
             self._refusals, self._lived, self.status = len(run.history.refusals), False, ""
             if run.parent:
                 try:

@@ -144,8 +144,17 @@ def curves_of(run: Any, smoothing: int = 0, parent: Any = None) -> Curves:
         series["objective"] = series["reward"] - series["beta"] * series["kl"]
     heldout, targets = alarms.evaluations_of(history), alarms.targets_of(run, series["step"])
     found = alarms.alarms_of(series, target=targets, evaluations=heldout)
-    return Curves(name=short_name(run.name), steps=history.steps, span=smoothing or automatic_span(history.steps), series=series, heldout=heldout,
-                  marks=marks_of(history), alarms=found, targets=targets, parent=curves_of(parent, smoothing) if parent is not None else None)
+    return Curves(
+        name=short_name(run.name),
+        steps=history.steps,
+        span=smoothing or automatic_span(history.steps),
+        series=series,
+        heldout=heldout,
+        marks=marks_of(history),
+        alarms=found,
+        targets=targets,
+        parent=curves_of(parent, smoothing) if parent is not None else None,
+    )
 
 
 def automatic_span(steps: int | None) -> int:
@@ -172,8 +181,12 @@ def change_words(name: str, old: Any, new: Any) -> str:
     """`β 0.115 → 0.04`; of weights those that differ."""
     if isinstance(new, dict):
         before = old if isinstance(old, dict) else {}
-        return ", ".join(f"{part} {value_words(before.get(part))} → {value_words(value)}" for part, value in new.items() if before.get(part) != value) \
+        return (
+            ", ".join(
+                f"{part} {value_words(before.get(part))} → {value_words(value)}" for part, value in new.items() if before.get(part) != value
+            )
             or f"{SHORT.get(name, name)} set"
+        )
     return f"{SHORT.get(name, name.replace('_', ' '))} {value_words(old)} → {value_words(new)}"
 
 
@@ -182,7 +195,15 @@ def value_words(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value) and 0 < abs(value) < 0.001:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else number(value) if isinstance(value, int) else str(value)[:40]
+    return (
+        "none"
+        if value is None
+        else f"{value:.3g}"
+        if isinstance(value, float)
+        else number(value)
+        if isinstance(value, int)
+        else str(value)[:40]
+    )
 
 
 def in_force(run: Any) -> dict[str, Any]:

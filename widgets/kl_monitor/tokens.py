@@ -49,7 +49,7 @@ def html(reply: Any, live: bool = True) -> str:
         look, title = "", ""
         if value is not None:
             look = f"background:{_colour('vermillion' if value > 0 else 'blue', min(1.0, abs(value) / FULL), live)}"
-            title = f'{number(value, 2)} nats'
+            title = f"{number(value, 2)} nats"
         spans.append(f'<span title="{escape(title)}" style="padding:2px 0;border-radius:2px;{look}">{escape(_visible(token))}</span>')
     return f'<div style="line-height:24px;white-space:pre-wrap;overflow-wrap:anywhere">{"".join(spans) or "(nothing)"}</div>'
 
@@ -57,8 +57,11 @@ def html(reply: Any, live: bool = True) -> str:
 def legend_html(live: bool = True) -> str:
     """What the colours mean."""
     low, middle, high = (_colour(name, share, live) for name, share in (("blue", 1.0), ("blue", 0.0), ("vermillion", 1.0)))
-    bar = (f'<span style="display:inline-block;width:72px;height:8px;border-radius:2px;margin:0 4px;background:linear-gradient(90deg,{low},{middle},{high})">'
-           "</span>")
+    bar = (
+        '<span style="display:inline-block;width:72px;height:8px;border-radius:2px;margin:0 4px;'
+        f'background:linear-gradient(90deg,{low},{middle},{high})">'
+        "</span>"
+    )
     return f'<span style="white-space:nowrap">−{FULL:g}{bar}+{FULL:g} nats a token</span>'
 
 
@@ -66,7 +69,7 @@ def _colour(name: str, share: float, live: bool) -> str:
     percent = round(STRONGEST * share)
     if live:
         return f"color-mix(in srgb, var(--wb-{name}) {percent}%, transparent)"
-    red, green, blue = (int(theme.tokens()[f"--wb-{name}"].lstrip("#")[k:k + 2], 16) for k in (0, 2, 4))
+    red, green, blue = (int(theme.tokens()[f"--wb-{name}"].lstrip("#")[k : k + 2], 16) for k in (0, 2, 4))
     return f"rgba({red},{green},{blue},{percent / 100:.2f})"
 
 

@@ -19,8 +19,14 @@ SAID = 3
 """Alarms that the sentence names; the table has them all."""
 WAITS = 0.25
 """The share of a step's time that one side waits for the other, from which on the sentence says it."""
-NAMES = {"gold": "Reward up, gold down", "kl": "KL out of band", "entropy": "Entropy", "clip": "Clip fraction", "repetition": "Repetition",
-         "nan": "Not a number"}
+NAMES = {
+    "gold": "Reward up, gold down",
+    "kl": "KL out of band",
+    "entropy": "Entropy",
+    "clip": "Clip fraction",
+    "repetition": "Repetition",
+    "nan": "Not a number",
+}
 UNIT_NAMES = {"beta": "β", "kl_target": "KL target"}
 OVER = {"finished": "Finished", "stopped": "Stopped", "paused": "Paused"}
 
@@ -29,14 +35,20 @@ def summary(status: str, history: Any, curves: Curves, policy: bool) -> Sentence
     """What the figure shows now. `status` is the run's (its `.sentence` and `.remedy` are used where it has them)."""
     sentence, remedy = getattr(status, "sentence", ""), getattr(status, "remedy", "")
     if not policy:
-        return Sentence("idle", f"{curves.name or 'This run'} writes no replies that are rewarded, so there is no KL to watch: pick a run of PPO, GRPO or RLOO.")
+        return Sentence(
+            "idle",
+            f"{curves.name or 'This run'} writes no replies that are rewarded, so there is no KL to watch: pick one of PPO, GRPO or RLOO.",
+        )
     if status in ("died", "failed"):
         return Sentence("warn", f"{sentence} {remedy}".strip())
     if status == "queued":
         behind = ", ".join(short_name(name.rsplit("/", 1)[-1]) for name in history.queued.behind) if history.queued else ""
         return Sentence("idle", f"Waits for the device behind {behind}." if behind else "Waits for the device; it is next.")
     if status in ("starting", "new") or not len(curves.step):
-        return Sentence("idle", "Starting: the worker loads the model and the prompts." if status != "running" else "Ready: the first replies are being drawn.")
+        return Sentence(
+            "idle",
+            "Starting: the worker loads the model and the prompts." if status != "running" else "Ready: the first replies are being drawn.",
+        )
     if curves.alarms:
         more = len(curves.alarms) - SAID
         said = " ".join(alarm.sentence for alarm in curves.alarms[:SAID])
@@ -62,7 +74,7 @@ def _gained(values: np.ndarray, now: float) -> str:
     fine = values[np.isfinite(values)]
     if len(fine) < alarms.LEAST:
         return ""
-    gain = now - float(fine[:alarms.FIRST].mean())
+    gain = now - float(fine[: alarms.FIRST].mean())
     return f" ({'+' if gain >= 0 else ''}{number(gain, 2)} since the start)"
 
 
@@ -86,7 +98,10 @@ def nats(value: float) -> str:
 def waiting(curves: Curves) -> str:
     """Which side waits for the other, where that is much of a step; "" where it is not."""
     whole = sum(value for name in ("seconds/generate", "seconds/score", "seconds/train") if math.isfinite(value := curves.now(name)))
-    for name, words in (("waits/policy", "the policy waits {} of a step for its rewards"), ("waits/reward", "the rewards wait {} of a step for replies")):
+    for name, words in (
+        ("waits/policy", "the policy waits {} of a step for its rewards"),
+        ("waits/reward", "the rewards wait {} of a step for replies"),
+    ):
         share = curves.now(name) / whole if whole else math.nan
         if share >= WAITS and name == "waits/policy":
             return words.format(f"{number(100 * min(share, 1))}\u202f%")
@@ -103,7 +118,13 @@ def table(curves: Curves) -> list[tuple[str, str, bool]]:
             rows.append((NAMES[kind], _alarm_value(on[kind]), True))
         elif known:
             now = curves.now(column)
-            rows.append((NAMES[kind], {"gold": "no", "kl": f"{nats(now)} nats", "entropy": number(now, 2)}.get(kind, f"{number(100 * now)}\u202f%"), False))
+            rows.append(
+                (
+                    NAMES[kind],
+                    {"gold": "no", "kl": f"{nats(now)} nats", "entropy": number(now, 2)}.get(kind, f"{number(100 * now)}\u202f%"),
+                    False,
+                )
+            )
     return ([(NAMES["nan"], "", True)] if "nan" in on else []) + rows
 
 
@@ -115,16 +136,27 @@ def _alarm_value(alarm: Alarm) -> str:
     return number(alarm.value, 2) if alarm.kind == "entropy" else f"{number(100 * alarm.value)}\u202f%"
 
 
-def back_words(step: int, found: Sequence[Alarm], changes: dict[str, Any], now: dict[str, Any], then: dict[str, Any], there: bool,
-               living: bool) -> tuple[str, str]:
+def back_words(
+    step: int, found: Sequence[Alarm], changes: dict[str, Any], now: dict[str, Any], then: dict[str, Any], there: bool, living: bool
+) -> tuple[str, str]:
     """(the button, the words under it) for a branch from `step` with `changes`.
 
     `now` and `then` are the settings in force at the end and at `step`; `there` is whether the checkpoint is on the disk.
     """
     button = f"{'Back to' if found else 'Branch from'} step {number(step)}"
-    parts = ["the last checkpoint with no alarm" if found and there else "the last checkpoint" if there
-             else "its checkpoint is gone, so it is trained again up to there" if step else "no checkpoint is from before the alarm: it begins anew"]
-    parts += [f"{UNIT_NAMES.get(name, name.replace('_', ' '))} {_value((now | then).get(name))} → {_value(value)}" for name, value in changes.items()]
+    parts = [
+        "the last checkpoint with no alarm"
+        if found and there
+        else "the last checkpoint"
+        if there
+        else "its checkpoint is gone, so it is trained again up to there"
+        if step
+        else "no checkpoint is from before the alarm: it begins anew"
+    ]
+    parts += [
+        f"{UNIT_NAMES.get(name, name.replace('_', ' '))} {_value((now | then).get(name))} → {_value(value)}"
+        for name, value in changes.items()
+    ]
     if "beta" not in changes and round(then.get("beta", 0), 6) != round(now.get("beta", 0), 6):
         parts.append(f"β is {_value(then['beta'])} there")
     if living and found:
@@ -167,22 +199,36 @@ def adaptive_words(now: dict[str, Any]) -> str:
 
 def progress(status: str, history: Any) -> tuple[str, str, str, float | None]:
     """(bold, rest, right, share) for the progress line."""
-    return (f"step {number(history.step)}", f"of {number(history.steps)}" if history.steps else "", str(status),
-            history.step / history.steps if history.steps else None)
+    return (
+        f"step {number(history.step)}",
+        f"of {number(history.steps)}" if history.steps else "",
+        str(status),
+        history.step / history.steps if history.steps else None,
+    )
 
 
-def code(folder: str, runs: str, history: Any, options: dict[str, Any], pending: dict[str, Any], back: tuple[int, dict[str, Any]] | None) -> str:
+def code(
+    folder: str, runs: str, history: Any, options: dict[str, Any], pending: dict[str, Any], back: tuple[int, dict[str, Any]] | None
+) -> str:
     """Python that shows this run again and judges it; what was changed while it ran stands there as comments."""
     lines = ["import workbench as wb", "from widgets import KLMonitor", ""]
     if not folder:
         return "\n".join([*lines, f"monitor = KLMonitor(runs={runs!r})"])
-    lines = ["import workbench as wb", "from widgets import KLMonitor", "from workbench.alignment.alarms import watch", "", f"run = wb.attach({folder!r})"]
+    lines = [
+        "import workbench as wb",
+        "from widgets import KLMonitor",
+        "from workbench.alignment.alarms import watch",
+        "",
+        f"run = wb.attach({folder!r})",
+    ]
     for change in history.changes:
         lines.append(f"# at step {change.step}: run.set({change.field}={change.new!r})")
     if pending:
         lines.append(f"# not applied yet: run.set({_arguments(pending)})")
     if back is not None:
-        lines.append(f"# back to step {back[0]}: branch = run.fork({', '.join(part for part in (f'step={back[0]}', _arguments(back[1])) if part)})")
+        lines.append(
+            f"# back to step {back[0]}: branch = run.fork({', '.join(part for part in (f'step={back[0]}', _arguments(back[1])) if part)})"
+        )
     given = "".join(f", {name}={value!r}" for name, value in options.items() if value)
     return "\n".join([*lines, "alarms = watch(run)", f"monitor = KLMonitor(run, runs={runs!r}{given})"])
 

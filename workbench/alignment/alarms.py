@@ -5,8 +5,8 @@ repeat themselves, ratios clipped, no number; and the last checkpoint from befor
     alarms_of(run.metrics(), target=6.0)         the same of columns by name
     healthy_step([300, 600, 900], alarms)        -> 600
 
-Pure but for `watch`, which reads a run's journal. Judges averages over a window of steps, never one step, and only what still stands at the end. Not here: what
-a person does about them. Limits with no source named are this project's own choice.
+Pure but for `watch`, which reads a run's journal. Judges averages over a window of steps, never one step, and only what still stands at
+the end. Not here: what a person does about them. Limits with no source named are this project's own choice.
 """
 
 import math
@@ -80,15 +80,18 @@ def evaluations_of(history: Any) -> dict[str, np.ndarray]:
     """Columns step, reward, gold and kl of the evaluations that have any of the first two, NaN where unknown."""
     told = [event for event in history.evaluations if event.extra.get("reward") is not None or event.extra.get("gold") is not None]
     return {"step": np.array([event.step for event in told], float)} | {
-        name: np.array([np.nan if (value := event.extra.get(name)) is None else value for event in told], float) for name in ("reward", "gold", "kl")}
+        name: np.array([np.nan if (value := event.extra.get(name)) is None else value for event in told], float)
+        for name in ("reward", "gold", "kl")
+    }
 
 
 def alarms_of(series: Mapping[str, Any], *, target: Any = None, evaluations: Mapping[str, Any] | None = None) -> list[Alarm]:
     """The alarms that stand at the last step of `series`, the worst first.
 
     `series` has columns of one length (a DataFrame, or arrays by name) as a policy's run names them: step, and of loss, reward, gold, kl,
-    length, entropy, repetition, clip_fraction those there are; NaN where unknown. `target` is the KL aimed at in nats, one number or one a step;
-    None or NaN where there is none. `evaluations` has columns step, reward and gold of the held-out prompts, looked at where the steps have no gold.
+    length, entropy, repetition, clip_fraction those there are; NaN where unknown. `target` is the KL aimed at in nats, one number or one
+    a step; None or NaN where there is none. `evaluations` has columns step, reward and gold of the held-out prompts, looked at where the
+    steps have no gold.
     """
     step = _column(series, "step")
     if step is None or not len(step):
@@ -96,8 +99,13 @@ def alarms_of(series: Mapping[str, Any], *, target: Any = None, evaluations: Map
     found = [_no_number(step, series)]
     if len(step) >= LEAST:
         span = span_of(len(step))
-        found += [_kl(step, series, target, span), _entropy(step, series, span), _repetition(step, series, span), _clip(step, series, span),
-                  _gold(step, _column(series, "reward"), _column(series, "gold"), gold_span(len(step)))]
+        found += [
+            _kl(step, series, target, span),
+            _entropy(step, series, span),
+            _repetition(step, series, span),
+            _clip(step, series, span),
+            _gold(step, _column(series, "reward"), _column(series, "gold"), gold_span(len(step))),
+        ]
         if _column(series, "gold") is None and evaluations is not None and (when := _column(evaluations, "step")) is not None:
             found.append(_gold(when, _column(evaluations, "reward"), _column(evaluations, "gold"), 2))
     return sorted((alarm for alarm in found if alarm), key=lambda alarm: ORDER.index(alarm.kind))
@@ -112,8 +120,8 @@ def healthy_step(checkpoints: Sequence[int], alarms: Sequence[Alarm]) -> int:
 def remedy(alarms: Sequence[Alarm], there: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     """What to change in a branch from before the alarms, or it would go the same way again; {} where nothing needs to.
 
-    `there` and `now` are beta and learning_rate as they were at the branch and are at the end. Half the learning rate where numbers or ratios ran
-    away; else twice the β (0.05 where it is 0), unless a hand has made it smaller since: then the branch has the larger one already.
+    `there` and `now` are beta and learning_rate as they were at the branch and are at the end. Half the learning rate where numbers or
+    ratios ran away; else twice the β (0.05 where it is 0), unless a hand has made it smaller since: then the branch has the larger one.
     """
     kinds = {alarm.kind for alarm in alarms}
     if not kinds:
@@ -149,7 +157,7 @@ def entropy_floor(entropy: Any) -> float | None:
 
 
 def gold_peak(gold: Any, span: int) -> int | None:
-    """The index at which the average of `gold` over `span` values is highest, the middle of that window; None while there is no whole window."""
+    """The index at which the average of `gold` over `span` values is highest, the middle of that window; None while there is none."""
     mean = averaged(gold, span)
     if not np.isfinite(mean).any():
         return None
@@ -162,7 +170,7 @@ def averaged(values: Any, span: int) -> np.ndarray:
 
     values = np.asarray(values, float)
     mean = pd.Series(values).rolling(span, min_periods=span // 2 + 1).mean().to_numpy(copy=True)
-    mean[:span - 1] = np.nan
+    mean[: span - 1] = np.nan
     return mean
 
 
@@ -193,7 +201,9 @@ def _kl(step: np.ndarray, series: Mapping[str, Any], target: Any, span: int) -> 
         where = f"over {LOOSE:g} nat a token, with no target to hold it"
     else:
         return None
-    return None if since is None else Alarm("kl", since, f"KL is {_nats(now[-1])} nats, {where} since step {_count(since)}.", float(now[-1]))
+    return (
+        None if since is None else Alarm("kl", since, f"KL is {_nats(now[-1])} nats, {where} since step {_count(since)}.", float(now[-1]))
+    )
 
 
 def _entropy(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm | None:
@@ -204,8 +214,17 @@ def _entropy(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm | 
     now = averaged(entropy, span)
     since = _since(step, now < floor, span)
     began = floor / COLLAPSED
-    return None if since is None else Alarm("entropy", since, f"Entropy has collapsed from {began:.2f} to {now[-1]:.2f} nats a token since step "
-                                            f"{_count(since)}: the policy has next to no choice left.", float(now[-1]))
+    return (
+        None
+        if since is None
+        else Alarm(
+            "entropy",
+            since,
+            f"Entropy has collapsed from {began:.2f} to {now[-1]:.2f} nats a token since step "
+            f"{_count(since)}: the policy has next to no choice left.",
+            float(now[-1]),
+        )
+    )
 
 
 def _repetition(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm | None:
@@ -214,8 +233,13 @@ def _repetition(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm
         return None
     now, began = averaged(values, span), float(_known(values)[:FIRST].mean())
     since = _since(step, now > max(REPEATING, began + MORE), span)
-    return None if since is None else Alarm("repetition", since, f"{_percent(now[-1])} of the replies repeat themselves, {_percent(began)} "
-                                            f"at the start.", float(now[-1]))
+    return (
+        None
+        if since is None
+        else Alarm(
+            "repetition", since, f"{_percent(now[-1])} of the replies repeat themselves, {_percent(began)} at the start.", float(now[-1])
+        )
+    )
 
 
 def _clip(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm | None:
@@ -224,12 +248,22 @@ def _clip(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm | Non
         return None
     now = averaged(values, span)
     since = _since(step, now > CLIPPED, span)
-    return None if since is None else Alarm("clip", since, f"{_percent(now[-1])} of the ratios are clipped since step {_count(since)}: "
-                                            f"most tokens teach nothing, so the steps are too large.", float(now[-1]))
+    return (
+        None
+        if since is None
+        else Alarm(
+            "clip",
+            since,
+            f"{_percent(now[-1])} of the ratios are clipped since step {_count(since)}: "
+            f"most tokens teach nothing, so the steps are too large.",
+            float(now[-1]),
+        )
+    )
 
 
 def _gold(step: np.ndarray, reward: np.ndarray | None, gold: np.ndarray | None, span: int) -> Alarm | None:
-    """Gold below its best by more than noise while the proxy rose since (Gao et al. 2022, "Scaling Laws for Reward Model Overoptimization")."""
+    """Gold below its best by more than noise while the proxy rose since, as in Gao et al. 2022 ("Scaling Laws for Reward Model
+    Overoptimization")."""
     if reward is None or gold is None:
         return None
     fine = np.isfinite(gold) & np.isfinite(reward)
@@ -239,10 +273,16 @@ def _gold(step: np.ndarray, reward: np.ndarray | None, gold: np.ndarray | None, 
     golds, rewards = averaged(gold, span), averaged(reward, span)
     best = int(np.nanargmax(golds))
     fall, rise = float(golds[best] - golds[-1]), float(rewards[-1] - rewards[best])
-    if len(step) - 1 - best < span or fall <= max(FALL * abs(float(golds[best])), SURE * _error(gold, span)) or rise <= _error(reward, span):
+    if (
+        len(step) - 1 - best < span
+        or fall <= max(FALL * abs(float(golds[best])), SURE * _error(gold, span))
+        or rise <= _error(reward, span)
+    ):
         return None
     since = int(step[max(0, best - span // 2)])
-    return Alarm("gold", since, f"Over-optimised: since step {_count(since)} the proxy reward rose {rise:.2f} while gold fell {fall:.2f}.", fall)
+    return Alarm(
+        "gold", since, f"Over-optimised: since step {_count(since)} the proxy reward rose {rise:.2f} while gold fell {fall:.2f}.", fall
+    )
 
 
 def _error(values: np.ndarray, span: int) -> float:
@@ -254,8 +294,8 @@ def _error(values: np.ndarray, span: int) -> float:
 
 
 def _since(step: np.ndarray, bad: np.ndarray, span: int) -> int | None:
-    """The last step before the stretch of `bad` that reaches the end, its whole window taken off, for an average lags; None where it does not, 0
-    where it reaches back to the start."""
+    """The last step before the stretch of `bad` that reaches the end, its whole window taken off, for an average lags; None where it does
+    not, 0 where it reaches back to the start."""
     if not bad[-1]:
         return None
     last = int(np.flatnonzero(~bad)[-1]) - span if not bad.all() else -1
