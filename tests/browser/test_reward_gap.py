@@ -23,13 +23,13 @@ wb.standby()
 both = {"better_helpful": "chosen", "better_honest": "chosen"}
 held = [row | both for row in preference_pairs(120, 8, held_out(), Judge(), flips=0.1)]
 held[0]["prompt"] = held[0]["kind"] = "<img src=x onerror='window.hacked = 1'> $x$ & <script>window.hacked = 2</script>"
-wb.load_rows(held)
 import json
 with open("held.jsonl", "w") as file:
     file.writelines(json.dumps(row) + "\\n" for row in held)
 rows = [row | both for row in preference_pairs(200, 7, asked(), Judge(noise=0.3))]
 run = wb.start(wb.Recipe(model="town-small", data=rows, heldout="held.jsonl", objective="reward", method=wb.Full(), learning_rate=1e-3,
-                         steps=24, batch_size=16, max_length=96, sample_prompts=0, evaluate_every=6, checkpoint_every=10**6), name="rewards")
+                         steps=24, batch_size=16, max_length=96, sample_prompts=0, evaluate_every=6, checkpoint_every=10**6),
+               name="rewards")
 from widgets import RewardGap
 panel = RewardGap(run)
 panel"""
@@ -56,7 +56,8 @@ def sentence(notebook: Notebook) -> str:
 
 
 def says(notebook: Notebook, words: str) -> None:
-    notebook.wait("words => document.querySelector('.wb-panel [role=status]')?.textContent.replace(/\\s/g, ' ').includes(words)", words, SLOW_MS)
+    notebook.wait("words => document.querySelector('.wb-panel [role=status]')?.textContent.replace(/\\s/g, ' ').includes(words)", words,
+                  SLOW_MS)
 
 
 def bars(notebook: Notebook) -> list[int]:
@@ -93,8 +94,8 @@ panel.actions.weigh = timed; panel.made._do = panel.actions""")
     panel.wait("() => document.querySelector('.wb-panel .wb-code pre')?.textContent.includes('weights=') ?? true")
     spent = ast.literal_eval(panel.kernel("panel.actions.weigh = old; print(spent)"))
     assert spent and min(spent) < FEW_MS, spent
-    assert abs(float(panel.kernel("names = {}; exec(panel.code(), names); print('\\n', abs(names['gaps']['gap'] - panel.gaps['gap']).max())")
-                     .splitlines()[-1])) < 1e-6
+    apart = panel.kernel("names = {}; exec(panel.code(), names); print('\\n', abs(names['gaps']['gap'] - panel.gaps['gap']).max())")
+    assert float(apart.splitlines()[-1]) < 1e-6
     panel.kernel("panel.actions.set(weights={})")
 
 
@@ -110,10 +111,11 @@ def test_a_bar_is_clicked_and_its_pairs_are_read_as_text(panel: Notebook) -> Non
     page.mouse.move(box["x"] + x, box["y"] + y)  # plotly hovers before it clicks
     panel.wait("() => document.querySelector('.wb-panel .js-plotly-plot .hoverlayer .hovertext')")
     page.mouse.click(box["x"] + x, box["y"] + y)
-    panel.wait("words => document.querySelector('.wb-extra').textContent.includes(words)", f"Pair 1 of {bars(panel)[highest]} with a gap of")
+    says_below = "words => document.querySelector('.wb-extra').textContent.includes(words)"
+    panel.wait(says_below, f"Pair 1 of {bars(panel)[highest]} with a gap of")
     prompts = ast.literal_eval(panel.kernel("print([pair['prompt'] for pair in panel._lines(panel.seen())])"))
     page.get_by_role("button", name="Next").click()
-    panel.wait("words => document.querySelector('.wb-extra').textContent.includes(words)", "Pair 2 of")
+    panel.wait(says_below, "Pair 2 of")
     assert prompts[1] in page.locator(".wb-extra").inner_text()
     panel.kernel("panel.actions.set(show='suspicious', share=1.0, place=0)\n"
                  "panel.actions.set(place=[pair['prompt'][:4] for pair in panel._lines(panel.seen())].index('<img'))")

@@ -226,13 +226,15 @@ def test_a_run_without_gaps_yet_says_so_and_shows_them_when_they_come(tmp_path):
     panel = RewardGap(folder)
     assert panel.summary().kind == "idle" and panel.figure()["data"] == [] and "first evaluation" not in panel.code()
     evaluate(folder, Journal(folder), 10, rows(), rows(40, 99), 1.0)
-    panel.look_again()
+    panel.look()
     assert "60 pairs" in panel.summary().text
 
 
 def test_nothing_given_and_what_cannot_be_opened_are_said(tmp_path):
     assert RewardGap().summary().kind == "idle" and "No run picked" in RewardGap().figure()["layout"]["annotations"][0]["text"]
     bad = RewardGap(tmp_path / "nowhere")
+    with pytest.raises(wb.WorkbenchError):
+        bad.look()
     assert bad.summary().kind == "warn" and str(tmp_path / "nowhere") in bad.summary().text
     assert "gap" in RewardGap(pd.DataFrame({"loss": [1.0]})).summary().text
     with pytest.raises(wb.DataError, match="keeps no flags"):

@@ -145,10 +145,10 @@ class RewardGap(Panel):
             raise
         return self
 
-    def look_again(self) -> "RewardGap":
-        """Reads what is new, here and now."""
-        self._read_for = None if self.book is None else self._read_for
-        self._ready()
+    def look(self) -> "RewardGap":
+        """Reads everything, or what is new, here and now; raises `WorkbenchError` where it cannot be read."""
+        if self.book is None or self._read_for != self._given():
+            self._read()
         self._seen = self._now = None
         self.refresh()
         return self

@@ -33,6 +33,8 @@ def empty_words(look: Look, fault: str, given: bool) -> tuple[str, str]:
         return "No gaps", fault
     if not given:
         return "No run picked yet", "Pick a run that learns from pairs: wb.Recipe(objective=\"reward\", data=\"town:preferences\")."
+    if not look.name:
+        return "Reading", "The gaps that the run kept are read in the background."
     if look.living:
         return "No gaps yet", "The first ones come with the run's first evaluation."
     return "No pairs here", "No pair passes what is set."
