@@ -1,7 +1,8 @@
-"""A class that judges at once: a process for each judge, all in one store. `hold` runs it, kills one judge with -9, and says who was told what.
+"""A class that judges at once: a process for each judge, all in one store. `hold` runs it, kills one judge with -9, and says who was told
+what.
 
-`python class_of_judges.py URL FOLDER PEOPLE COUNT PAUSE` is the class itself: it prints the processes' numbers, and each judge writes what he was told is kept, and how
-long that took, into a file of his own in FOLDER.
+`python class_of_judges.py URL FOLDER PEOPLE COUNT PAUSE` is the class itself: it prints the processes' numbers, and each judge writes what
+he was told is kept, and how long that took, into a file of his own in FOLDER.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def hold(url: str, folder: Path, people: int, count: int, pause_s: float) -> Tol
 
 
 def check(url: str, told: Told, people: int, count: int) -> None:
-    """What anybody was told is kept is there, once; those who lived have given all of theirs, and the one who was killed half of them or more."""
+    """What anybody was told is kept is there, once; those who lived have given all of theirs, and the one who was killed half of them or
+    more."""
     store = PreferenceStore(url)
     numbers = [row.number for row in store._look(sql.select(store._tables["judgements"].c.number))[0]]
     by_judge = store.judgements("pair").groupby("judge").size().to_dict()

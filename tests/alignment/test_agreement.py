@@ -56,7 +56,8 @@ def test_full_agreement_is_one_and_chance_is_about_zero():
 
 
 def test_two_judges_by_hand():
-    """Twenty pairs: both left 10, both right 5, left/right 2, right/left 3. Observed 15/20; by chance (12·13 + 8·7)/400 = 0.53; κ = (0.75 - 0.53)/0.47."""
+    """Twenty pairs: both left 10, both right 5, left/right 2, right/left 3. Observed 15/20; by chance (12·13 + 8·7)/400 = 0.53; κ = (0.75 -
+    0.53)/0.47."""
     pairs = [("left", "left")] * 10 + [("right", "right")] * 5 + [("left", "right")] * 2 + [("right", "left")] * 3
     found = agreement(
         judged([(n, judge, verdict, False) for n, both in enumerate(pairs) for judge, verdict in zip(("ann", "bob"), both, strict=True)])

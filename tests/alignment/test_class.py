@@ -1,4 +1,5 @@
-"""Many who judge at once: nothing is lost though one is killed, and opening a new store at once makes it once. The class of thirty with its waits is in tests/benchmarks."""
+"""Many who judge at once: nothing is lost though one is killed, and opening a new store at once makes it once. The class of thirty with its
+waits is in tests/benchmarks."""
 
 from __future__ import annotations
 

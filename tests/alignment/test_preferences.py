@@ -176,6 +176,8 @@ def test_replies_that_another_adds_are_seen(store, url):
         (lambda store: store.rows("paired"), "No judgement"),
         (lambda store: store.rows("other"), "no 'other' rows"),
         (lambda store: store.add("a", {"b": 3}), "no text"),
+        (lambda store: store.add("a", {"b": "nul \0"}), "no database keeps"),
+        (lambda store: store.add("half \ud800", {}), "no database keeps"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
@@ -188,6 +190,7 @@ def test_addresses_that_cannot_be(tmp_path):
     (tmp_path / "text.db").write_text("this is no database, " * 100)
     for address, says in (
         (str(tmp_path / "text.db"), "no database of preferences"),
+        (str(tmp_path / "text.db" / "below" / "a.db"), "cannot be kept in"),
         ("mysql://a/b", "not kept in mysql|no driver"),
         ("postgresql+psycopg://nobody:SECRET@127.0.0.1:1/none", "cannot be read or written"),
         ("://", "no database URL"),

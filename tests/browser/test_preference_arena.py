@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,12 +19,14 @@ BAD = "<img src=x onerror='window.hacked = 1'> $x$"
 STRENGTH = {"base": 0.0, "tuned-lora-8": 1.0, BAD: 1.3, "larger": 2.0}
 store, chance = PreferenceStore("arena.db"), random.Random(0)
 for number in range(40):
-    store.add(f"Who bakes bread number {number}?", {name: f"{BAD if number == 0 else 'Mira'} bakes.\\n" * (1 + 9 * (place == 3)) + f"[{place}]" for place, name in enumerate(STRENGTH)})
+    who = BAD if number == 0 else "Mira"
+    store.add(f"Who bakes bread number {number}?", {name: f"{who} bakes.\\n" * (1 + 9 * (place == 3)) + f"[{place}]" for place, name in enumerate(STRENGTH)})
 def judged(name, count, bias=0.0):
     for number in range(count):
         item = store.next(name, seed=number)
         left, right = (list(STRENGTH.values())[int(reply[-2])] for reply in item.replies)
-        store.judge(item, "tie" if chance.random() < .1 else "left" if chance.random() < 1 / (1 + math.exp(right - left - bias)) else "right", name)
+        first = chance.random() < 1 / (1 + math.exp(right - left - bias))
+        store.judge(item, "tie" if chance.random() < .1 else "left" if first else "right", name)
 for name in ("Ann", "Bob", "Cem with a long name"):
     judged(name, 60, bias=3.0 * (name == "Bob"))
 panel = PreferenceArena("arena.db", judge="Dan")
@@ -44,7 +45,9 @@ class Page:
         self.panel = self.page.locator(".wb-panel").first
 
     def says(self, words: str) -> str:
-        self.notebook.wait("words => [...document.querySelectorAll('.wb-panel [role=status]')].some(one => one.textContent.includes(words))", words)
+        self.notebook.wait(
+            "words => [...document.querySelectorAll('.wb-panel [role=status]')].some(one => one.textContent.includes(words))", words
+        )
         return next(text for text in self.panel.locator("[role=status]").all_inner_texts() if words in text)
 
     def prompt(self) -> str:
@@ -87,9 +90,12 @@ def test_keys_vote_blind_and_a_vote_is_taken_back(shown: Page) -> None:
     shown.press("0")
     shown.press("2")
     shown.says(f"Dan has judged 3 of 240 pairs; {shown.kernel('print(len(store.votes()))')} judgements of 4 people")
-    found = json.loads(shown.kernel("import json; print(json.dumps([[r['verdict'], r['replies']] for r in store.judgements('pair').to_dict('records') if r['judge'] == 'Dan']))"))
+    mine = "[[row['verdict'], row['replies']] for row in store.judgements('pair').to_dict('records') if row['judge'] == 'Dan']"
+    found = json.loads(shown.kernel(f"import json; print(json.dumps({mine}))"))
     assert [verdict for verdict, _ in found] == ["left", "tie", "right"]
-    assert [text.split() for text in found[0][1]] == [text.split() for text in first[1]] and [text.split() for text in found[1][1]] == [text.split() for text in second]
+    assert [text.split() for text in found[0][1]] == [text.split() for text in first[1]] and [text.split() for text in found[1][1]] == [
+        text.split() for text in second
+    ]
     third = shown.replies()
     shown.press("u")
     shown.says("Taken back.")
@@ -186,11 +192,12 @@ def test_rows_are_made_and_errors_stand_where_they_belong(shown: Page) -> None:
     source.press("Enter")
     error = shown.panel.locator(".wb-error-box .wb-error").first
     error.wait_for()
-    assert "cannot be read or written" in error.inner_text() and "SECRET" not in shown.panel.inner_text()
+    assert "cannot be read or written" in error.inner_text()
+    shown.notebook.wait("() => ![...document.querySelectorAll('.wb-panel input')].some(one => one.value.includes('SECRET'))")
+    assert shown.panel.locator(".wb-fig .points path").count() == figure > 0, "the last good picture stays"
     assert_layout(page)
     shown.notebook.screenshot("preference_arena_error")
     source.fill("arena.db")
     source.press("Enter")
     error.wait_for(state="detached")
     shown.says("Position bias")
-    assert figure > 0 and Path(rows).exists()

@@ -57,8 +57,16 @@ def test_stopping_keeps_what_was_answered(tmp_path):
     store.close()
 
 
-@pytest.mark.parametrize(("prompts", "sources", "says"), [
-    ([], {"a": str.upper}, "no prompts"), (["  "], {"a": str.upper}, "empty"), (["a"], {}, "nobody to ask"), (["a"], {"a": "./nowhere"}, "nowhere"), (["a"], {"a": 3}, "from a int")])
+@pytest.mark.parametrize(
+    ("prompts", "sources", "says"),
+    [
+        ([], {"a": str.upper}, "no prompts"),
+        (["  "], {"a": str.upper}, "empty"),
+        (["a"], {}, "nobody to ask"),
+        (["a"], {"a": "./nowhere"}, "nowhere"),
+        (["a"], {"a": 3}, "from a int"),
+    ],
+)
 def test_what_cannot_be_asked_is_refused_before_any_is(tmp_path, prompts, sources, says):
     with pytest.raises(WorkbenchError, match=says):
         collect_replies(prompts, sources, tmp_path / "p.db")

@@ -64,7 +64,11 @@ def known(tmp_path_factory) -> PreferenceArena:
 def test_a_vote_is_kept_taken_back_and_given_anew(arena):
     item = arena.ask()
     number = arena.vote("right")
-    assert arena.store.judgements().iloc[0]["verdict"] == "right" and arena.item != item and "ann has judged 1 of 90 pairs" in arena.summary().text
+    assert (
+        arena.store.judgements().iloc[0]["verdict"] == "right"
+        and arena.item != item
+        and "ann has judged 1 of 90 pairs" in arena.summary().text
+    )
     arena.undo()
     assert arena.item == item and arena.store.judgements().empty
     again = arena.vote("left")
@@ -84,7 +88,11 @@ def test_what_is_skipped_comes_again_only_when_nothing_else_is_left(tmp_path):
 
 
 def test_other_kinds_of_judgement(arena):
-    for kind, verdict, kept in (("ranking", [2, 0, 1], [2, 0, 1]), ("thumbs", False, False), ("scores", {"helpful": 4, "kind": 2}, {"helpful": 4, "kind": 2})):
+    for kind, verdict, kept in (
+        ("ranking", [2, 0, 1], [2, 0, 1]),
+        ("thumbs", False, False),
+        ("scores", {"helpful": 4, "kind": 2}, {"helpful": 4, "kind": 2}),
+    ):
         arena.state.kind = kind
         item = arena.ask()
         assert len(item.replies) == {"ranking": 3}.get(kind, 1)
@@ -156,10 +164,17 @@ def test_the_figure_shows_the_ratings_of_the_store(known):
 def test_agreement_of_two_is_that_of_scikit_learn(known):
     table = known.store.judgements("pair")
     table = table[~table["again"]]
-    won = {judge: {frozenset(row["replies"]): sorted(row["replies"])[0] == row["replies"][row["verdict"] == "right"] for row in table[table["judge"] == judge].to_dict("records")}
-           for judge in ("ann", "bob")}
+    won = {
+        judge: {
+            frozenset(row["replies"]): sorted(row["replies"])[0] == row["replies"][row["verdict"] == "right"]
+            for row in table[table["judge"] == judge].to_dict("records")
+        }
+        for judge in ("ann", "bob")
+    }
     both = sorted(set(won["ann"]) & set(won["bob"]), key=sorted)
-    assert known.found.kappas["ann", "bob"] == pytest.approx(cohen_kappa_score([won["ann"][pair] for pair in both], [won["bob"][pair] for pair in both]))
+    assert known.found.kappas["ann", "bob"] == pytest.approx(
+        cohen_kappa_score([won["ann"][pair] for pair in both], [won["bob"][pair] for pair in both])
+    )
 
 
 def test_the_sentence_finds_who_judges_by_the_place(known):
@@ -177,15 +192,43 @@ SURE = {"first": "a", "second": "b", "points": 200.0, "low": 150.0, "high": 250.
 AGREED = {"self": 0.9, "percent": 0.8, "cohen": 0.6, "fleiss": float("nan"), "krippendorff": 0.6}
 
 
-@pytest.mark.parametrize(("found", "kind", "says"), [
-    (Results(), "idle", "No votes yet: 5 prompts with replies of 2 models"),
-    (Results(50, RATED, lead=SURE, people=(person("x", 26, 24),), agreement=AGREED), "ok", "a leads b by 200 points (95 % interval 150 to 250; 50 votes). Krippendorff's alpha"),
-    (Results(50, RATED, lead=SURE | {"low": -10.0}, people=(person("x", 26, 24),), agreement=AGREED), "warn", "Too few votes to tell a and b apart"),
-    (Results(50, RATED, lead=SURE, people=(person("x", 26, 24),), agreement=AGREED | {"krippendorff": 0.1}), "warn", "People hardly agree"),
-    (Results(50, RATED, lead=SURE, people=(person("x", 26, 24),), agreement=AGREED | {"self": 0.5}), "warn", "judge only 50 % of 20 pairs as before"),
-    (Results(50, RATED, lead=SURE, people=(person("x", 3, 47),), agreement=AGREED), "warn", "what is shown second wins 94 % of x's 50 decided votes"),
-    (Results(50, RATED, lead=SURE, people=tuple(person(name, 19, 9) for name in "wxyz"), agreement=AGREED), "warn", "wins 68 % of all 112 decided votes"),
-    (Results(50, (), "No rating fits."), "warn", "No rating fits.")])
+@pytest.mark.parametrize(
+    ("found", "kind", "says"),
+    [
+        (Results(), "idle", "No votes yet: 5 prompts with replies of 2 models"),
+        (
+            Results(50, RATED, lead=SURE, people=(person("x", 26, 24),), agreement=AGREED),
+            "ok",
+            "a leads b by 200 points (95 % interval 150 to 250; 50 votes). Krippendorff's alpha",
+        ),
+        (
+            Results(50, RATED, lead=SURE | {"low": -10.0}, people=(person("x", 26, 24),), agreement=AGREED),
+            "warn",
+            "Too few votes to tell a and b apart",
+        ),
+        (
+            Results(50, RATED, lead=SURE, people=(person("x", 26, 24),), agreement=AGREED | {"krippendorff": 0.1}),
+            "warn",
+            "People hardly agree",
+        ),
+        (
+            Results(50, RATED, lead=SURE, people=(person("x", 26, 24),), agreement=AGREED | {"self": 0.5}),
+            "warn",
+            "judge only 50 % of 20 pairs as before",
+        ),
+        (
+            Results(50, RATED, lead=SURE, people=(person("x", 3, 47),), agreement=AGREED),
+            "warn",
+            "what is shown second wins 94 % of x's 50 decided votes",
+        ),
+        (
+            Results(50, RATED, lead=SURE, people=tuple(person(name, 19, 9) for name in "wxyz"), agreement=AGREED),
+            "warn",
+            "wins 68 % of all 112 decided votes",
+        ),
+        (Results(50, (), "No rating fits."), "warn", "No rating fits."),
+    ],
+)
 def test_the_sentence_says_the_most_important_thing(found, kind, says):
     sentence = words.results(found, Counts(5, 10, 2, (2,) * 5))
     assert sentence.kind == kind and says in sentence.text
@@ -193,8 +236,15 @@ def test_the_sentence_says_the_most_important_thing(found, kind, says):
 
 def test_a_share_that_chance_gives_is_no_bias():
     generator = np.random.default_rng(0)
-    called = [Results(50, people=tuple(person(name, int(first), 50 - int(first)) for name, first in zip("vwxyz", generator.binomial(50, 0.5, 5), strict=True))).partial()
-              for _ in range(200)]
+    called = [
+        Results(
+            50,
+            people=tuple(
+                person(name, int(first), 50 - int(first)) for name, first in zip("vwxyz", generator.binomial(50, 0.5, 5), strict=True)
+            ),
+        ).partial()
+        for _ in range(200)
+    ]
     assert sum(one is not None for one in called) <= 6  # one time in a hundred at most, over two hundred classes
 
 
@@ -238,8 +288,11 @@ def test_the_code_gives_the_same(known, tmp_path, monkeypatch):
 
 
 def test_the_state_comes_back_and_holds_no_password(known):
-    arena = PreferenceArena("postgresql+psycopg://ann:SECRET@127.0.0.1:1/none", state=State(view="results", kind="ranking", criteria=("a", "b")), judge="bob")
-    assert "SECRET" not in arena.state_json() + arena.code() and 'os.environ["PREFERENCES_URL"]' in arena.code()
+    arena = PreferenceArena(
+        "postgresql+psycopg://ann:SECRET@127.0.0.1:1/none", state=State(view="results", kind="ranking", criteria=("a", "b")), judge="bob"
+    )
+    assert "SECRET" not in arena.state_json() + arena.code() and 'PreferenceStore(os.environ["PREFERENCES_URL"])' in arena.code()
+    compile(arena.code(), "code", "exec")
     again = PreferenceArena.from_json(arena.state_json())
     assert again.state == arena.state
     assert arena.summary().kind == "warn" and "cannot be read or written" in arena.summary().text and "SECRET" not in arena.summary().text
@@ -253,19 +306,27 @@ def test_rows_of_each_kind_are_made_and_trained_on(known, arena, tmp_path):
     arena.vote("left")
     arena.state.file = str(tmp_path / "made" / "rows.jsonl")
     table = arena.make_rows()
-    assert table is arena.table and [json.loads(line) for line in open(arena.state.file)] == table.to_pylist() and "1 paired row in" in arena.rows_said
+    assert (
+        table is arena.table
+        and [json.loads(line) for line in open(arena.state.file)] == table.to_pylist()
+        and "1 paired row in" in arena.rows_said
+    )
     arena.state.file = str(tmp_path / "p.db" / "rows.jsonl")
     with pytest.raises(DataError, match="cannot be written"):
         arena.make_rows()
 
 
 def test_replies_are_asked_for_in_the_background_and_can_be_cancelled(tmp_path):
-    arena = PreferenceArena.from_replies(["Who bakes?", "Who sings?"], {"loud": str.upper, "soft": str.lower}, tmp_path / "p.db", judge="ann")
+    arena = PreferenceArena.from_replies(
+        ["Who bakes?", "Who sings?"], {"loud": str.upper, "soft": str.lower}, tmp_path / "p.db", judge="ann"
+    )
     assert arena.store.replies().empty, "nothing is asked before it is shown"
     _ = arena.widget
     assert arena.actions.wait() and set(arena.made.desk.shown["replies"]) in ({"WHO BAKES?", "who bakes?"}, {"WHO SINGS?", "who sings?"})
     asked = []
-    stopped = PreferenceArena.from_replies([f"{n}?" for n in range(50)], {"a": lambda text: asked.append(text) or stopped.actions._stop.set() or text}, tmp_path / "q.db")
+    stopped = PreferenceArena.from_replies(
+        [f"{n}?" for n in range(50)], {"a": lambda text: asked.append(text) or stopped.actions._stop.set() or text}, tmp_path / "q.db"
+    )
     _ = stopped.widget
     assert stopped.actions.wait() and 1 <= len(asked) < 50 and len(stopped.store.replies()) == len(asked) and stopped._busy is None
     broken = PreferenceArena.from_replies(["a"], {"a": "./nowhere"}, tmp_path / "r.db")

@@ -1,7 +1,7 @@
 """What a person does in the arena: a key or a click is noted and done by a thread, so that a slow database holds up nobody's page.
 
-What cannot be is said beside the control that asked for it, and what was judged is not lost: it is given again under the same number. Knows the arena it belongs to;
-makes no widget.
+What cannot be is said beside the control that asked for it, and what was judged is not lost: it is given again under the same number. Knows
+the arena it belongs to; makes no widget.
 """
 
 import threading
@@ -46,8 +46,15 @@ class Actions:
             value = value.strip()
         if name == "criteria":
             value = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-        wrong = {"judge": "Who judges? A judgement needs a name: type yours.", "criteria": "Name one criterion or more, such as helpful, honest.",
-                 "source": "Type a file, such as preferences.db, or the URL of a PostgreSQL database."}.get(name) if not value else None
+        wrong = (
+            {
+                "judge": "Who judges? A judgement needs a name: type yours.",
+                "criteria": "Name one criterion or more, such as helpful, honest.",
+                "source": "Type a file, such as preferences.db, or the URL of a PostgreSQL database.",
+            }.get(name)
+            if not value
+            else None
+        )
         if wrong is not None:
             if control is not None:
                 arena.show_error(control, wrong)
@@ -74,9 +81,12 @@ class Actions:
             self.asking.add(self._collect)
 
     def _open(self, source: str) -> None:
-        self.arena.open(source)
+        arena = self.arena
+        arena.open(source)
+        if arena.made is not None:
+            arena.made.spring_back(arena.state)  # without the password
         self._ask_anew()
-        self.arena.watch()
+        arena.watch()
 
     def again(self) -> None:
         """The store is opened anew: the remedy of one that did not answer."""

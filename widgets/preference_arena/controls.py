@@ -25,7 +25,12 @@ class Controls(Hearing):
         self.rows = controls.toggles("Training rows", [(words, rows) for rows, words in ROWS.items()], state.rows)
         self.file = controls.text("File to write", state.file, placeholder="none: panel.table alone", continuous_update=False)
         self.made_rows = controls.html("")
-        self.make = controls.button("Make training rows", kind="primary", tooltip="panel.table has them; wb.Recipe(data=...) takes them or the file", on_click=do.make_rows)
+        self.make = controls.button(
+            "Make training rows",
+            kind="primary",
+            tooltip="panel.table has them; wb.Recipe(data=...) takes them or the file",
+            on_click=do.make_rows,
+        )
         self.column = [
             controls.group("", self.judge, self.kind, self.replies, self.criteria),
             controls.group("", self.source),
@@ -56,7 +61,12 @@ class Controls(Hearing):
     def spring_back(self, state: State) -> None:
         """What is typed is again what the state says."""
         with self.showing():
-            self.judge.value, self.source.value, self.file.value, self.criteria.value = state.judge, state.source, state.file, ", ".join(state.criteria)
+            self.judge.value, self.source.value, self.file.value, self.criteria.value = (
+                state.judge,
+                state.source,
+                state.file,
+                ", ".join(state.criteria),
+            )
 
     @staticmethod
     def _say(widget: Any, markup: str) -> None:

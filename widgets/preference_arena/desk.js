@@ -40,9 +40,12 @@ function render({model, el}) {
     section.append(top, words);
     return section;
   };
-  const button = (words, key, does, more = "") => {
-    const made = element("button", `jupyter-button ${more}`, null, {type: "button", "aria-keyshortcuts": key});
-    made.append(element("kbd", "", key, {"aria-hidden": "true"}), document.createTextNode(words));
+  const button = (words, key, does, more = "", rest = "") => { // `rest` of the words stands where there is room
+    const made = element("button", `jupyter-button ${more}`, null, {type: "button", "aria-keyshortcuts": key, "aria-label": words + rest});
+    made.append(element("kbd", "", key, {"aria-hidden": "true"}));
+    const said = element("span", "", words);
+    if (rest) said.append(element("span", "wb-roomy-only", rest));
+    made.append(said);
     made.addEventListener("click", does);
     return made;
   };
@@ -75,6 +78,7 @@ function render({model, el}) {
       pressed.setAttribute("aria-pressed", String(at >= 0));
       pressed.classList.toggle("mod-active", at >= 0);
       pressed.lastChild.textContent = at >= 0 ? `${PLACES[at]} place` : `reply ${one + 1}`;
+      pressed.setAttribute("aria-label", at >= 0 ? `reply ${one + 1}: ${PLACES[at]} place` : `reply ${one + 1}`);
     });
     else for (const [name, row] of Object.entries(buttons)) for (const [number, one] of Object.entries(row)) {
       const on = given[name] === Number(number);
@@ -108,7 +112,7 @@ function render({model, el}) {
     const row = element("div", "wb-votes"), skip = button("Skip", "S", () => send({do: "skip"}), "wb-quiet");
     shown.replies.forEach((text, one) => replies.append(box(shown.replies.length > 1 ? `Reply ${one + 1}` : "Reply", text)));
     if (shown.kind === "pair") {
-      row.append(button("Reply 1 is better", "1", () => judge("left")), button("Tie", "0", () => judge("tie")), button("Reply 2 is better", "2", () => judge("right")));
+      row.append(button("Reply 1", "1", () => judge("left"), "", " is better"), button("Tie", "0", () => judge("tie")), button("Reply 2", "2", () => judge("right"), "", " is better"));
     } else if (shown.kind === "thumbs") row.append(button("Good", "1", () => judge(true)), button("Not good", "2", () => judge(false)));
     else if (shown.kind === "ranking") {
       shown.replies.forEach((_, one) => { buttons[one] = button(`reply ${one + 1}`, String(one + 1), () => put(one + 1)); row.append(buttons[one]); });

@@ -14,13 +14,14 @@ HERE = Path(__file__).parent
 
 
 class Desk(anywidget.AnyWidget):
-    """`Desk(on_verdict)`: `on_verdict(token, what)` with what = {"do": "judge", "verdict": ...}, {"do": "skip"} or {"do": "undo"}; it is called by the thread that
-    handles messages and should only enqueue."""
+    """`Desk(on_verdict)`: `on_verdict(token, what)` with what = {"do": "judge", "verdict": ...}, {"do": "skip"} or {"do": "undo"}; it is
+    called by the thread that handles messages and should only enqueue."""
 
     _esm = (HERE / "desk.js").read_text(encoding="utf-8")
     _css = (HERE / "preference_arena.css").read_text(encoding="utf-8")
     shown = traitlets.Dict().tag(sync=True)
-    """token, kind, prompt, replies, criteria, scores, said (what was kept last), undo (whether there is something to take back), empty (words where nothing is left)."""
+    """token, kind, prompt, replies, criteria, scores, said (what was kept last), undo (whether there is something to take back), empty
+    (words where nothing is left)."""
 
     def __init__(self, on_verdict: Callable[[int, dict], object], **more: Any) -> None:
         super().__init__(**more)

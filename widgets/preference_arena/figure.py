@@ -1,4 +1,5 @@
-"""The arena's figure: ratings with their intervals and Elo beside them, whom the first place helps, how far two people agree; while one judges, who judged how much.
+"""The arena's figure: ratings with their intervals and Elo beside them, whom the first place helps, how far two people agree; while one
+judges, who judged how much.
 
 `figure(found, width)` and `progress(counts, judge, width)` are pure functions of the numbers of `reading.py`. Nothing is drawn here.
 """
@@ -39,7 +40,9 @@ def progress(counts: Counts, judge: str, width: Width = "wide") -> dict:
     """Judgements by person, who judged most on top."""
     form = FORMS[width]
     if not counts.by_judge:
-        return Sheet(form.width, 96).empty("Nobody has judged yet", "Who judges how much is shown here; names of models only under Results.")
+        return Sheet(form.width, 96).empty(
+            "Nobody has judged yet", "Who judges how much is shown here; names of models only under Results."
+        )
     people = list(counts.by_judge.items())
     shown = people[:MOST_PEOPLE]
     if judge in counts.by_judge and judge not in dict(shown):
@@ -49,11 +52,31 @@ def progress(counts: Counts, judge: str, width: Width = "wide") -> dict:
     sheet = Sheet(form.width, height)
     most = max(many for _, many in shown)
     unit = f"by person{f', {len(shown)} of {len(people)} people' if more else ''}"
-    axis = sheet.cell(0, 0, form.width, height, "Judgements", unit, gutter=form.gutter, right=56, foot=8,
-                      x=dict(QUICK, range=[0, most], tickvals=[], showline=False), y=_names(form, [name for name, _ in shown], judge))
+    axis = sheet.cell(
+        0,
+        0,
+        form.width,
+        height,
+        "Judgements",
+        unit,
+        gutter=form.gutter,
+        right=56,
+        foot=8,
+        x=dict(QUICK, range=[0, most], tickvals=[], showline=False),
+        y=_names(form, [name for name, _ in shown], judge),
+    )
     place = list(range(len(shown)))[::-1]
-    sheet.add(axis, type="bar", orientation="h", x=[many for _, many in shown], y=place, width=0.5, uid="judgements",
-              marker=dict(color=[ink("blue" if name == judge else "grey") for name, _ in shown], line=dict(width=0)), hovertemplate="%{x} judgements<extra></extra>")
+    sheet.add(
+        axis,
+        type="bar",
+        orientation="h",
+        x=[many for _, many in shown],
+        y=place,
+        width=0.5,
+        uid="judgements",
+        marker=dict(color=[ink("blue" if name == judge else "grey") for name, _ in shown], line=dict(width=0)),
+        hovertemplate="%{x} judgements<extra></extra>",
+    )
     for at, (_, many) in zip(place, shown, strict=True):
         sheet.label(axis, many, at, number(many), "ink", dx=6)
     return sheet.figure()
@@ -87,21 +110,54 @@ def _ratings(sheet: Sheet, form: Form, found: Results, top: int) -> None:
     right = 78 if form.columns == 2 else 52
     cut = f", {len(models)} of {len(found.models)} models" if len(found.models) > len(models) else ""
     unit = f"points, mean 1 000, with 95 % intervals{cut}" if form.columns == 2 else f"points{cut}"
-    axis = sheet.cell(0, 0, form.width, top, "Rating", unit, "rating, points (400 are odds of 10 : 1)", gutter=form.gutter, right=right,
-                      x=dict(QUICK, range=[reach[0] - 0.06 * spread, reach[1] + 0.06 * spread], showgrid=True, gridcolor=ink("grid"), tickformat=",", nticks=7 if form.columns == 2 else 5),
-                      y=_names(form, [one.model for one in models], top=0.95))
+    axis = sheet.cell(
+        0,
+        0,
+        form.width,
+        top,
+        "Rating",
+        unit,
+        "rating, points (400 are odds of 10 : 1)",
+        gutter=form.gutter,
+        right=right,
+        x=dict(
+            QUICK,
+            range=[reach[0] - 0.06 * spread, reach[1] + 0.06 * spread],
+            showgrid=True,
+            gridcolor=ink("grid"),
+            tickformat=",",
+            nticks=7 if form.columns == 2 else 5,
+        ),
+        y=_names(form, [one.model for one in models], top=0.95),
+    )
     rated = [(at, one) for at, one in zip(place, models, strict=True) if one.rating is not None]
     for at, one in rated:
         sheet.line(axis, [one.low, one.high], [at, at], "blue", uid=f"interval-{at}", hoverinfo="skip")
-    sheet.add(axis, x=[one.elo for one in models], y=[at - 0.22 for at in place], mode="markers", uid="elo",
-              marker=dict(size=8, symbol="diamond-open", color=ink("grey-text"), opacity=1, line=dict(width=1.5)), hovertemplate="Elo %{x:.0f}<extra></extra>")
+    sheet.add(
+        axis,
+        x=[one.elo for one in models],
+        y=[at - 0.22 for at in place],
+        mode="markers",
+        uid="elo",
+        marker=dict(size=8, symbol="diamond-open", color=ink("grey-text"), opacity=1, line=dict(width=1.5)),
+        hovertemplate="Elo %{x:.0f}<extra></extra>",
+    )
     if rated:
-        sheet.add(axis, x=[one.rating for _, one in rated], y=[at for at, _ in rated], mode="markers", uid="ratings",
-                  marker=dict(size=10, color=ink("blue"), opacity=1, line=dict(width=0)), customdata=[[one.low, one.high, one.votes] for _, one in rated],
-                  hovertemplate="Bradley-Terry %{x:.0f}, 95 % %{customdata[0]:.0f} to %{customdata[1]:.0f}<br>%{customdata[2]} votes<extra></extra>")
+        sheet.add(
+            axis,
+            x=[one.rating for _, one in rated],
+            y=[at for at, _ in rated],
+            mode="markers",
+            uid="ratings",
+            marker=dict(size=10, color=ink("blue"), opacity=1, line=dict(width=0)),
+            customdata=[[one.low, one.high, one.votes] for _, one in rated],
+            hovertemplate="Bradley-Terry %{x:.0f}, 95 % %{customdata[0]:.0f} to %{customdata[1]:.0f}<br>"
+            "%{customdata[2]} votes<extra></extra>",
+        )
     for at, one in zip(place, models, strict=True):
         sheet.label(axis, 1, at, "–" if one.rating is None else number(one.rating), "ink", xref=f"x{axis} domain", dx=8)
-    legend = f'<span style="color:{ink("blue-text")}">● Bradley-Terry</span>   <span style="color:{ink("grey-text")}">◇ Elo, in the order voted</span>'
+    shapes = {"blue-text": "● Bradley-Terry", "grey-text": "◇ Elo, in the order voted"}
+    legend = "   ".join(f'<span style="color:{ink(colour)}">{said}</span>' for colour, said in shapes.items())
     sheet.label(axis, 0, 1, legend, "ink-2", xref=f"x{axis} domain", yref=f"y{axis} domain", valign="top", dx=-2, dy=2, size=11)
 
 
@@ -109,8 +165,16 @@ def _position(sheet: Sheet, form: Form, found: Results, people: tuple[Person, ..
     """How often the reply shown first wins, of the votes that are no tie."""
     place = list(range(len(people)))[::-1]
     cut = f"{len(people)} of {len(found.people)} people" if len(found.people) > len(people) else "95 % interval"
-    axis = sheet.cell(*box, "Shown first wins", f"% of decided votes, {cut}" if form.columns == 2 else cut, "% of decided votes", gutter=form.gutter, right=76,
-                      x=dict(QUICK, range=[0, 100], tickvals=[0, 25, 50, 75, 100]), y=_names(form, [person.judge for person in people], least=3))
+    axis = sheet.cell(
+        *box,
+        "Shown first wins",
+        f"% of decided votes, {cut}" if form.columns == 2 else cut,
+        "% of decided votes",
+        gutter=form.gutter,
+        right=76,
+        x=dict(QUICK, range=[-3, 103], tickvals=[0, 25, 50, 75, 100]),
+        y=_names(form, [person.judge for person in people], least=3),
+    )
     sheet.rule(axis, x=50, colour="ink-3", dash="dot")
     for at, person in zip(place, people, strict=True):
         same = f"{person.same} of {person.again}" if person.again else "–"
@@ -121,9 +185,15 @@ def _position(sheet: Sheet, form: Form, found: Results, people: tuple[Person, ..
         partial = not low <= 0.5 <= high
         colour = "vermillion" if partial else "blue"
         sheet.line(axis, [100 * low, 100 * high], [at, at], colour, uid=f"share-{at}", hoverinfo="skip")
-        sheet.add(axis, x=[100 * person.first / person.decided], y=[at], mode="markers", uid=f"first-{at}",
-                  marker=dict(size=8, symbol="x" if partial else "circle", color=ink(colour), opacity=1, line=dict(width=0)),
-                  hovertemplate=f"{person.first} of {person.decided} decided votes<extra></extra>")
+        sheet.add(
+            axis,
+            x=[100 * person.first / person.decided],
+            y=[at],
+            mode="markers",
+            uid=f"first-{at}",
+            marker=dict(size=8, symbol="x" if partial else "circle", color=ink(colour), opacity=1, line=dict(width=0)),
+            hovertemplate=f"{person.first} of {person.decided} decided votes<extra></extra>",
+        )
     sheet.label(axis, 1, 1, "same again", "ink-3", xref=f"x{axis} domain", yref=f"y{axis} domain", valign="bottom", dx=10, dy=1, size=11)
 
 
@@ -134,16 +204,38 @@ def _agreement(sheet: Sheet, form: Form, found: Results, people: tuple[Person, .
     alpha = found.agreement.get("krippendorff", math.nan)
     unit = "Cohen's kappa of two" + (f"; Krippendorff's alpha {signed(alpha)}" if alpha == alpha and form.columns == 2 else "")
     if not found.kappas:
-        axis = sheet.cell(*box, "Agreement", unit, gutter=0, x=dict(QUICK, range=[0, 1], tickvals=[], showline=False), y=dict(QUICK, range=[0, 1], tickvals=[], showgrid=False))
+        axis = sheet.cell(
+            *box,
+            "Agreement",
+            unit,
+            gutter=0,
+            x=dict(QUICK, range=[0, 1], tickvals=[], showline=False),
+            y=dict(QUICK, range=[0, 1], tickvals=[], showgrid=False),
+        )
         sheet.label(axis, 0, 0.5, "No two people have judged five pairs in common.", "ink-3")
         return
     values = [[found.kappas.get((one, other)) for other in names] for one in names[::-1]]
-    axis = sheet.cell(*box, "Agreement", unit, gutter=form.gutter, right=0, foot=40,
-                      x=dict(QUICK, range=[-0.5, n - 0.5], tickvals=list(range(n)), ticktext=[str(place + 1) for place in range(n)], showline=False),
-                      y=dict(QUICK, range=[-0.6, max(n, 3) - 0.4], showgrid=False, tickvals=list(range(n)),
-                             ticktext=[f"{short(name, form.letters - 2)}  {n - place}" for place, name in enumerate(names[::-1])], tickfont=dict(size=12, color=ink("ink"))))
+    axis = sheet.cell(
+        *box,
+        "Agreement",
+        unit,
+        gutter=form.gutter,
+        right=0,
+        foot=40,
+        x=dict(QUICK, range=[-0.5, n - 0.5], tickvals=list(range(n)), ticktext=[str(place + 1) for place in range(n)], showline=False),
+        y=dict(
+            QUICK,
+            range=[-0.6, max(n, 3) - 0.4],
+            showgrid=False,
+            tickvals=list(range(n)),
+            ticktext=[f"{short(name, form.letters - 2)}  {n - place}" for place, name in enumerate(names[::-1])],
+            tickfont=dict(size=12, color=ink("ink")),
+        ),
+    )
     ramp = [[0, ink("ramp-0")], [0.25, ink("ramp-1")], [0.5, ink("ramp-2")], [0.75, ink("ramp-3")], [1, ink("ramp-4")]]
-    sheet.add(axis, type="heatmap", z=values, zmin=0, zmax=1, colorscale=ramp, showscale=False, xgap=2, ygap=2, uid="kappas", hoverinfo="skip")
+    sheet.add(
+        axis, type="heatmap", z=values, zmin=0, zmax=1, colorscale=ramp, showscale=False, xgap=2, ygap=2, uid="kappas", hoverinfo="skip"
+    )
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             if value is not None:
@@ -153,4 +245,11 @@ def _agreement(sheet: Sheet, form: Form, found: Results, people: tuple[Person, .
 def _names(form: Form, names: list[str], bold: str = "", top: float = 0.0, least: int = 1) -> dict:
     n = len(names)
     text = [f"<b>{short(name, form.letters - 1)}</b>" if bold and name == bold else short(name, form.letters) for name in names[::-1]]
-    return dict(QUICK, range=[-0.6, max(n, least) - 0.4 + top], showgrid=False, tickvals=list(range(n)), ticktext=text, tickfont=dict(size=12, color=ink("ink")))
+    return dict(
+        QUICK,
+        range=[-0.6, max(n, least) - 0.4 + top],
+        showgrid=False,
+        tickvals=list(range(n)),
+        ticktext=text,
+        tickfont=dict(size=12, color=ink("ink")),
+    )

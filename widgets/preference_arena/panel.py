@@ -1,7 +1,8 @@
 """Panel 10, the preference arena: which reply is better, and do people agree?
 
-`PreferenceArena("preferences.db")` judges what a store holds, blind; under Results it shows what came of it. Numbers are made in `reading.py`, drawn in `figure.py`, said
-in `words.py`; here they are joined. Whatever asks the database is done by a thread, and what others judge is seen within a second or so.
+`PreferenceArena("preferences.db")` judges what a store holds, blind; under Results it shows what came of it. Numbers are made in
+`reading.py`, drawn in `figure.py`, said in `words.py`; here they are joined. Whatever asks the database is done by a thread, and what
+others judge is seen within a second or so.
 """
 
 import getpass
@@ -27,14 +28,15 @@ from workbench.errors import DataError, WorkbenchError
 WATCH_S = 1.0
 """Between two looks at what others judged."""
 REST, LONGEST_REST_S = 4, 5.0
-"""Reading the results again waits so many times as long as the last reading took, up to so long: thirty people judge faster than all of it can be read."""
+"""Reading the results again waits so many times as long as the last reading took, up to so long: thirty people judge faster than all of it
+can be read."""
 
 
 class PreferenceArena(Panel):
     """`PreferenceArena(store)`: a `PreferenceStore`, a file of SQLite (made where it is not there) or the URL of PostgreSQL.
 
-    `judge` is who judges here, the user's name unless given. Results: `table` (the rows made last), `rows(kind)`, `counts` and `found`. Without a page `item` is what is
-    shown, and `ask`, `vote`, `skip` and `undo` do what keys do.
+    `judge` is who judges here, the user's name unless given. Results: `table` (the rows made last), `rows(kind)`, `counts` and `found`.
+    Without a page `item` is what is shown, and `ask`, `vote`, `skip` and `undo` do what keys do.
     """
 
     title = "Preference arena"
@@ -68,9 +70,12 @@ class PreferenceArena(Panel):
         self._threaded = False
 
     @classmethod
-    def from_replies(cls, prompts: Iterable[str], sources: Mapping[str, Any], store: Any = None, *, judge: str = "", **options: Any) -> "PreferenceArena":
-        """An arena that asks `sources` (runs, checkpoints, model folders, endpoints, functions, by name) for replies to `prompts` in the background, as
-        `workbench.evaluation.replies.collect_replies` does; `options` are those of it. Without a page `collect()` asks them."""
+    def from_replies(
+        cls, prompts: Iterable[str], sources: Mapping[str, Any], store: Any = None, *, judge: str = "", **options: Any
+    ) -> "PreferenceArena":
+        """An arena that asks `sources` (runs, checkpoints, model folders, endpoints, functions, by name) for replies to `prompts` in the
+        background, as `workbench.evaluation.replies.collect_replies` does; `options` are those of it. Without a page `collect()` asks
+        them."""
         made = cls(store, judge=judge)
         made.ordered = (list(prompts), dict(sources), options)
         return made
@@ -85,13 +90,13 @@ class PreferenceArena(Panel):
         return self._store
 
     def open(self, source: Any) -> None:
-        """Another store."""
+        """Another store; what was seen of the last one stays until this one is read."""
         if self._store is not None:
             self._store.close()
         self._store, self.address, self.fault = source if isinstance(source, PreferenceStore) else None, source, ""
         self.state.source = self._named(source)
-        self.counts, self.found, self._counted, self._read = reading.Counts(), reading.Results(), None, None
-        self.item, self._history, self._skipped = None, [], set()
+        self._counted = self._read = None
+        self.item, self.said, self._history, self._skipped = None, "", [], set()
 
     def collect(self, progress: Callable[[int, int], object] | None = None) -> "PreferenceArena":
         """Asks for the replies of `from_replies` that are not there yet. Raises `WorkbenchError` where a source cannot be asked."""
@@ -107,7 +112,10 @@ class PreferenceArena(Panel):
         store = self.store
         state = store.state()
         if state != self._counted:
-            self.counts, self._counted = reading.count(store), state
+            counts = reading.count(store)
+            if self._counted is None:  # another store
+                self.found = reading.Results()
+            self.counts, self._counted = counts, state
         if self.state.view == "results" and state != self._read:
             self.found, self._read = reading.read(store), state
         self.fault = ""
@@ -158,8 +166,9 @@ class PreferenceArena(Panel):
         return self.item
 
     def vote(self, verdict: Any, number: str = "") -> str:
-        """Judges `item`: "left", "right" or "tie" of a pair, the places of a ranking (from 0, the best first), True or False of a thumb, or {criterion: score}; then asks
-        for the next. Returns the judgement's number. Raises `DataError` for anything else, and where nothing is shown."""
+        """Judges `item`: "left", "right" or "tie" of a pair, the places of a ranking (from 0, the best first), True or False of a thumb, or
+        {criterion: score}; then asks for the next. Returns the judgement's number. Raises `DataError` for anything else, and where nothing
+        is shown."""
         if self.item is None:
             raise DataError("There is nothing to judge.", "Ask for an item first; add prompts with replies where none is left.")
         judge = self.state.judge
@@ -189,7 +198,8 @@ class PreferenceArena(Panel):
     # ---- rows
 
     def rows(self, kind: str | None = None) -> Any:
-        """Training rows as a table: "paired", "ranked" or "unpaired" (the state's unless given). Raises `DataError` where no judgement gives any."""
+        """Training rows as a table: "paired", "ranked" or "unpaired" (the state's unless given). Raises `DataError` where no judgement
+        gives any."""
         return self.store.rows(kind or self.state.rows)
 
     def make_rows(self) -> Any:
@@ -214,7 +224,9 @@ class PreferenceArena(Panel):
         self._ready()
         if self.state.view == "judge":
             return drawing.progress(self.counts, self.state.judge, width)
-        return drawing.figure(self.found, width, ("No results", "The store cannot be read.") if self.fault else ("No votes yet", "Judge some pairs first."))
+        return drawing.figure(
+            self.found, width, ("No results", "The store cannot be read.") if self.fault else ("No votes yet", "Judge some pairs first.")
+        )
 
     def summary(self) -> Sentence:
         self._ready()
@@ -224,7 +236,7 @@ class PreferenceArena(Panel):
 
     def code(self) -> str:
         source = self.state.source
-        return words.code(self.state, repr(source) if "***" not in source else 'os.environ["PREFERENCES_URL"]   # with its password')
+        return words.code(self.state, repr(source) if "***" not in source else 'os.environ["PREFERENCES_URL"]')
 
     def extra_html(self) -> str:
         from widgets.frame import controls
@@ -234,9 +246,21 @@ class PreferenceArena(Panel):
                 return ""
             shown = [("Prompt", self.item.prompt), *((f"Reply {place}", text) for place, text in enumerate(self.item.replies, start=1))]
             return "".join(f'<p><b>{name}</b></p><p style="white-space:pre-wrap">{escape(text)}</p>' for name, text in shown)
-        rows = [[one.model, "–" if one.rating is None else number(one.rating), "–" if one.low is None else f"{number(one.low)} to {number(one.high)}", number(one.elo),
-                 number(one.votes)] for one in self.found.models]
-        table = controls.table_html(["model", "Bradley-Terry", "95 % interval", "Elo", "votes"], rows, numeric=range(1, 5), caption="Ratings") if rows else ""
+        rows = [
+            [
+                one.model,
+                "–" if one.rating is None else number(one.rating),
+                "–" if one.low is None else f"{number(one.low)} to {number(one.high)}",
+                number(one.elo),
+                number(one.votes),
+            ]
+            for one in self.found.models
+        ]
+        table = (
+            controls.table_html(["model", "Bradley-Terry", "95 % interval", "Elo", "votes"], rows, numeric=range(1, 5), caption="Ratings")
+            if rows
+            else ""
+        )
         return table + "".join(f"<p>{escape(line)}</p>" for line in words.about(self.found))
 
     # ---- the live widget
@@ -287,9 +311,14 @@ class PreferenceArena(Panel):
 
     def _nothing(self) -> str:
         if not self.counts.replies:
-            return "Nothing to judge yet. Add some: store.add(prompt, {model: reply, ...}), or PreferenceArena.from_replies(prompts, sources)."
-        return f"Nothing is left to judge for {self.state.judge}. Thank you." if self.state.kind != "ranking" or self.counts.possible("ranking", self.state.replies) else \
-            f"No prompt has {self.state.replies} different replies to rank."
+            return (
+                "Nothing to judge yet. Add some: store.add(prompt, {model: reply, ...}), or PreferenceArena.from_replies(prompts, sources)."
+            )
+        return (
+            f"Nothing is left to judge for {self.state.judge}. Thank you."
+            if self.state.kind != "ranking" or self.counts.possible("ranking", self.state.replies)
+            else f"No prompt has {self.state.replies} different replies to rank."
+        )
 
     @staticmethod
     def _named(source: Any) -> str:
@@ -303,7 +332,9 @@ class PreferenceArena(Panel):
             except sql.exc.ArgumentError:
                 return text
         path = Path(text).expanduser()
-        return str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() and path.resolve().is_relative_to(Path.cwd()) else str(path)
+        return (
+            str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() and path.resolve().is_relative_to(Path.cwd()) else str(path)
+        )
 
 
 def _user() -> str:

@@ -1,7 +1,7 @@
 """The numbers of the arena: what there is to judge and who judged how much, and what came of it.
 
-`count` is cheap and asked for every second; `read` makes the results: ratings, Elo, agreement, position bias, each by its call in `workbench.alignment`. Draws and
-says nothing.
+`count` is cheap and asked for every second; `read` makes the results: ratings, Elo, agreement, position bias, each by its call in
+`workbench.alignment`. Draws and says nothing.
 """
 
 import math
@@ -109,7 +109,8 @@ class Results:
         return sum(person.again for person in self.people)
 
     def partial(self) -> "tuple[str, int, int] | None":
-        """(who, how often the first one, of how many decided) of the clearest position bias: a person's ("" for everybody together); None where chance would do it."""
+        """(who, how often the first one, of how many decided) of the clearest position bias: a person's ("" for everybody together); None
+        where chance would do it."""
         from scipy.stats import binomtest
 
         asked = [(person.judge, person.first, person.decided) for person in self.people if person.decided >= FEWEST_VOTES]
@@ -142,8 +143,25 @@ def read(store: PreferenceStore) -> Results:
         first = lead(votes)
     except DataError as error:
         fault = str(error)
-    models = [Rated(name, *((fitted[name][key] for key in ("rating", "low", "high")) if fitted else (None, None, None)), float(in_order[name]), int(met[name]))
-              for name in (fitted or in_order.index)]
+    models = [
+        Rated(
+            name,
+            *((fitted[name][key] for key in ("rating", "low", "high")) if fitted else (None, None, None)),
+            float(in_order[name]),
+            int(met[name]),
+        )
+        for name in (fitted or in_order.index)
+    ]
     kappas = {(one, other): float(kappa) for one, row in cohen(judged).iterrows() for other, kappa in row.items() if kappa == kappa}
-    return Results(len(votes), tuple(models), fault, first, tuple(Person(**{name: value if name == "judge" else int(value) for name, value in row.items()})
-                                                                 for row in people(judged).to_dict("records")), kappas, agreement(judged))
+    return Results(
+        len(votes),
+        tuple(models),
+        fault,
+        first,
+        tuple(
+            Person(**{name: value if name == "judge" else int(value) for name, value in row.items()})
+            for row in people(judged).to_dict("records")
+        ),
+        kappas,
+        agreement(judged),
+    )

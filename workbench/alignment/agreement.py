@@ -1,7 +1,7 @@
 """How far judges agree with themselves and with each other: percent, Cohen's, Fleiss' and Krippendorff's coefficients.
 
-Of pairs (`PreferenceStore.judgements("pair")`); what is compared is which of the two replies won, or a tie, in whatever order they were shown. 1 is full agreement, 0 what
-chance alone would give. The coefficients are scikit-learn's, statsmodels' and krippendorff's.
+Of pairs (`PreferenceStore.judgements("pair")`); what is compared is which of the two replies won, or a tie, in whatever order they were
+shown. 1 is full agreement, 0 what chance alone would give. The coefficients are scikit-learn's, statsmodels' and krippendorff's.
 """
 
 import itertools
@@ -16,16 +16,18 @@ FEWEST = 5
 
 
 def agreement(judgements: "pd.DataFrame") -> dict[str, float]:
-    """`self`: share of pairs asked again that were judged the same; `percent`: share of two judges' judgements of one pair that are equal; `cohen`: the mean over pairs of
-    judges; `fleiss`: over pairs judged by as many as most are; `krippendorff`: over all. NaN where there is too little to say."""
+    """`self`: share of pairs asked again that were judged the same; `percent`: share of two judges' judgements of one pair that are equal;
+    `cohen`: the mean over pairs of judges; `fleiss`: over pairs judged by as many as most are; `krippendorff`: over all. NaN where there is
+    too little to say."""
     table = outcomes(judgements)
     by_pair = _by_pair(table)
     return {"self": _with_himself(table), **_of_two(by_pair), "fleiss": _fleiss(by_pair), "krippendorff": _krippendorff(by_pair)}
 
 
 def people(judgements: "pd.DataFrame") -> "pd.DataFrame":
-    """A line a judge of pairs, who judged most first: `judge`, `votes` (without what was asked again), how many of them the reply shown first
-    won (`first`), the other (`second`) or neither (`tie`), how many pairs were asked `again`, and how many of those he judged the `same`."""
+    """A line a judge of pairs, who judged most first: `judge`, `votes` (without what was asked again), how many of them the reply shown
+    first won (`first`), the other (`second`) or neither (`tie`), how many pairs were asked `again`, and how many of those he judged the
+    `same`."""
     import pandas as pd
 
     pairs = judgements[judgements["kind"] == "pair"]
@@ -40,8 +42,8 @@ def people(judgements: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def cohen(judgements: "pd.DataFrame") -> "pd.DataFrame":
-    """Cohen's kappa of every two judges, by name in both directions; NaN where they have fewer than `FEWEST` pairs in common, or gave all of
-    them one and the same verdict, and on the diagonal."""
+    """Cohen's kappa of every two judges, by name in both directions; NaN where they have fewer than `FEWEST` pairs in common, or gave all
+    of them one and the same verdict, and on the diagonal."""
     import pandas as pd
 
     by_pair = _by_pair(outcomes(judgements))
@@ -53,7 +55,8 @@ def cohen(judgements: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def outcomes(judgements: "pd.DataFrame") -> "pd.DataFrame":
-    """`pair` (a number for each two replies to a prompt), `judge`, `again`, and `won`: 0 or 1, the first or second reply in the order of the alphabet, or 2 for a tie."""
+    """`pair` (a number for each two replies to a prompt), `judge`, `again`, and `won`: 0 or 1, the first or second reply in the order of
+    the alphabet, or 2 for a tie."""
     import pandas as pd
 
     rows, known = [], {}

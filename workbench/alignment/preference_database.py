@@ -1,7 +1,8 @@
 """The database under a preference store: its tables, and transactions that neither lose nor wait long when a class writes at once.
 
-A file of SQLite in write-ahead mode, or PostgreSQL by its URL, through SQLAlchemy. A transaction that has returned survives whatever kills the process; only a machine
-that loses its power may take the last ones of a SQLite file along (synchronous=NORMAL: the file itself stays whole). Not here: what is asked of it (`preferences.py`).
+A file of SQLite in write-ahead mode, or PostgreSQL by its URL, through SQLAlchemy. A transaction that has returned survives whatever kills
+the process; only a machine that loses its power may take the last ones of a SQLite file along (synchronous=NORMAL: the file itself stays
+whole). Not here: what is asked of it (`preferences.py`).
 """
 
 import contextlib
@@ -39,7 +40,8 @@ class Database:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise DataError(f"The preferences cannot be kept in {path}: {error.strerror}.", "Give a file in a folder that you may write.") from error
+                remedy = "Give a file in a folder that you may write."
+                raise DataError(f"The preferences cannot be kept in {path}: {error.strerror}.", remedy) from error
             address: Any = sql.URL.create("sqlite", database=str(path))
         else:
             try:
@@ -58,7 +60,8 @@ class Database:
         try:
             self._engine = sql.create_engine(address, connect_args=waits, pool_pre_ping=not self._sqlite)
         except (sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-            raise DataError(f"There is no driver for {address.drivername}.", "Install it: pip install 'psycopg[binary]' for PostgreSQL.") from error
+            remedy = "Install it: pip install 'psycopg[binary]' for PostgreSQL."
+            raise DataError(f"There is no driver for {address.drivername}.", remedy) from error
         self._dialect = importlib.import_module(f"sqlalchemy.dialects.{backend}")  # now: whoever judges first should not wait for it
         if self._sqlite:
             _settings_of_sqlite(self._engine)
@@ -82,7 +85,8 @@ class Database:
                 return work(there)
         except sql.exc.OperationalError as error:
             told = str(error.orig).splitlines()[0].rstrip(".")
-            raise DataError(f"The preferences cannot be read or written: {told}.", "Check the file or the server, and try again.") from error
+            remedy = "Check the file or the server, and try again."
+            raise DataError(f"The preferences cannot be read or written: {told}.", remedy) from error
         except sql.exc.DatabaseError as error:
             told = str(error.orig).splitlines()[0].rstrip(".")
             raise DataError(f"This is no database of preferences: {told}.", "Give another file.") from error

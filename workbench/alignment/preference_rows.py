@@ -1,6 +1,7 @@
 """Judgements as rows to train on: pairs, rankings, and replies that are good or not.
 
-Of `PreferenceStore.judgements()`. What was asked again is the caller's to leave out; here nothing is weighed, and nobody's judgement counts more than another's.
+Of `PreferenceStore.judgements()`. What was asked again is the caller's to leave out; here nothing is weighed, and nobody's judgement counts
+more than another's.
 """
 
 from typing import TYPE_CHECKING, Any

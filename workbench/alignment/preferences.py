@@ -5,10 +5,10 @@
     item = store.next("ann");  store.judge(item, "right", "ann")
     wb.Recipe(data=store.rows("paired"))
 
-SQLite in write-ahead mode by default, PostgreSQL by its URL. A judgement says who gave it, when, and in which order the replies were shown; which model
-wrote which is not in an `Item`, so whoever shows one judges blind. It is kept once `judge` has returned, whatever kills the process after
-(`preference_database.py` says how). Not here: ratings (`ratings.py`), agreement (`agreement.py`), rows (`preference_rows.py`), asking
-models for replies (`evaluation/replies.py`).
+SQLite in write-ahead mode by default, PostgreSQL by its URL. A judgement says who gave it, when, and in which order the replies were shown;
+which model wrote which is not in an `Item`, so whoever shows one judges blind. It is kept once `judge` has returned, whatever kills the
+process after (`preference_database.py` says how). Not here: ratings (`ratings.py`), agreement (`agreement.py`), rows
+(`preference_rows.py`), asking models for replies (`evaluation/replies.py`).
 """
 
 import json
@@ -39,7 +39,8 @@ APART = 5
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What is shown to a judge: a prompt, and replies in the order shown, without their sources. `again`: the pair was judged before by the same person, the other way round."""
+    """What is shown to a judge: a prompt, and replies in the order shown, without their sources. `again`: the pair was judged before by the
+    same person, the other way round."""
 
     prompt: str
     replies: tuple[str, ...]
@@ -65,15 +66,16 @@ class PreferenceStore:
     # ---- what there is to judge
 
     def add(self, prompt: str, replies: Mapping[str, str]) -> int:
-        """Keep a prompt and its replies by source (a model, run, checkpoint or endpoint by name); returns the prompt's number. What is there already stays as it is.
+        """Keep a prompt and its replies by source (a model, run, checkpoint or endpoint by name); returns the prompt's number. What is
+        there already stays as it is.
 
-        Raises `DataError` for what is no text."""
+        Raises `DataError` for what is no text, or none that can be written."""
         for name, value in (("prompt", prompt), *replies.items()):
+            what = "The prompt" if name == "prompt" else f"The reply of {name!r}"
             if not isinstance(value, str):
-                raise DataError(
-                    f"The reply of {name!r} is {value!r}, no text." if name != "prompt" else f"The prompt is {value!r}, no text.",
-                    "Give a str.",
-                )
+                raise DataError(f"{what} is {value!r}, no text.", "Give a str.")
+            if "\0" in value or value.encode("utf-8", "replace").decode() != value:
+                raise DataError(f"{what} holds characters that no database keeps (NUL, or half of a pair).", "Leave them out.")
         prompts, told = self._tables["prompts"], self._tables["replies"]
 
         def write(there: "sqlalchemy.Connection") -> int:
@@ -93,9 +95,10 @@ class PreferenceStore:
         again: float = AGAIN,
         skipped: Collection[frozenset[int]] = (),
     ) -> Item | None:
-        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside each other, in an order drawn
-        by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of numbers of replies that he does not want now. None where nothing is
-        left. Writes nothing, and costs no more for what others have judged."""
+        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside
+        each other, in an order drawn by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of
+        numbers of replies that he does not want now. None where nothing is left. Writes nothing, and costs no more for what others have
+        judged."""
         import sqlalchemy as sql
 
         chance, table = random.Random(seed), self._tables["judgements"]
@@ -131,7 +134,8 @@ class PreferenceStore:
     # ---- judging
 
     def judge(self, item: Item, winner: str, judge: str, **more: Any) -> str:
-        """`winner` is "left", "right" or "tie" of the pair as it was shown. Returns the judgement's number. Raises `DataError` for anything else."""
+        """`winner` is "left", "right" or "tie" of the pair as it was shown. Returns the judgement's number. Raises `DataError` for anything
+        else."""
         if winner not in ("left", "right", "tie") or len(item.reply_ids) != 2:
             raise DataError(f"{winner!r} is no judgement of {len(item.reply_ids)} replies.", 'Use "left", "right" or "tie" of a pair.')
         return self._write("pair", item, judge, winner, **more)
@@ -173,8 +177,8 @@ class PreferenceStore:
         return number
 
     def withdraw(self, number: str, judge: str) -> None:
-        """Take back a judgement of one's own: it stays in the database and counts no more. A correction is this, and a new judgement. Raises `DataError` where `judge` gave none
-        of that number."""
+        """Take back a judgement of one's own: it stays in the database and counts no more. A correction is this, and a new judgement.
+        Raises `DataError` where `judge` gave none of that number."""
         import sqlalchemy as sql
 
         table = self._tables["judgements"]
@@ -223,7 +227,8 @@ class PreferenceStore:
         return pd.DataFrame([(row.text, row.source, row.reply) for row in kept], columns=["prompt", "source", "reply"])
 
     def judgements(self, kind: str | None = None) -> "pd.DataFrame":
-        """One line a judgement in the order given: kind, prompt, judge, at (seconds since 1970), again, `sources` and `replies` as shown, and verdict."""
+        """One line a judgement in the order given: kind, prompt, judge, at (seconds since 1970), again, `sources` and `replies` as shown,
+        and verdict."""
         import pandas as pd
 
         asked, kept = self._look(self._judgements(kind), self._replies_with_prompts)
@@ -246,8 +251,8 @@ class PreferenceStore:
         return pd.DataFrame(rows, columns=["kind", "prompt", "judge", "at", "again", "sources", "replies", "verdict"])
 
     def votes(self, again: bool = False) -> "pd.DataFrame":
-        """`left`, `right`, `winner`, `judge`, `prompt` of every pair judged, left being what was shown first; what was asked again only where told. A ranking counts as a vote
-        for each pair of its replies."""
+        """`left`, `right`, `winner`, `judge`, `prompt` of every pair judged, left being what was shown first; what was asked again only
+        where told. A ranking counts as a vote for each pair of its replies."""
         import pandas as pd
 
         rows = []
@@ -266,8 +271,9 @@ class PreferenceStore:
         return pd.DataFrame(rows, columns=["left", "right", "winner", "judge", "prompt"])
 
     def rows(self, kind: str = "paired") -> "pa.Table":
-        """Training rows: "paired" (prompt, chosen, rejected; the majority of a pair's judges, ties left out), "ranked" (prompt, replies with the best first), or "unpaired"
-        (prompt, completion, label). Raises `DataError` for another kind, and where no judgement gives any."""
+        """Training rows: "paired" (prompt, chosen, rejected; the majority of a pair's judges, ties left out), "ranked" (prompt, replies
+        with the best first), or "unpaired" (prompt, completion, label). Raises `DataError` for another kind, and where no judgement gives
+        any."""
         import pyarrow as pa
 
         if kind not in preference_rows.MAKERS:
@@ -279,7 +285,8 @@ class PreferenceStore:
         return pa.Table.from_pylist(rows)
 
     def save_rows(self, path: str | os.PathLike, kind: str = "paired") -> "pa.Table":
-        """Write `rows(kind)` as JSON lines, which `wb.Recipe(data=path)` takes. Raises `DataError` where they cannot be written; nothing is half written then."""
+        """Write `rows(kind)` as JSON lines, which `wb.Recipe(data=path)` takes. Raises `DataError` where they cannot be written; nothing is
+        half written then."""
         table, to = self.rows(kind), Path(path).expanduser()
         try:
             to.parent.mkdir(parents=True, exist_ok=True)
@@ -302,8 +309,10 @@ class PreferenceStore:
     # ---- the database
 
     def _look(self, *asked: Any) -> list[list[Any]]:
-        """The rows of each query (or function of a connection), in this order: replies come last, so that those of every judgement are among them."""
-        return self._database.do(lambda there: [query(there) if callable(query) else there.execute(query).all() for query in asked], writes=False)
+        """The rows of each query (or function of a connection), in this order: replies come last, so that those of every judgement are
+        among them."""
+        look = lambda there, query: query(there) if callable(query) else there.execute(query).all()  # noqa: E731
+        return self._database.do(lambda there: [look(there, query) for query in asked], writes=False)
 
     def _replies_with_prompts(self, there: "sqlalchemy.Connection") -> list[Any]:
         """Every reply with its prompt. They never change, so they are read again only where there are more of them."""

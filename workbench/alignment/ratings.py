@@ -1,7 +1,7 @@
 """Ratings from votes: Bradley-Terry by maximum likelihood with bootstrap intervals, and Elo beside it; who wins by being shown first.
 
-A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a DataFrame or a list of dicts. Ratings are on the 400-point scale: 400 points are odds of
-ten to one. Not here: where votes are kept (`preferences.py`), and how judges agree.
+A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a DataFrame or a list of dicts. Ratings are on the
+400-point scale: 400 points are odds of ten to one. Not here: where votes are kept (`preferences.py`), and how judges agree.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,9 +23,10 @@ WINNERS = {"left": 1.0, "right": 0.0, "tie": 0.5}
 def bradley_terry(votes: Any, *, level: float = 0.95, samples: int = 200, seed: int = 0) -> "pd.DataFrame":
     """`model`, `rating`, `low`, `high`, highest rating first; the ratings' mean is 1000.
 
-    P(left wins) = 1 / (1 + 10^((right - left) / 400)) (Bradley and Terry 1952), a tie being half a win for each; fitted by maximum likelihood. `low` and `high` are percentiles
-    of `samples` fits to votes drawn anew with replacement (none with samples=0: they are NaN then). Raises `DataError` for votes that are none, and where the votes
-    leave a rating without an end: some models never lost to, or never won against, the others (Ford 1957).
+    P(left wins) = 1 / (1 + 10^((right - left) / 400)) (Bradley and Terry 1952), a tie being half a win for each; fitted by maximum
+    likelihood. `low` and `high` are percentiles of `samples` fits to votes drawn anew with replacement (none with samples=0: they are NaN
+    then). Raises `DataError` for votes that are none, and where the votes leave a rating without an end: some models never lost to, or
+    never won against, the others (Ford 1957).
     """
     import numpy as np
     import pandas as pd
@@ -59,7 +60,8 @@ def lead(votes: Any, *, level: float = 0.95, samples: int = 200, seed: int = 0) 
 
 
 def elo(votes: Any, k: float = 32, start: float = MEAN) -> "pd.DataFrame":
-    """`model` and `rating` after the votes in their order, highest first: both move by k (score - expected), expected(left) = 1 / (1 + 10^((right - left)/400)) (Elo 1978).
+    """`model` and `rating` after the votes in their order, highest first: both move by k (score - expected), expected(left) = 1 / (1 +
+    10^((right - left)/400)) (Elo 1978).
 
     Unlike `bradley_terry` it depends on the order of the votes. Raises `DataError` for votes that are none.
     """
@@ -80,7 +82,8 @@ def expected(one: float, other: float) -> float:
 
 
 def position_bias(votes: Any) -> dict[str, float]:
-    """Shares of all votes: {"left": won by the one shown first, "right": by the other, "tie": by neither}. Raises `DataError` for votes that are none."""
+    """Shares of all votes: {"left": won by the one shown first, "right": by the other, "tie": by neither}. Raises `DataError` for votes
+    that are none."""
     _, _, _, score = _read(votes)
     return {name: float((score == points).mean()) for name, points in WINNERS.items()}
 
@@ -137,6 +140,7 @@ def _fits(votes: Any, samples: int, seed: int) -> "tuple[list[str], np.ndarray, 
             f"No rating fits these votes: {above} never lost to any of the others, or were never compared with them.",
             "Add votes between them and the others, or rate the groups by themselves.",
         )
+    fitted = _fitted(wins, np.zeros(len(names)))
     generator, drawn = np.random.default_rng(seed), np.empty((samples, len(names)))
     cells, counts = np.unique(np.stack([left, right, 2 * score]), axis=1, return_counts=True)
     first, second, points = cells[0].astype(int), cells[1].astype(int), cells[2] / 2
@@ -146,22 +150,23 @@ def _fits(votes: Any, samples: int, seed: int) -> "tuple[list[str], np.ndarray, 
         np.add.at(some, (first, second), again * points)
         np.add.at(some, (second, first), again * (1 - points))
         # a draw that separates them has no fit: half a vote more for each pair that was compared keeps it finite, and wide
-        drawn[number] = _fitted(some if _apart(some) is None else some + 0.5 * ((wins + wins.T) > 0))
-    return names, _fitted(wins), drawn
+        drawn[number] = _fitted(some if _apart(some) is None else some + 0.5 * ((wins + wins.T) > 0), fitted)
+    points_each = SCALE / np.log(10)
+    return names, fitted * points_each + MEAN, drawn * points_each + MEAN
 
 
-def _fitted(wins: "np.ndarray") -> "np.ndarray":
-    """Ratings of the highest likelihood; `wins[i, j]` is what i got from j."""
+def _fitted(wins: "np.ndarray", start: "np.ndarray") -> "np.ndarray":
+    """Strengths of the highest likelihood, in nats and 0 on average; `wins[i, j]` is what i got from j. The search begins at `start`."""
     import numpy as np
     from scipy.optimize import minimize
     from scipy.special import expit
 
     games = wins + wins.T
+    total = games.sum() / 2
 
     def negative(strength: "np.ndarray") -> tuple[float, "np.ndarray"]:
         apart = strength[:, None] - strength[None]
-        return float((wins * np.logaddexp(0, -apart)).sum()), -(wins - games * expit(apart)).sum(1)
+        return float((wins * np.logaddexp(0, -apart)).sum()) / total, -(wins - games * expit(apart)).sum(1) / total
 
-    found = minimize(negative, np.zeros(len(wins)), jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 0, "maxiter": 10_000})
-    strength = found.x * SCALE / np.log(10)
-    return strength - strength.mean() + MEAN
+    found = minimize(negative, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-8, "ftol": 0, "maxiter": 10_000})
+    return found.x - found.x.mean()

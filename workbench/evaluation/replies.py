@@ -51,7 +51,7 @@ def collect_replies(
     def answer(prompt: str, name: str) -> None:
         if progress is not None:
             progress(next(done), len(missing))
-        kept.add(prompt, {name: str(ask[name](prompt))})
+        kept.add(prompt, {name: str(ask[name](prompt)).replace("\0", "\ufffd")})
 
     at_once = max([AT_ONCE, *(getattr(source, "workers", 1) for source in ask.values())])
     for begin in range(0, len(prompts), at_once):
