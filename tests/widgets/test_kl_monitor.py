@@ -172,6 +172,16 @@ def test_gold_too_flat_to_be_seen_is_drawn_larger_and_says_so(tmp_path: Path) ->
     )
 
 
+def test_without_a_target_the_limit_is_drawn(tmp_path: Path) -> None:
+    told = [ev.Step(step=k, loss=0.1, extra={"reward": 1.0, "kl": k / 2, "length": 10.0}) for k in range(1, 61)]
+    monitor = KLMonitor(policy_run(tmp_path / "a", *told, made=recipe(None, 60)))
+    drawn = monitor.figure()
+    assert list(trace(drawn, "kl-limit")["y"]) == pytest.approx([10.0] * 60) and "1 nat a token" in labels(drawn)
+    over = np.isfinite(trace(drawn, "kl-over")["y"])
+    assert over.tolist() == [value > 10 for value in average(np.arange(1, 61) / 2, 5)] and monitor.summary().text.startswith("KL is 2")
+    assert not [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "rect"]
+
+
 def test_changes_stand_as_marks_with_their_values(gone_wrong: Run) -> None:
     drawn = KLMonitor(gone_wrong).figure()
     assert labels(drawn).count("β 0.1 → 0.04") == 1

@@ -137,6 +137,10 @@ def _kl(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], esti
                 )
             )
     _parent(sheet, cell, this, "kl")
+    limit = this.targets * (1 + alarms.BAND) if this.targets is not None else alarms.LOOSE * this.mean("length")
+    if this.targets is None and _last(limit) <= y[1]:
+        sheet.line(cell.axis, this.step, limit, "vermillion", "dash", 1, uid="kl-limit", name="limit without a target", hoverinfo="skip")
+        labels.append((_last(limit), f"{alarms.LOOSE:g} nat a token", "vermillion-text"))
     if this.has(strong):
         sheet.line(
             cell.axis,
@@ -150,7 +154,7 @@ def _kl(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], esti
             name=f"{estimator}, each step",
         )
         _averaged(sheet, cell, this, "kl", mean, "blue", "solid", 2, f"KL, {estimator}")
-        over = mean > this.targets * (1 + alarms.BAND) if this.targets is not None else np.zeros(len(mean), bool)
+        over = mean > limit
         if over.any():
             sheet.line(
                 cell.axis,
@@ -159,10 +163,10 @@ def _kl(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], esti
                 "vermillion",
                 width=2.5,
                 uid="kl-over",
-                name="over the band",
+                name="over the limit",
                 hoverinfo="skip",
             )
-        hot = bool(over[-1]) or any(alarm.kind == "kl" for alarm in this.alarms)
+        hot = any(alarm.kind == "kl" for alarm in this.alarms)
         labels.append((_last(mean), f"{estimator} {_short(_last(mean))}", "vermillion-text" if hot else "blue-text"))
     if this.band:
         labels.append((sum(this.band) / 2, "target", "green-text"))

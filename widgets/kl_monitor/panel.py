@@ -80,14 +80,14 @@ class KLMonitor(Panel):
         self._refreshed_at = self._seen_at = self._listed_at = self._cost_s = self._list_cost_s = 0.0
         self._choices: list[tuple[str, str]] = []
         self._refusals, self._lived = 0, False
+        pending, step = self.state.pending, self.state.sample_step
         if run is not None:
             self.open(engine.attach(run) if isinstance(run, (str, Path)) else run)
             if runs is None and state is None:
                 self.state.runs = reading.near(self.run.folder.parent)
         elif self.state.run:
-            pending = self.state.pending
             self.open(engine.attach(self.state.run))
-            self.state.pending = pending
+        self.state.pending, self.state.sample_step = pending, step
 
     # ---- what it shows, pure
 
@@ -328,11 +328,7 @@ class KLMonitor(Panel):
         with self._lock:
             run.history.refresh()
             self.run, self.sent, self._parent = run, {}, None
-            self.state.run, self.state.pending, self.state.sample_step = (
-                reading.near(run.folder),
-                {},
-                -1 if self._shape else self.state.sample_step,
-            )
+            self.state.run, self.state.pending, self.state.sample_step = reading.near(run.folder), {}, -1
             self._refusals, self._lived, self.status = len(run.history.refusals), False, ""
             if run.parent:
                 try:

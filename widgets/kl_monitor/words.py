@@ -18,7 +18,7 @@ from workbench.alignment.alarms import Alarm
 SAID = 3
 """Alarms that the sentence names; the table has them all."""
 WAITS = 0.25
-"""The share of a step's time that one side waits for the other, from which on the sentence says it."""
+"""The share of a step's time that the policy waits, from which on the sentence says it."""
 NAMES = {
     "gold": "Reward up, gold down",
     "kl": "KL out of band",
@@ -96,16 +96,10 @@ def nats(value: float) -> str:
 
 
 def waiting(curves: Curves) -> str:
-    """Which side waits for the other, where that is much of a step; "" where it is not."""
+    """That the policy waits for its rewards, where that is much of a step; "" where it is not. The other way round nothing is lost."""
     whole = sum(value for name in ("seconds/generate", "seconds/score", "seconds/train") if math.isfinite(value := curves.now(name)))
-    for name, words in (
-        ("waits/policy", "the policy waits {} of a step for its rewards"),
-        ("waits/reward", "the rewards wait {} of a step for replies"),
-    ):
-        share = curves.now(name) / whole if whole else math.nan
-        if share >= WAITS and name == "waits/policy":
-            return words.format(f"{number(100 * min(share, 1))}\u202f%")
-    return ""
+    share = curves.now("waits/policy") / whole if whole else math.nan
+    return f"the policy waits {number(100 * min(share, 1))}\u202f% of a step for its rewards" if share >= WAITS else ""
 
 
 def table(curves: Curves) -> list[tuple[str, str, bool]]:
