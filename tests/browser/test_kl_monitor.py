@@ -60,6 +60,24 @@ def test_no_word_is_cut_or_covered(story: Notebook, width: int, theme: str) -> N
     assert_layout(story.page)
 
 
+def test_keys_scrub_evaluations_and_what_a_model_wrote_stays_text(story: Notebook) -> None:
+    change_theme(story, dark=False)
+    story.set_width(1200)
+    page, said = story.page, "step => document.querySelector('.wb-extra .wb-between .wb-hint').textContent.startsWith(`Step ${step} ·`)"
+    story.wait(said, "1\u202f600")
+    page.locator(".noUi-handle[aria-label='Evaluation at step']").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    story.wait(said, "1\u202f400")
+    page.get_by_role("button", name="k3", exact=True).click()
+    story.wait("() => [...document.querySelectorAll('.wb-panel .annotation-text')].some(t => /^k3 4\\d/.test(t.textContent))")
+    assert "<img src=x" in page.locator(".wb-extra").inner_text()
+    assert page.evaluate("() => window.hacked") is None and page.locator(".wb-panel img").count() == 0
+    page.get_by_role("button", name="</> Code").click()
+    assert "run.fork(step=700)" in page.locator(".wb-panel .wb-code").inner_text()
+    assert_layout(page)
+
+
 TRAINING_MS = 90_000
 """The first steps wait for a worker's imports on a machine that does other things too."""
 
