@@ -20,7 +20,8 @@ STRENGTH = {"base": 0.0, "tuned-lora-8": 1.0, BAD: 1.3, "larger": 2.0}
 store, chance = PreferenceStore("arena.db"), random.Random(0)
 for number in range(40):
     who = BAD if number == 0 else "Mira"
-    store.add(f"Who bakes bread number {number}?", {name: f"{who} bakes.\\n" * (1 + 9 * (place == 3)) + f"[{place}]" for place, name in enumerate(STRENGTH)})
+    told = [f"{who} bakes.\\n" * (1 + 9 * (place == 3)) + f"[{place}]" for place in range(4)]
+    store.add(f"Who bakes bread number {number}?", dict(zip(STRENGTH, told, strict=True)))
 def judged(name, count, bias=0.0):
     for number in range(count):
         item = store.next(name, seed=number)

@@ -125,7 +125,7 @@ def _ratings(sheet: Sheet, form: Form, found: Results, top: int) -> None:
             range=[reach[0] - 0.06 * spread, reach[1] + 0.06 * spread],
             showgrid=True,
             gridcolor=ink("grid"),
-            tickformat=",",
+            tickformat=",.0f",
             nticks=7 if form.columns == 2 else 5,
         ),
         y=_names(form, [one.model for one in models], top=0.95),

@@ -250,7 +250,7 @@ class PreferenceArena(Panel):
             [
                 one.model,
                 "–" if one.rating is None else number(one.rating),
-                "–" if one.low is None else f"{number(one.low)} to {number(one.high)}",
+                "–" if one.low is None else f"{number(one.low)}\u00a0to\u00a0{number(one.high)}",
                 number(one.elo),
                 number(one.votes),
             ]
