@@ -45,8 +45,8 @@ def test_replies_that_are_searched_for_have_no_kl(small) -> None:
 
 def test_rounds_imitate_the_best_as_runs_that_can_be_seen(tmp_path, warm, real_data) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
-    recipe = wb.Recipe(model=str(real_data / "stories260k"), data=[{"prompt": prompt} for prompt in PROMPTS], method=wb.Full(), steps=40, batch_size=3,
-                       learning_rate=5e-3, heldout=0, max_length=96, schedule="constant")
+    recipe = wb.Recipe(model=str(real_data / "stories260k"), data=[{"prompt": prompt} for prompt in PROMPTS], method=wb.Full(), steps=40,
+                       batch_size=3, learning_rate=5e-3, heldout=0, max_length=96, schedule="constant")
     rounds = rejection_rounds(recipe, long, rounds=2, n=4, reply_tokens=12, runs=tmp_path)
     assert [one.run.name.rsplit("-", 2)[-2:] for one in rounds] == [["rejection", "1"], ["rejection", "2"]]
     assert rounds[1].run.recipe.model == str(rounds[0].run.folder / "result") and rounds[0].run.status == "finished"

@@ -33,7 +33,8 @@ def short(prompt, reply):
 
 def recipe(kind=GRPO, **fields):
     names = set(kind.__dataclass_fields__)
-    own = dict(rewards=early, beta=0.02, replies_per_prompt=4, reply_tokens=4) | {name: fields.pop(name) for name in list(fields) if name in names}
+    own = dict(rewards=early, beta=0.02, replies_per_prompt=4, reply_tokens=4)
+    own |= {name: fields.pop(name) for name in list(fields) if name in names}
     given = dict(model="town-small", data=PROMPTS, objective=kind(**own), method=wb.LoRA(rank=4, dropout=0.1), steps=6, batch_size=4,
                  learning_rate=5e-3, heldout=0.25, evaluate_every=3, checkpoint_every=2, max_length=64, sample_prompts=2)
     return wb.Recipe(**(given | fields))
@@ -93,8 +94,8 @@ def test_advantages_of_a_group_are_as_the_papers_have_them(tmp_path) -> None:
     out = scored(trainer, rows, early=[1, 0, 0, 1])
     with torch.no_grad():
         logp, _, _ = trainer._get_per_token_logps_and_entropies(
-            trainer.model, torch.cat([out["prompt_ids"], out["completion_ids"]], 1), torch.cat([out["prompt_mask"], out["completion_mask"]], 1),
-            out["completion_ids"].shape[1])
+            trainer.model, torch.cat([out["prompt_ids"], out["completion_ids"]], 1),
+            torch.cat([out["prompt_mask"], out["completion_mask"]], 1), out["completion_ids"].shape[1])
     kl = ((logp - out["ref_per_token_logps"]) * out["completion_mask"]).sum(1).numpy()
     rewards = np.array([1, 0, 0, 1]) - 0.5 * kl
     others = (rewards.sum() - rewards) / 3
@@ -120,7 +121,8 @@ def test_log_probabilities_are_those_of_the_model_and_its_reference(tmp_path, me
 
 @pytest.mark.parametrize("kind", [GRPO, RLOO])
 def test_a_bandit_is_solved(kind, tmp_path) -> None:
-    run = tools.here(recipe(kind, reply_tokens=1, steps=14, batch_size=8, evaluate_every=14, learning_rate=2e-2, schedule="constant"), tmp_path)
+    asked = recipe(kind, reply_tokens=1, steps=14, batch_size=8, evaluate_every=14, learning_rate=2e-2, schedule="constant")
+    run = tools.here(asked, tmp_path)
     rewards = run.metrics()["reward"]
     assert rewards[0] < 0.7 and rewards[11:].mean() > 0.95, list(rewards)
     (evaluation,) = run.history.evaluations
@@ -129,7 +131,8 @@ def test_a_bandit_is_solved(kind, tmp_path) -> None:
 
 
 def test_a_round_in_several_passes_clips_and_tells_what_it_was(tmp_path) -> None:
-    run = tools.here(recipe(rewards={"early": early, "short": short}, epochs=2, minibatches=2, clip=0.01, learning_rate=2e-2, gold=early), tmp_path)
+    asked = recipe(rewards={"early": early, "short": short}, epochs=2, minibatches=2, clip=0.01, learning_rate=2e-2, gold=early)
+    run = tools.here(asked, tmp_path)
     steps = run.metrics()
     assert steps["clip_fraction"][1:].max() > 0 and (steps["gold"] == steps["reward/early"]).all()
     np.testing.assert_allclose(steps["reward"], steps["reward/early"] + steps["reward/short"], atol=1e-5)
@@ -176,5 +179,5 @@ def test_prompts_of_a_mixture_and_what_cannot_work(tmp_path) -> None:
 def test_a_reward_that_fails_ends_the_run_in_a_sentence(tmp_path) -> None:
     file = tmp_path / "odd.py"
     file.write_text("def odd(prompt, reply):\n    raise KeyError('no such letter')\n")
-    with pytest.raises(RunError, match="The reward 'odd', odd of odd.py, raised KeyError: 'no such letter' .line 2 of odd.py. on the reply"):
+    with pytest.raises(RunError, match="The reward 'odd', odd of odd.py, raised KeyError: 'no such letter' .line 2 of odd.py. on"):
         tools.here(recipe(rewards={"odd": f"{file}:odd"}), tmp_path)

@@ -94,10 +94,10 @@ def test_the_town_grades_and_gold_is_only_watched() -> None:
             scorer.gold(PROMPTS[2:], ["It is."])
 
 
-@pytest.mark.parametrize(("function", "what"), [("broken", "raised TypeError"), ("raises", "raised ZeroDivisionError: .*line 13 of given.py")])
+@pytest.mark.parametrize(("function", "what"), [("broken", "raised TypeError"), ("raises", "raised ZeroDivisionError: .*line 13 of given")])
 def test_a_function_that_fails_is_named_with_its_row(functions, function: str, what: str) -> None:
-    with open_scorer(GRPO(rewards={"odd": f"{functions}:{function}"})) as scorer, pytest.raises(
-            RunError, match=f"The reward 'odd', {function} of given.py, {what}.* on the reply 'Tomas does, on the market.' to 'Who sells fish.'"):
+    sentence = f"The reward 'odd', {function} of given.py, {what}.* on the reply 'Tomas does, on the market.' to 'Who sells fish.'"
+    with open_scorer(GRPO(rewards={"odd": f"{functions}:{function}"})) as scorer, pytest.raises(RunError, match=sentence):
         scorer.submit(PROMPTS, REPLIES)
 
 
@@ -106,10 +106,12 @@ def test_an_own_process_gives_the_same_numbers_whatever_functions_print(judge, f
     with open_scorer(GRPO(rewards=rewards)) as here, open_scorer(GRPO(rewards=rewards, own_process=True), tmp_path) as there:
         expected, found = (scorer.collect(scorer.submit(PROMPTS, REPLIES, REFERENCES)) for scorer in (here, there))
         child = psutil.Process(there._child.pid)
+        child.kill()
+        with pytest.raises(RunError, match="The process that scores rewards was ended by signal 9"):
+            there.collect(there.submit(PROMPTS, REPLIES))
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values)
     assert "noise on standard output" in (tmp_path / "rewards.log").read_text()
-    assert not child.is_running(), "it outlives its scorer"
 
 
 def test_the_policy_goes_on_while_an_own_process_scores(functions, tmp_path) -> None:
@@ -121,7 +123,9 @@ def test_the_policy_goes_on_while_an_own_process_scores(functions, tmp_path) -> 
         assert scorer.collect(ticket)["waits"] == [1.0]
         scorer.collect(scorer.submit([[{"role": "user", "content": str(go)}]], ["now"]))
         waits = scorer.take_waits()
+        child = psutil.Process(scorer._child.pid)
     assert waits["policy"] > 0 and waits["reward"] > 0
+    assert not child.is_running(), "it outlives its scorer"
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words(functions, tmp_path) -> None:
@@ -131,10 +135,6 @@ def test_a_process_that_dies_is_reported_with_its_last_words(functions, tmp_path
             scorer.collect(ticket)
         with pytest.raises(RunError, match="ended with status 9"):
             scorer.submit(PROMPTS, REPLIES)
-    with open_scorer(GRPO(rewards={"words": f"{functions}:words"}, own_process=True), tmp_path) as scorer:
-        scorer._child.kill()
-        with pytest.raises(RunError, match="was ended by signal 9"):
-            scorer.collect(scorer.submit(PROMPTS, REPLIES))
     with pytest.raises(RunError, match="no such function"):
         open_scorer(GRPO(rewards={"none": f"{functions}:none"}, own_process=True))
     with pytest.raises(RecipeError, match="function in memory"):

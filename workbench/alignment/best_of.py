@@ -1,7 +1,7 @@
 """The law of the best of n: which outcome is kept how often, and how far that is from the distribution it was drawn from.
 
-For outcomes of known probability, or for draws, each counted alike; nothing is drawn here. The bound that holds whatever the outcomes are is
-`kl.best_of_n_kl`.
+For outcomes of known probability, or for draws, each counted alike; nothing is drawn here. The bound that holds whatever the outcomes
+are is `kl.best_of_n_kl`.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def kept_shares(rewards: Sequence[float], n: int, shares: Sequence[float] | None = None) -> "np.ndarray":
-    """How often each of K outcomes is the best of n drawn independently, ties broken by chance: with F(r) the share of outcomes of reward at
-    most r, an outcome of share p and reward r is kept with probability p / P(r) (F(r)^n - F(r-)^n). `shares` None takes all alike."""
+    """How often each of K outcomes is the best of n drawn independently, ties broken by chance: with F(r) the share of outcomes of reward
+    at most r, an outcome of share p and reward r is kept with probability p / P(r) (F(r)^n - F(r-)^n). `shares` None takes all alike."""
     import numpy as np
 
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:

@@ -20,8 +20,9 @@ class PolicyObjective(Objective):
 
     policy: ClassVar[bool] = True
     rewards: dict[str, Any] = field(default_factory=dict)
-    """Name -> a trained reward run (or its folder), a Python function of (prompt, reply), or the URL of an endpoint; `reward_sources.py` has
-    them all. One alone may be given without a name. The heads of a reward model become rewards of their own when the run starts: "NAME/HEAD"."""
+    """Name -> a trained reward run (or its folder), a Python function of (prompt, reply), or the URL of an endpoint; `reward_sources.py`
+    has them all. One alone may be given without a name. The heads of a reward model become rewards of their own when the run starts:
+    "NAME/HEAD"."""
     reward_weights: dict[str, float] = field(default_factory=dict)
     """Name -> weight in the sum; 1 where nothing is said. "NAME/HEAD" weighs one head, and those beside it that are not named weigh 0."""
     gold: str | None = None
@@ -58,7 +59,8 @@ class PolicyObjective(Objective):
         self._whole("reply_tokens", 1, 32)
         self._one_of("own_process", (False, True))
         if not (self.reward_device is None or (isinstance(self.reward_device, str) and self.reward_device)):
-            raise RecipeError(f"reward_device of {self.name} is {self.reward_device!r}, no name of a device.", 'Use reward_device="cuda:1".')
+            raise RecipeError(f"reward_device of {self.name} is {self.reward_device!r}, no name of a device.",
+                              'Use reward_device="cuda:1".')
 
     def prepare(self) -> None:
         if not self.rewards:
@@ -181,8 +183,8 @@ class GRPO(PolicyObjective):
 @named_fields
 @dataclass(frozen=True, slots=True)
 class RLOO(PolicyObjective):
-    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740): the advantage of a reply is its reward less the mean
-    of the other replies to its prompt; β weighs the k1 estimate of the reply's KL, in the reward."""
+    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740): the advantage of a reply is its reward less the
+    mean of the other replies to its prompt; β weighs the k1 estimate of the reply's KL, in the reward."""
 
     name: ClassVar[str] = "rloo"
     live: ClassVar[tuple[str, ...]] = ("beta", "temperature", "reward_weights")

@@ -35,7 +35,7 @@ BY_FILE = 'Write it into a file and name it: "lengths.py:short".'
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A reward understood: its kind ("model", "function", "endpoint", "town"), where it is, and the head or function of it ("" for none)."""
+    """A reward understood: its kind ("model", "function", "endpoint", "town"), where it is, and which head or function of it ("": none)."""
 
     kind: str
     place: str
@@ -56,7 +56,8 @@ def found(name: str, source: str, folder: Path | None = None) -> Source:
     if ".py:" in source:
         file, _, function = source.rpartition(":")
         path = root / Path(file).expanduser()
-        _need(path.is_file(), f"The reward {name!r} is {source!r}, and there is no file {file}.", "Give the path of a Python file and a function in it.")
+        _need(path.is_file(), f"The reward {name!r} is {source!r}, and there is no file {file}.",
+              "Give the path of a Python file and a function in it.")
         return Source("function", str(path.resolve()), function)
     path, head = root / Path(source).expanduser(), ""
     if not path.exists() and "#" in source:
@@ -84,14 +85,17 @@ def _model(name: str, path: Path, head: str) -> Source:
     length, model = 512, path
     if (path / "recipe.json").is_file():
         recipe = json.loads((path / "recipe.json").read_text())
-        _need(recipe.get("objective") == "reward", f"The reward {name!r} is the run {path.name}, whose objective is {recipe.get('objective')!r}.",
+        objective = recipe.get("objective")
+        _need(objective == "reward", f"The reward {name!r} is the run {path.name}, whose objective is {objective!r}.",
               'Give a run with objective="reward".')
         length, model = recipe.get("max_length", length), path / "result"
-        _need(model.is_dir(), f"The reward {name!r} is the run {path.name}, which has no result yet.", "Wait until it has finished: run.wait().")
+        _need(model.is_dir(), f"The reward {name!r} is the run {path.name}, which has no result yet.",
+              "Wait until it has finished: run.wait().")
     heads = heads_of(model)
     _need(heads, f"The reward {name!r} is {path.name}, which gives no rewards: it is no model, or one for something else.",
           'Train one with objective="reward".')
-    _need(not head or head in heads, f"The reward {name!r} is the head {head!r} of {path.name}, whose heads are {', '.join(heads)}.", "Name one of them.")
+    _need(not head or head in heads, f"The reward {name!r} is the head {head!r} of {path.name}, whose heads are {', '.join(heads)}.",
+          "Name one of them.")
     return Source("model", str(path), head, length)
 
 
@@ -122,7 +126,7 @@ def takes_reference(name: str, function: Callable[..., float]) -> bool:
 
 
 def function_of(name: str, source: Source) -> Callable[..., float]:
-    """The function in its file, run anew. Raises `RecipeError` where the file does not run or has no such function, or one of other arguments."""
+    """The function in its file, run anew. Raises `RecipeError` where the file does not run, or has no such function of these arguments."""
     path = Path(source.place)
     spec = importlib.util.spec_from_file_location(f"reward_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
@@ -134,7 +138,8 @@ def function_of(name: str, source: Source) -> Callable[..., float]:
     finally:
         sys.path.remove(str(path.parent))
     function = getattr(module, source.part, None)
-    _need(callable(function), f"The reward {name!r} is {source.part!r} of {path.name}, which has no such function.", "Name a function of that file.")
+    _need(callable(function), f"The reward {name!r} is {source.part!r} of {path.name}, which has no such function.",
+          "Name a function of that file.")
     takes_reference(name, function)
     return function
 

@@ -78,7 +78,8 @@ class LocalModel:
                 ((found,),) = samplers.draw(model, tokenizer, [ids], 1, self.sampler, reply_tokens=self.max_tokens, seed=seed)
                 reply = tokenizer.decode(found, skip_special_tokens=True).strip()
             else:
-                reply = loading.generate(model, tokenizer, ids, max_new_tokens=self.max_tokens, temperature=float(self.temperature), seed=seed)
+                reply = loading.generate(model, tokenizer, ids, max_new_tokens=self.max_tokens, temperature=float(self.temperature),
+                                         seed=seed)
         most = min(self.max_tokens, room - len(ids)) if room else self.max_tokens
         written = len(tokenizer(reply, add_special_tokens=False).input_ids)
         return Cut(reply) if written >= most - BLANKS else reply  # text alone is returned, without its end

@@ -42,7 +42,7 @@ def best_of_n(policy: Any, rewards: Any, prompts: Any, n: int = 16, *, weights: 
 
     bound, draws = best_of_n_kl(n), n if draws is None else draws
     if draws < n:
-        raise DataError(f"The best of {n} cannot be taken of {draws} replies.", f"Use draws={n}, or more of them for a better estimate of the KL.")
+        raise DataError(f"The best of {n} cannot be taken of {draws} replies.", f"Use draws={n}, or more for a better estimate of the KL.")
     asked = _asked(prompts)
     model, tokenizer = opened(policy)
     said = written(model, tokenizer, [row["prompt"] for row in asked], draws, sampler, reply_tokens, seed)
@@ -53,8 +53,8 @@ def best_of_n(policy: Any, rewards: Any, prompts: Any, n: int = 16, *, weights: 
         kept = int(own[:n].argmax())
         line = {"prompt": row["prompt"][-1]["content"], "reply": replies[kept], "reward": float(own[kept]), "mean": float(own.mean())}
         line |= {} if golds is None else {"gold": float(golds[number * draws + kept])}
-        lines.append(line | {"replies": replies, "rewards": own.tolist(), "kl": _kl(replies, own, n) if isinstance(sampler, Sampled) else float("nan"),
-                             "bound": bound})
+        kl = _kl(replies, own, n) if isinstance(sampler, Sampled) else float("nan")
+        lines.append(line | {"replies": replies, "rewards": own.tolist(), "kl": kl, "bound": bound})
     return pd.DataFrame(lines)
 
 
@@ -92,9 +92,10 @@ def rejection_rounds(recipe: Recipe, rewards: Any, *, rounds: int = 3, n: int = 
     asked = _asked(recipe.data)
     out: list[Round] = []
     for number in range(1, rounds + 1):
-        kept = best_of_n(recipe.model, rewards, [row["prompt"] for row in asked], n, weights=weights, sampler=sampler, reply_tokens=reply_tokens,
-                         seed=recipe.seed + number)
-        rows = [{"messages": [*row["prompt"], {"role": "assistant", "content": reply}]} for row, reply in zip(asked, kept["reply"], strict=True) if reply]
+        kept = best_of_n(recipe.model, rewards, [row["prompt"] for row in asked], n, weights=weights, sampler=sampler,
+                         reply_tokens=reply_tokens, seed=recipe.seed + number)
+        rows = [{"messages": [*row["prompt"], {"role": "assistant", "content": reply}]}
+                for row, reply in zip(asked, kept["reply"], strict=True) if reply]
         run = train(recipe.replace(data=rows), runs=runs, name=f"{name}-{number}")
         out.append(Round(run, kept))
         recipe = recipe.replace(model=run)
@@ -112,7 +113,8 @@ def written(model: Any, tokenizer: Any, conversations: Sequence[list[dict[str, s
     tokenizer = copy.copy(tokenizer)  # a template given to it here stays with the copy
     chat.ensure_template(tokenizer)
     with untouched(model):
-        found = draw(model, tokenizer, [chat.prompt_ids(tokenizer, talk) for talk in conversations], count, sampler, reply_tokens=reply_tokens, seed=seed)
+        asked = [chat.prompt_ids(tokenizer, talk) for talk in conversations]
+        found = draw(model, tokenizer, asked, count, sampler, reply_tokens=reply_tokens, seed=seed)
     return [[text.strip() for text in tokenizer.batch_decode(replies, skip_special_tokens=True)] for replies in found]
 
 
@@ -126,8 +128,8 @@ def opened(policy: Any) -> tuple[Any, Any]:
 def _asked(prompts: Any) -> list[dict[str, Any]]:
     """Prompts in order, each as messages, with a reference where rows have one."""
     if isinstance(prompts, Sequence) and not isinstance(prompts, str) and prompts and not isinstance(prompts[0], Mapping):
-        return [{"prompt": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else turns.conversation(list(prompt)), "reference": ""}
-                for prompt in prompts]
+        talks = [[{"role": "user", "content": prompt}] if isinstance(prompt, str) else turns.conversation(list(prompt)) for prompt in prompts]
+        return [{"prompt": talk, "reference": ""} for talk in talks]
     asked = prompts_module.read(prompts if hasattr(prompts, "to_batches") else sources.load_rows(prompts))
     if not asked:
         raise DataError("There are no prompts.", "Give a list of texts, or rows.")

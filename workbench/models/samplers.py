@@ -18,8 +18,8 @@ AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Each token drawn from the model's distribution: of logits / temperature, of its likeliest tokens that hold `top_p` of it, of the `top_k`
-    likeliest alone (0: all)."""
+    """Each token drawn from the model's distribution: of logits / temperature, of its likeliest tokens that hold `top_p` of it, of the
+    `top_k` likeliest alone (0: all)."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -45,8 +45,8 @@ class Beam:
 
 @dataclass(frozen=True, slots=True)
 class DiverseBeam:
-    """Replies written side by side, each taking the likeliest token less `penalty` nats for every reply before it that takes the same one at
-    that place (Vijayakumar et al. 2018, arXiv 1610.02424, eq. 5 with the Hamming diversity of section 4, a beam a group)."""
+    """Replies written side by side, each taking the likeliest token less `penalty` nats for every reply before it that takes the same one
+    at that place (Vijayakumar et al. 2018, arXiv 1610.02424, eq. 5 with the Hamming diversity of section 4, a beam a group)."""
 
     penalty: float = 1.0
 
@@ -62,10 +62,10 @@ def _need(good: Any, name: str, value: Any, must: str, use: str) -> None:
         raise WorkbenchError(f"{name} is {value!r}; it must be {must}.", f"Use {use}.")
 
 
-def draw(model: Any, tokenizer: Any, prompt_ids: Sequence[Sequence[int]], count: int = 1, sampler: Sampler = Sampled(), *, reply_tokens: int = 64,
-         seed: int | None = None) -> list[list[list[int]]]:
-    """`count` replies to each prompt as tokens, their end token included, best first where they are searched for. The model is put into eval
-    mode for it; torch's random state goes on from `seed`, where one is given. Raises `WorkbenchError` where more are wanted than a beam
+def draw(model: Any, tokenizer: Any, prompt_ids: Sequence[Sequence[int]], count: int = 1, sampler: Sampler = Sampled(), *,
+         reply_tokens: int = 64, seed: int | None = None) -> list[list[list[int]]]:
+    """`count` replies to each prompt as tokens, their end token included, best first where they are searched for. The model is put into
+    eval mode for it; torch's random state goes on from `seed`, where one is given. Raises `WorkbenchError` where more are wanted than a beam
     search keeps."""
     import torch
 
@@ -84,7 +84,8 @@ def draw(model: Any, tokenizer: Any, prompt_ids: Sequence[Sequence[int]], count:
     return out
 
 
-def _drawn(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], count: int, sampler: Sampler, reply_tokens: int) -> list[list[list[int]]]:
+def _drawn(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], count: int, sampler: Sampler,
+           reply_tokens: int) -> list[list[list[int]]]:
     import torch
 
     width = max(map(len, prompts))
@@ -105,8 +106,9 @@ def _drawn(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], count: 
         ids, mask = ids.repeat_interleave(count, 0), mask.repeat_interleave(count, 0)
         how = dict(do_sample=False, logits_processor=[_Apart(count, sampler.penalty, width, ends)])
     with torch.no_grad():
-        found = model.generate(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=True, pad_token_id=tokenizer.pad_token_id,
-                               eos_token_id=ends, max_new_tokens=min(reply_tokens, max(1, room - width)) if room else reply_tokens, **how)
+        found = model.generate(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=True,
+                               pad_token_id=tokenizer.pad_token_id, eos_token_id=ends,
+                               max_new_tokens=min(reply_tokens, max(1, room - width)) if room else reply_tokens, **how)
     replies = [_ended(row, ends) for row in found[:, width:].tolist()]
     return [replies[first:first + count] for first in range(0, len(replies), count)]
 

@@ -194,10 +194,12 @@ def load_job(recipe: Recipe, found: RunRows) -> PolicyJob:
     """See `policy_rows.load_job`."""
     settings, rows = recipe.settings, recipe.batch_size * recipe.settings.replies_per_prompt
     if rows % settings.minibatches:
-        raise RecipeError(f"A round of {rows} replies cannot be cut into {settings.minibatches} minibatches of one size.", "Use minibatches=1.")
+        raise RecipeError(f"A round of {rows} replies cannot be cut into {settings.minibatches} minibatches of one size.",
+                          "Use minibatches=1.")
     job = policy_rows.load_job(recipe, found)
     if settings.minibatches > 1 and not found.segments and len(job.train.rows) < recipe.batch_size:
-        raise RecipeError(f"batch_size is {recipe.batch_size}, and there are {len(job.train.rows)} prompts.", f"Use batch_size={len(job.train.rows)}.")
+        raise RecipeError(f"batch_size is {recipe.batch_size}, and there are {len(job.train.rows)} prompts.",
+                          f"Use batch_size={len(job.train.rows)}.")
     return job
 
 
@@ -207,8 +209,8 @@ def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: l
     scorer = open_scorer(settings, Path(output_dir).parent, "cuda" if torch.cuda.is_available() else "cpu")
     kind, config, own = (GRPOTrainer, trl.GRPOConfig, _grpo) if isinstance(settings, GRPO) else (RLOOTrainer, trl.RLOOConfig, _rloo)
     given = supervised.arguments(recipe, output_dir, supervised.total_steps(recipe, job.train.epoch_rows), evaluates) | dict(
-        per_device_train_batch_size=recipe.batch_size * settings.replies_per_prompt // settings.minibatches, steps_per_generation=settings.minibatches,
-        num_generations=settings.replies_per_prompt, num_generations_eval=1, num_iterations=settings.epochs, epsilon=settings.clip,
+        per_device_train_batch_size=recipe.batch_size * settings.replies_per_prompt // settings.minibatches,
+        steps_per_generation=settings.minibatches, num_generations=settings.replies_per_prompt, num_generations_eval=1, num_iterations=settings.epochs, epsilon=settings.clip,
         beta=0.0,  # with another trl would keep a reference of its own
         max_completion_length=settings.reply_tokens, temperature=settings.temperature, disable_dropout=True)
     if "gradient_checkpointing" not in recipe.training_arguments:
@@ -216,7 +218,8 @@ def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: l
     try:
         args = config(**given | own(settings))
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"trl refuses these training arguments: {str(error).splitlines()[0]}.", "Mend training_arguments or optimizer.") from error
+        raise RecipeError(f"trl refuses these training arguments: {str(error).splitlines()[0]}.",
+                          "Mend training_arguments or optimizer.") from error
     if args.world_size > 1:
         raise RecipeError(f"{recipe.objective.upper()} trains in one process here, and several were started.", "Start it without torchrun.")
     held = datasets.Dataset.from_dict({"prompt": [""]})  # trl takes no other kind of table; ours takes its place below

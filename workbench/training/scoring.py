@@ -128,7 +128,8 @@ def _by_function(name: str, function: Callable[..., float], words: str) -> Judge
                 given = function(asked, reply, reference=reference) if more else function(asked, reply)
                 value = float(given)
             except Exception as error:  # whatever a person's function may raise: told, and the run ends
-                raise RunError(f"The reward {name!r}, {words}, raised {reward_sources.told(error)} on {_row(asked, reply)}.", "Mend it.") from error
+                what = f"The reward {name!r}, {words}, raised {reward_sources.told(error)} on {_row(asked, reply)}."
+                raise RunError(what, "Mend it.") from error
             if not math.isfinite(value):
                 raise RunError(f"The reward {name!r}, {words}, gave {given!r} for {_row(asked, reply)}.", "Let it give a finite number.")
             out[row] = value
@@ -151,8 +152,8 @@ def _by_endpoint(name: str, endpoint: Endpoint) -> Judge:
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             out = np.zeros(0)
         if out.shape != (len(replies),) or not np.isfinite(out).all():
-            raise RunError(f"The reward {name!r} at {endpoint.address} did not answer with a finite number for each of {len(replies)} replies.",
-                           'Let it answer {"rewards": [...]}.')
+            many = f"a finite number for each of {len(replies)} replies"
+            raise RunError(f"The reward {name!r} at {endpoint.address} did not answer with {many}.", 'Let it answer {"rewards": [...]}.')
         return out
 
     return rewards
@@ -164,7 +165,8 @@ def _by_model(name: str, model: "_Model", head: str) -> Judge:
         out = values[:, model.heads.index(head)].copy() if head else values.mean(1)
         if not np.isfinite(out).all():
             row = int(np.flatnonzero(~np.isfinite(out))[0])
-            raise RunError(f"The reward {name!r} gave {out[row]} for {_row(prompts[row][-1]['content'], replies[row])}.", "Use another reward model.")
+            raise RunError(f"The reward {name!r} gave {out[row]} for {_row(prompts[row][-1]['content'], replies[row])}.",
+                           "Use another reward model.")
         return out
 
     return rewards

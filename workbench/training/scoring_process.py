@@ -1,5 +1,6 @@
-"""Rewards in a process of their own, so that they are scored while the policy goes on writing: `python -m workbench.training.scoring_process`.
+"""Rewards in a process of their own, so that they are scored while the policy goes on writing.
 
+    python -m workbench.training.scoring_process
 One line of JSON each way: first the settings and the answer that the models are there, then replies and their rewards, in order. The
 child's own standard output is turned to its log, so that nothing a reward function prints is taken for an answer; it ends when its input
 does, which is when its parent is gone. How rewards are had: `scoring.py`.
@@ -38,16 +39,15 @@ class ProcessScorer(Scorer):
         super().__init__({}, settings.gold, folder, device)
         for name, source in settings.rewards.items():
             if callable(source):
-                raise RecipeError(f"The reward {name!r} is a function in memory, which a process of its own cannot have.", reward_sources.BY_FILE)
+                raise RecipeError(f"The reward {name!r} is a function in memory, which a process of its own cannot have.",
+                                  reward_sources.BY_FILE)
         self.names = tuple(settings.rewards)
         self._collected = 0
         self._log = open(Path(folder) / LOG, "w+b") if folder else tempfile.TemporaryFile()
-        import torch
-
         self._child = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
                                        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))})
-        self._tell({"rewards": settings.rewards, "folder": str(folder) if folder else None, "device": device,
-                    "threads": torch.get_num_threads()})
+        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+        self._tell({"rewards": settings.rewards, "folder": str(folder) if folder else None, "device": device, "threads": threads})
         self._hear()
 
     def submit(self, prompts: Sequence[Messages], replies: Sequence[str], references: Sequence[str] | None = None) -> int:
@@ -104,7 +104,8 @@ class ProcessScorer(Scorer):
         words = self._log.read().decode("utf-8", "replace").strip().splitlines()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
         said = f'; its last words: "{words[-1][:LAST_WORDS]}"' if words else ""
-        return RunError(f"The process that scores rewards {how}{said}.", "Mend what it says, then run.resume() goes on from the last checkpoint.")
+        return RunError(f"The process that scores rewards {how}{said}.",
+                        "Mend what it says, then run.resume() goes on from the last checkpoint.")
 
 
 def main() -> None:
@@ -126,10 +127,9 @@ def main() -> None:
 
     try:
         asked = orjson.loads(lines.get())
-        import torch
-
-        torch.set_num_threads(asked["threads"])
         scorer = Scorer(asked["rewards"], None, Path(asked["folder"]) if asked["folder"] else None, asked["device"])
+        if asked["threads"] and "torch" in sys.modules:  # functions alone need no torch, which takes seconds to import
+            sys.modules["torch"].set_num_threads(asked["threads"])
         answer({"ready": True})
         idle_since = None
         while True:
