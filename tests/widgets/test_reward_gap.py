@@ -230,6 +230,21 @@ def test_a_run_without_gaps_yet_says_so_and_shows_them_when_they_come(tmp_path):
     assert "60 pairs" in panel.summary().text
 
 
+def test_a_run_that_kept_no_gaps_is_scored_by_its_result(tmp_path):
+    from tests.runs import tools
+    from workbench.town import datasets
+
+    recipe = wb.Recipe(model="town-small", data=datasets.rows("preferences")[:40], objective="reward", steps=1, batch_size=4, heldout=0.5,
+                       sample_prompts=0, max_length=64)
+    folder = tools.here(recipe, tmp_path).folder
+    kept = RewardGap(folder).gaps
+    for path in (folder / "arrays").iterdir():
+        path.unlink()
+    panel = RewardGap(folder)
+    assert panel.gaps["gap"].to_numpy() == pytest.approx(kept["gap"].to_numpy(), abs=1e-4) and len(kept) == 20
+    assert "reward_gaps" in panel.code() and same_table(panel)
+
+
 def test_nothing_given_and_what_cannot_be_opened_are_said(tmp_path):
     assert RewardGap().summary().kind == "idle" and "No run picked" in RewardGap().figure()["layout"]["annotations"][0]["text"]
     bad = RewardGap(tmp_path / "nowhere")

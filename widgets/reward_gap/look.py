@@ -167,6 +167,11 @@ def bins_of(edges: np.ndarray, gap: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(edges, gap, side="right") - 1, 0, len(edges) - 2)
 
 
+def calibration_bins(pairs: int) -> int:
+    """Fewer bins of few pairs: a bin of two says nothing."""
+    return 10 if pairs >= 300 else 5
+
+
 def slope_of(frame: pd.DataFrame) -> float:
     """Reward for ten words more, by least squares through the origin."""
     apart = (frame["chosen_length"] - frame["rejected_length"]).to_numpy(float)

@@ -244,7 +244,7 @@ class RewardGap(Panel):
             shares = [float(looks.right_of(inside(one, each, "heldout")).mean()) for each, one in heldout.items()]
             out.heldout = np.array(list(heldout), float), np.array(shares)
             out.members = self._members(list(heldout))
-        out.calibration = calibration(frame)
+        out.calibration = calibration(frame, looks.calibration_bins(len(frame)))
         out.slope = looks.slope_of(frame)
         by_length = state.category and out.column == looks.LENGTHS
         out.bias = None if by_length else self._bias(step, frame)
@@ -300,7 +300,9 @@ class RewardGap(Panel):
         return words.summary(self.seen(), self.state, self.fault if self.book is None else "", self._given_any)
 
     def code(self) -> str:
-        return words.code(self.seen(), self.state, self.book.heads if self.book is not None else (), self._table is not None)
+        book = self.book
+        scored = next((part for part in getattr(book, "parts", ()) if not book.kept.steps), "") if book is not None and book.folder else ""
+        return words.code(self.seen(), self.state, book.heads if book is not None else (), self._table is not None, scored)
 
     def extra_html(self) -> str:
         look = self.seen()

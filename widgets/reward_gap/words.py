@@ -7,7 +7,7 @@ import numpy as np
 
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
-from widgets.reward_gap.look import LENGTHS, LONGER, SHORTER, Look
+from widgets.reward_gap.look import LENGTHS, LONGER, SHORTER, Look, calibration_bins
 from widgets.reward_gap.state import State
 
 HELP = (
@@ -122,14 +122,19 @@ def _of_category(look: Look, category: str) -> str:
     return f"gaps[{look.column!r}].fillna('–').astype(str) == {category!r}"
 
 
-def code(look: Look, state: State, heads: tuple[str, ...], table: bool) -> str:
-    """Python that makes the table shown, what is said of it, the pairs read, and the recipe of the next run."""
+def code(look: Look, state: State, heads: tuple[str, ...], table: bool, scored: str = "") -> str:
+    """Python that makes the table shown, what is said of it, the pairs read, and the recipe of the next run. `scored` is the part whose
+    gaps a run's result gives, where the run kept none."""
     lines = []
     used = {head: float(state.weights[head]) for head in heads if head in state.weights}
     mixing = {head: used.get(head, 1.0) for head in heads} if used else None
     imports = ["from workbench.evaluation.rewards import calibration, length_bias, suspicious"]
     if table or not state.sources:
         lines += ["# gaps: the table that this panel was given, of reward_gaps(run, rows)"]
+    elif scored and len(state.sources) == 1:
+        imports[0] = "from workbench.evaluation.rewards import calibration, length_bias, reward_gaps, suspicious"
+        imports += ["from pathlib import Path", "from workbench.data import run_rows"]
+        lines += [f"gaps = reward_gaps({state.sources[0]!r}, run_rows.read(Path({state.sources[0]!r})).{scored}[''])"]
     elif len(state.sources) == 1:
         imports.insert(0, "from workbench.evaluation.kept_gaps import KeptGaps")
         given = [f"step={look.step}"] if look.step is not None else []
@@ -143,7 +148,7 @@ def code(look: Look, state: State, heads: tuple[str, ...], table: bool) -> str:
         lines += [f"gaps = kept_ensemble({list(state.sources)!r}, {', '.join(given)})"]
     if state.category:
         lines += [f"gaps = gaps[{_of_category(look, state.category)}]"]
-    lines += ["print(calibration(gaps))", "print(length_bias(gaps).sentence)"]
+    lines += [f"print(calibration(gaps, bins={calibration_bins(look.pairs)}))", "print(length_bias(gaps).sentence)"]
     if state.show == "bin" and state.low is not None:
         lines += [f"read = gaps[gaps['gap'].between({state.low!r}, {state.high!r}, inclusive='left')].sort_values('gap')"]
     else:
