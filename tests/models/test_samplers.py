@@ -8,7 +8,7 @@ import torch
 from workbench import recipes
 from workbench.data.generators import generator_of
 from workbench.errors import WorkbenchError
-from workbench.models.samplers import Beam, DiverseBeam, Sampled, draw
+from workbench.models.samplers import Beam, DiverseBeam, Sampling, draw
 from workbench.templates import chat
 from workbench.training import rollouts
 
@@ -60,10 +60,10 @@ def test_a_reply_that_has_ended_keeps_no_token_from_others(small) -> None:
 
 def test_drawn_replies_follow_the_seed_the_temperature_and_top_p(small) -> None:
     model, tokenizer, asked = small
-    one, same, other = (draw(model, tokenizer, asked, 4, Sampled(), reply_tokens=6, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (draw(model, tokenizer, asked, 4, Sampling(), reply_tokens=6, seed=seed) for seed in (1, 1, 2))
     assert one == same != other and all(len(replies) == 4 for replies in one)
-    assert len({tuple(reply) for reply in draw(model, tokenizer, asked[:1], 8, Sampled(), reply_tokens=6, seed=0)[0]}) > 1
-    for narrow in (Sampled(temperature=1e-3), Sampled(top_p=1e-6), Sampled(top_k=1)):
+    assert len({tuple(reply) for reply in draw(model, tokenizer, asked[:1], 8, Sampling(), reply_tokens=6, seed=0)[0]}) > 1
+    for narrow in (Sampling(temperature=1e-3), Sampling(top_p=1e-6), Sampling(top_k=1)):
         assert draw(model, tokenizer, asked, 2, narrow, reply_tokens=6, seed=0) == [
             [ids] * 2 for ids in rollouts.generate(model, tokenizer, asked, reply_tokens=6, temperature=0).ids], narrow
 
@@ -75,7 +75,7 @@ def test_a_generator_of_prompts_takes_a_sampler(small) -> None:
     assert reply == tokenizer.decode(best, skip_special_tokens=True).strip()
 
 
-@pytest.mark.parametrize("wrong", [lambda: Sampled(temperature=0), lambda: Sampled(top_p=1.5), lambda: Sampled(top_k=-1), lambda: Beam(0),
+@pytest.mark.parametrize("wrong", [lambda: Sampling(temperature=0), lambda: Sampling(top_p=1.5), lambda: Sampling(top_k=-1), lambda: Beam(0),
                                    lambda: DiverseBeam(-1)], ids=["temperature", "top_p", "top_k", "beams", "penalty"])
 def test_a_sampler_that_cannot_be_says_so(wrong) -> None:
     with pytest.raises(WorkbenchError, match="must be"):

@@ -18,7 +18,7 @@ from workbench.data import sources, turns
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError
-from workbench.models.samplers import Sampled, Sampler, draw
+from workbench.models.samplers import Sampling, Sampler, draw
 from workbench.recipes import Recipe, load
 from workbench.runs.run import Run
 from workbench.runs.start import train
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def best_of_n(policy: Any, rewards: Any, prompts: Any, n: int = 16, *, weights: Mapping[str, float] | None = None, draws: int | None = None,
-              sampler: Sampler = Sampled(), reply_tokens: int = 64, seed: int = 0, gold: Any = None) -> "pd.DataFrame":
+              sampler: Sampler = Sampling(), reply_tokens: int = 64, seed: int = 0, gold: Any = None) -> "pd.DataFrame":
     """One line for each prompt: prompt, reply (of the first n the one of highest reward), reward (its), mean (of all draws), gold (of the
     reply kept, where a grader is given), replies and rewards (lists, all), kl and bound.
 
@@ -53,7 +53,7 @@ def best_of_n(policy: Any, rewards: Any, prompts: Any, n: int = 16, *, weights: 
         kept = int(own[:n].argmax())
         line = {"prompt": row["prompt"][-1]["content"], "reply": replies[kept], "reward": float(own[kept]), "mean": float(own.mean())}
         line |= {} if golds is None else {"gold": float(golds[number * draws + kept])}
-        kl = _kl(replies, own, n) if isinstance(sampler, Sampled) else float("nan")
+        kl = _kl(replies, own, n) if isinstance(sampler, Sampling) else float("nan")
         lines.append(line | {"replies": replies, "rewards": own.tolist(), "kl": kl, "bound": bound})
     return pd.DataFrame(lines)
 
@@ -76,7 +76,7 @@ class Round:
 
 
 def rejection_rounds(recipe: Recipe, rewards: Any, *, rounds: int = 3, n: int = 8, weights: Mapping[str, float] | None = None,
-                     sampler: Sampler = Sampled(), reply_tokens: int = 64, runs: Any = "runs", name: str = "rejection") -> list[Round]:
+                     sampler: Sampler = Sampling(), reply_tokens: int = 64, runs: Any = "runs", name: str = "rejection") -> list[Round]:
     """Rejection sampling: n replies to each prompt of the recipe's data, the best of them imitated by a run of `recipe`, whose model is the
     next round's (Llama 2, arXiv 2307.09288, section 3.2.3; RAFT, arXiv 2304.06767). Waits for every run; round k is named NAME-k.
 
@@ -102,7 +102,7 @@ def rejection_rounds(recipe: Recipe, rewards: Any, *, rounds: int = 3, n: int = 
     return out
 
 
-def written(model: Any, tokenizer: Any, conversations: Sequence[list[dict[str, str]]], count: int, sampler: Sampler = Sampled(),
+def written(model: Any, tokenizer: Any, conversations: Sequence[list[dict[str, str]]], count: int, sampler: Sampler = Sampling(),
             reply_tokens: int = 64, seed: int | None = 0) -> list[list[str]]:
     """`count` replies to each conversation, as texts; random state and the model's mode stay as they were."""
     import copy

@@ -17,7 +17,7 @@ AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampling:
     """Each token drawn from the model's distribution: of logits / temperature, of its likeliest tokens that hold `top_p` of it, of the
     `top_k` likeliest alone (0: all)."""
 
@@ -54,7 +54,7 @@ class DiverseBeam:
         _need(0 <= self.penalty < 1e6, "penalty", self.penalty, "at least 0", "penalty=1.0")
 
 
-Sampler = Sampled | Beam | DiverseBeam
+Sampler = Sampling | Beam | DiverseBeam
 
 
 def _need(good: Any, name: str, value: Any, must: str, use: str) -> None:
@@ -62,7 +62,7 @@ def _need(good: Any, name: str, value: Any, must: str, use: str) -> None:
         raise WorkbenchError(f"{name} is {value!r}; it must be {must}.", f"Use {use}.")
 
 
-def draw(model: Any, tokenizer: Any, prompt_ids: Sequence[Sequence[int]], count: int = 1, sampler: Sampler = Sampled(), *,
+def draw(model: Any, tokenizer: Any, prompt_ids: Sequence[Sequence[int]], count: int = 1, sampler: Sampler = Sampling(), *,
          reply_tokens: int = 64, seed: int | None = None) -> list[list[list[int]]]:
     """`count` replies to each prompt as tokens, their end token included, best first where they are searched for. The model is put into
     eval mode for it; torch's random state goes on from `seed`, where one is given. Raises `WorkbenchError` where more are wanted than a beam
@@ -98,7 +98,7 @@ def _drawn(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], count: 
     named = getattr(model.generation_config, "eos_token_id", None)
     ends = list(dict.fromkeys([tokenizer.eos_token_id, *([] if named is None else [named] if isinstance(named, int) else named)]))
     how = dict(do_sample=False, num_return_sequences=count)
-    if isinstance(sampler, Sampled):
+    if isinstance(sampler, Sampling):
         how = dict(do_sample=True, temperature=sampler.temperature, top_p=sampler.top_p, top_k=sampler.top_k, num_return_sequences=count)
     elif isinstance(sampler, Beam):
         how |= dict(num_beams=sampler.beams, length_penalty=sampler.length_penalty)
