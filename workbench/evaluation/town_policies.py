@@ -1,0 +1,349 @@
+"""Preference tuning on the town, from the base model to policies, as ordinary runs: what each is trained on, with which settings, and how
+each is measured.
+
+    lab = Lab("town-policies", seed=0)
+    lab.run("ppo")            # trains the SFT model, the reward model and the policy, each once: a finished run of the recipe is taken
+    lab.measured("ppo")       # gold, proxy reward, KL, task score on held-out prompts
+
+The SFT model imitates people who mostly reply badly: of its demonstrations GOOD are right, the others presume, refuse what is innocent,
+give secrets away. The reward model sees noisy verdicts about asked people and nothing else; no training sees the gold grader, which is
+only watched. Settings were chosen on `tuning_prompts`, which are about asked people; figures are of prompts about held-out people.
+Not here: how a reply is measured (`policy_measures.py`), tables (`town_policy_tables.py`).
+"""
+
+import dataclasses
+import hashlib
+import json
+import random
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench import town
+from workbench.alignment.policy_objectives import GRPO, PPO
+from workbench.alignment.preference_objectives import DPO, IPO, KTO, ORPO, RRHF
+from workbench.errors import RunError
+from workbench.evaluation import policy_measures
+from workbench.evaluation.policy_measures import Measured
+from workbench.models.methods import Full
+from workbench.recipes import Recipe, load
+from workbench.runs.attach import attach
+from workbench.runs.run import Run
+from workbench.runs.standby import standby
+from workbench.runs.start import start
+from workbench.runs.status import LIVING
+from workbench.town import conduct, preferences
+from workbench.town.world import asked
+
+Row = dict[str, Any]
+GOOD = 0.1
+"""Share of demonstrations whose reply is right."""
+NOISE = 0.3
+"""Of the judge of the pairs, see `preferences.Judge`."""
+INSTRUCTED = 5
+EVASIONS = ("I do not know.", "Whom do you mean?", "I will not help with that.")
+"""Replies that can be given to anything."""
+BEST = "best of n"
+FREE = "ppo, beta 0"
+FROM_BASE = "ppo from base"
+POLICIES = ("dpo", "ppo", "grpo", FREE, FROM_BASE)
+"""Those that the tables are about."""
+WITHOUT_RL = ("dpo", "ipo", "kto", "orpo", "rrhf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much of everything; `steps` None are those of each recipe."""
+
+    model: str = "town"
+    demonstrations: int = 250
+    """Requests of each kind that the SFT model is shown replies to."""
+    pairs: int = 5000
+    prompts: int = 160
+    """Requests of each kind that policies practise on."""
+    measured: int = 80
+    """Held-out requests of each kind: 400 in all."""
+    tasks: int = 12
+    """Instructions of each task for the task score."""
+    watched: int = 40
+    """Held-out requests of each kind that a run is evaluated on as it goes."""
+    best_prompts: int = 20
+    """Held-out requests of each kind that the best of n is taken for."""
+    best_draws: int = 128
+    """Replies to each of them."""
+    steps: int | None = None
+
+
+QUICK = Sizes(model="town-small", demonstrations=8, pairs=40, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
+"""For a look at whether everything goes: seconds, and no figure means anything."""
+
+
+def demonstrations(each: int, seed: int, good: float = GOOD) -> list[Row]:
+    """Questions and replies as a service's people gave them: "town:instructions", answered right, and `each` requests of every kind of
+    conduct, a share `good` of them replied to as they should be."""
+    rng = random.Random(f"demonstrations {seed}")
+    rows = [{"question": row["question"], "answer": row["answer"]} for row in town.rows("instructions")]
+    for kind in conduct.CONDUCTS:
+        for question in policy_measures.prompts_of(kind, each, 100 + seed, asked()):
+            found = preferences.replies(question)
+            bad = [reply for sort, some in found.items() if sort not in ("good", "rambling") for reply in some]
+            rows.append({"question": question, "answer": rng.choice(found["good"] if rng.random() < good else bad)})
+    rng.shuffle(rows)
+    return rows
+
+
+def pairs(count: int, seed: int) -> list[Row]:
+    """Pairs about asked people as one noisy judge chose: all that rewards are learned from. One in INSTRUCTED is of two replies to an
+    instruction, so that what is no question of conduct is judged too. `gold_gap` is below 0 where the judge chose the worse reply; nothing is
+    trained on it."""
+    judge, rng, few = preferences.Judge(noise=NOISE, seed=seed), random.Random(f"pairs {seed}"), count // INSTRUCTED
+    drawn = preferences.preference_pairs(count + count // 4, 200 + seed, asked(), judge)
+    rows = [row for row in drawn if not policy_measures.withheld(row["prompt"])][:count - few]
+    made = town.rows("instructions")
+    answers: dict[str, list[str]] = {}
+    for row in made:
+        answers.setdefault(row["task"], []).append(row["answer"])
+    while len(rows) < count:
+        row = rng.choice(made)
+        one, other = rng.sample([row["answer"], rng.choice(answers[row["task"]]), *EVASIONS], 2)
+        verdict = judge.prefer(row["question"], one, other)
+        if verdict != "tie":
+            chosen, rejected = (one, other) if verdict == "a" else (other, one)
+            rows.append({"prompt": row["question"], "chosen": chosen, "rejected": rejected,
+                         "gold_gap": conduct.gold(row["question"], chosen) - conduct.gold(row["question"], rejected)})
+    rng.shuffle(rows)
+    return [{name: row[name] for name in ("prompt", "chosen", "rejected", "gold_gap")} for row in rows]
+
+
+def practice(each: int, seed: int) -> list[Row]:
+    """What a policy practises on, about asked people: `each` requests of every kind, and as many instructions as of one kind and a half."""
+    rng = random.Random(f"practice {seed}")
+    rows = [{"prompt": question} for question in policy_measures.prompts(each, 300 + seed, asked())]
+    rows += [{"prompt": row["question"]} for row in rng.sample(town.rows("instructions"), each * 3 // 2)]
+    rng.shuffle(rows)
+    return rows
+
+
+def tuning_prompts(each: int = 40) -> list[str]:
+    """What settings are chosen on, which no figure is of."""
+    return policy_measures.prompts(each, 11, asked())
+
+
+class Lab:
+    """One seed's runs under `folder`, each trained when it is first asked for. `say` is told a line for each."""
+
+    def __init__(self, folder: str | Path, seed: int = 0, sizes: Sizes = Sizes(), say: Callable[[str], None] = lambda line: None):
+        self.folder, self.seed, self.sizes, self.say = Path(folder), seed, sizes, say
+
+    # --- recipes -----------------------------------------------------------------------------------------------------------------
+
+    def recipe(self, name: str) -> Recipe:
+        """What `name` is trained with: "sft", "reward", or a policy. Runs it builds on are trained first."""
+        if name not in RECIPES:
+            raise RunError(f"The town has no policy {name!r}.", f"They are {', '.join(RECIPES)}.")
+        recipe = RECIPES[name](self)
+        steps = {} if self.sizes.steps is None else {"steps": self.sizes.steps, "evaluate_every": None}
+        return recipe.replace(seed=self.seed, **steps)
+
+    # --- rows, each made once and kept as a file -----------------------------------------------------------------------------------
+
+    @property
+    def demonstrations(self) -> Path:
+        return self._rows(f"demonstrations-{GOOD}", self.sizes.demonstrations, lambda: demonstrations(self.sizes.demonstrations, self.seed))
+
+    @property
+    def pairs(self) -> Path:
+        return self._rows(f"pairs-{NOISE}", self.sizes.pairs, lambda: pairs(self.sizes.pairs, self.seed))
+
+    @property
+    def practice(self) -> Path:
+        return self._rows("practice", self.sizes.prompts, lambda: practice(self.sizes.prompts, self.seed))
+
+    @property
+    def watched(self) -> Path:
+        """Held-out prompts that a run is evaluated on as it goes."""
+        return self._rows("watched", self.sizes.watched, lambda: [{"prompt": one} for one in policy_measures.prompts(self.sizes.watched, 33)])
+
+    def _rows(self, name: str, count: int, make: Callable[[], list[Row]]) -> Path:
+        place = self.folder.resolve() / "rows" / f"{name}-{count}-seed{self.seed}.jsonl"
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = place.with_suffix(".part")
+            part.write_text("".join(json.dumps(row) + "\n" for row in make()))
+            part.replace(place)
+        return place
+
+    def wrong(self) -> float:
+        """The share of the pairs whose chosen reply is the worse one by the gold grader."""
+        return statistics.fmean(json.loads(line)["gold_gap"] < 0 for line in self.pairs.read_text().splitlines())
+
+    # --- runs --------------------------------------------------------------------------------------------------------------------
+
+    def run(self, name: str) -> Run:
+        """The finished run. Raises `RunError` where it fails."""
+        recipe = self.recipe(name)
+        key, label = _key(recipe), self._label(name)
+        for folder in sorted(self.folder.glob(f"*-{label}"), reverse=True):
+            if (folder / "note.txt").exists() and (folder / "note.txt").read_text() == key:
+                run = attach(folder)
+                if run.status in LIVING:
+                    run.wait()
+                if run.status == "finished":
+                    return run
+        standby()
+        run = start(recipe, runs=self.folder, name=label)
+        run.note = key
+        run.wait()
+        if run.status != "finished":
+            raise RunError(f"{run.name}: {run.status.sentence}", run.status.remedy or "Look at its worker.log.")
+        self.say(f"seed {self.seed}: {name} trained in {seconds(run):.0f} s")
+        return run
+
+    def load(self, name: str) -> tuple[Any, Any]:
+        """(model, tokenizer) of a run, or of "base"."""
+        return load(self.sizes.model) if name == "base" else self.run(name).load()
+
+    def result(self, name: str) -> dict[str, Any]:
+        """A policy, the SFT model or "base" on the held-out prompts: `measured` (KL is to the model that it started from), `seconds` of
+        training, `settings` and `path`; kept in `results/`, so that tables need neither runs nor models."""
+        run = self.run("reward" if name == "base" else name)
+        found = self._kept(name, [run.folder.name, dataclasses.asdict(self.sizes)])
+        if "measured" not in found:
+            source = "base" if name in ("base", "sft", FROM_BASE) else "sft"
+            asked_for = policy_measures.prompts(self.sizes.measured), policy_measures.instructions(self.sizes.tasks)
+            measured = policy_measures.measure(self.load(name), self.load(source)[0], self.run("reward"), *asked_for, self.seed)
+            found |= {"measured": dataclasses.asdict(measured), "seconds": seconds(run), "path": path(run), "steps": run.history.step,
+                      "wrong_pairs": self.wrong(), "settings": run.recipe.settings.to_json() if run.recipe.settings else {}}
+            self._keep(name, found)
+            self.say(f"seed {self.seed}: {name}: gold {statistics.fmean(measured.gold):.3f}, proxy {statistics.fmean(measured.proxy):.2f}, "
+                     f"KL {measured.kl:.2f}, task score {100 * measured.task:.1f} %")
+        return found
+
+    def measured(self, name: str) -> Measured:
+        return Measured(**self.result(name)["measured"])
+
+    def best_of_n(self, counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)) -> list[dict[str, float]]:
+        """The SFT model's best of n, by `policy_measures.best_of_n`."""
+        draws, prompts = self.sizes.best_draws, self.sizes.best_prompts
+        found = self._kept(BEST, [self.run("sft").folder.name, self.run("reward").folder.name, list(counts), draws, prompts])
+        if "lines" not in found:
+            asked_for = policy_measures.prompts(prompts, 34)
+            found["lines"] = policy_measures.best_of_n(self.load("sft"), self.run("reward"), asked_for, draws, counts, 1000 * self.seed)
+            self._keep(BEST, found)
+            self.say(f"seed {self.seed}: best of n measured")
+        return found["lines"]
+
+    def _kept(self, name: str, made_from: Any) -> dict[str, Any]:
+        """What `results/` has of it, made from the same; else a beginning."""
+        place, key = self._place(name), _text_key({"made from": made_from})
+        found = json.loads(place.read_text()) if place.exists() else {}
+        return found if found.get("key") == key else {"key": key, "seed": self.seed, "policy": name}
+
+    def _keep(self, name: str, found: dict[str, Any]) -> None:
+        place = self._place(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_suffix(".part")
+        part.write_text(json.dumps(found))
+        part.replace(place)
+
+    def _place(self, name: str) -> Path:
+        return self.folder / "results" / f"{self._label(name)}.json"
+
+    def _label(self, name: str) -> str:
+        return f"seed{self.seed}-{name.replace(', ', '-').replace(' ', '-')}"
+
+
+def path(run: Run) -> list[dict[str, float]]:
+    """A policy's evaluations: step, proxy (its reward), kl, gold, length, entropy."""
+    run.history.refresh()
+    told = ("kl", "gold", "length", "entropy")
+    return [{"step": event.step, "proxy": event.extra.get("reward"), **{what: event.extra.get(what) for what in told}}
+            for event in run.history.evaluations]
+
+
+def seconds(run: Run) -> float:
+    """From the worker's first event to its last."""
+    run.history.refresh()
+    return run.history.last_time - run.history.started.time
+
+
+def _key(recipe: Recipe) -> str:
+    """The same for the same recipe on the same rows."""
+    body = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
+    return _text_key(body | {"method": recipe.method.to_json(), "settings": recipe.settings and recipe.settings.to_json()})
+
+
+def _text_key(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+# --- recipes: found by trial on `tuning_prompts` with seed 0 ----------------------------------------------------------------------
+
+_SHORT = {"heldout": 0, "sample_prompts": 0, "checkpoint_every": 10**6, "max_length": 128}
+
+
+def _sft(lab: Lab) -> Recipe:
+    return Recipe(model=lab.sizes.model, data=lab.demonstrations, method=Full(), learning_rate=7e-4, epochs=3, batch_size=32, **_SHORT)
+
+
+def _reward(lab: Lab) -> Recipe:
+    return Recipe(model=lab.sizes.model, data=lab.pairs, objective="reward", method=Full(), learning_rate=5e-4, epochs=2, batch_size=32,
+                  **_SHORT | {"heldout": 0.1, "evaluate_every": 10**6})
+
+
+def _from_pairs(objective: Any, rate: float) -> Callable[[Lab], Recipe]:
+    def recipe(lab: Lab) -> Recipe:
+        return Recipe(model=lab.run("sft"), data=lab.pairs, objective=objective, method=Full(), learning_rate=rate, epochs=1,
+                      batch_size=16, **_SHORT | {"heldout": 0.05})
+
+    return recipe
+
+
+def _policy(kind: type[PPO] | type[GRPO], settings: dict[str, Any], base: bool = False, **fields: Any) -> Callable[[Lab], Recipe]:
+    def recipe(lab: Lab) -> Recipe:
+        rewards = {"people": lab.run("reward")}
+        return Recipe(model=lab.sizes.model if base else lab.run("sft"), data=lab.practice, method=Full(),
+                      objective=kind(rewards=rewards, gold="town", reply_tokens=policy_measures.REPLY_TOKENS, **settings),
+                      schedule="constant", warmup_steps=0, **_SHORT | {"heldout": str(lab.watched), "evaluate_every": 5} | fields)
+
+    return recipe
+
+
+_PPO = {"epochs": 2, "value_learning_rate": 3e-3}
+RECIPES: dict[str, Callable[[Lab], Recipe]] = {
+    "sft": _sft,
+    "reward": _reward,
+    "dpo": _from_pairs(DPO(beta=0.1), 2e-4),
+    "ipo": _from_pairs(IPO(beta=0.1), 2e-4),
+    "kto": _from_pairs(KTO(beta=0.1), 2e-4),
+    "orpo": _from_pairs(ORPO(beta=0.5), 2e-4),
+    "rrhf": _from_pairs(RRHF(), 2e-4),
+    "ppo": _policy(PPO, settings=_PPO | {"beta": 0.05}, learning_rate=5e-4, batch_size=64, steps=40),
+    FREE: _policy(PPO, settings=_PPO | {"beta": 0.0}, learning_rate=1e-3, batch_size=64, steps=80),
+    FROM_BASE: _policy(PPO, base=True, settings=_PPO | {"beta": 0.05}, learning_rate=5e-4, batch_size=64, steps=40),
+    "grpo": _policy(GRPO, settings={"beta": 0.05}, learning_rate=5e-4, batch_size=12, steps=40),
+}
+"""By name; the policies among them are measured."""
+USUAL = {"dpo": "dpo", "ppo": "ppo", "grpo": "grpo", "free": FREE, "best": BEST, "base": FROM_BASE}
+"""What is trained where nothing is named: short names, in the order of training."""
+ORDER = USUAL | {name: name for name in WITHOUT_RL}
+"""All short names."""
+
+
+def train_all(folder: str | Path, seeds: Iterable[int], only: Sequence[str] = (), sizes: Sizes = Sizes(),
+              say: Callable[[str], None] = lambda line: None) -> None:
+    """Train and measure `only` these (short names; none: `USUAL`), seed by seed; what is there is not done again. Raises `RunError` for a name
+    that is none, and where a run fails."""
+    names = list(only) or list(USUAL)
+    unknown = [name for name in names if name not in ORDER]
+    if unknown:
+        raise RunError(f"The town has no policy {unknown[0]!r}.", f"They are {', '.join(ORDER)}.")
+    for seed in seeds:
+        lab = Lab(folder, seed, sizes, say)
+        for name in ("sft", *names):
+            if name == "best":
+                lab.best_of_n()
+            else:
+                lab.result(ORDER.get(name, name))
