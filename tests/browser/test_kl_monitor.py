@@ -26,6 +26,7 @@ recipe = wb.Recipe(model="town-small", data="town:conduct",
                    objective=wb.PPO(rewards={"brief": brief}, beta=0.05, kl_target=0.4, reply_tokens=8, epochs=1),
                    method=wb.LoRA(rank=4), learning_rate=1e-3, schedule="constant", warmup_steps=0, steps=600, batch_size=4, heldout=0.005,
                    evaluate_every=5, checkpoint_every=5, keep_checkpoints=1000, sample_prompts=1)
+wb.standby(wait=True)  # both workers come from it
 run = wb.start(recipe, runs="policies")
 monitor = KLMonitor(run)
 monitor"""

@@ -24,9 +24,9 @@ from workbench.alignment.alarms import Alarm
 from workbench.errors import WorkbenchError
 
 LOOK_S, LIST_S = 0.1, 3.0
-SOON_S, SHARE = 0.25, 33
-"""A new picture comes at most so often, and never before so many times its own cost has passed: drawing takes the cores from the
-training."""
+SOON_S, LATER_S, SHARE = 0.4, 1.0, 33
+"""A new picture comes at most so often, after something that happened (a mark, an evaluation, a checkpoint) and for more points, and never
+before so many times its own cost has passed: drawing takes the cores from the training."""
 
 
 class KLMonitor(Panel):
@@ -268,20 +268,10 @@ class KLMonitor(Panel):
         self.status, self._shape = taken.status, taken.shape
 
     def _shape_of(self, run: Any, status: str) -> tuple:
+        """What, when it changes, is worth a new picture; the number of steps is the last."""
         history = run.history
-        return (
-            str(run.folder),
-            str(status),
-            history.generation,
-            len(history.columns["step"]),
-            history.steps,
-            len(history.evaluations),
-            len(history.replies),
-            len(history.changes),
-            len(history.checkpoints),
-            len(history.resumptions),
-            len(history.refusals),
-        )
+        told = (history.evaluations, history.replies, history.changes, history.checkpoints, history.resumptions, history.refusals)
+        return (str(run.folder), str(status), history.generation, history.steps, *map(len, told), len(history.columns["step"]))
 
     def _look(self) -> None:
         """Called by the pump: reads what is new, and shows it when it is due."""
@@ -290,13 +280,15 @@ class KLMonitor(Panel):
             if now - self._listed_at > max(LIST_S, 20 * self._list_cost_s):
                 self._listed_at = now
                 self.actions.errands.add(self._list, key="list")
-            if run is None or now - self._refreshed_at < max(SOON_S, SHARE * self._cost_s):
+            if run is None:
                 return
             if run.history.refresh() or now - self._seen_at > 0.5:
                 self.status, self._seen_at = run.status, now
             self._lived = self._lived or self.status in LIVING
-            if self._shape_of(run, self.status) != self._shape:
-                self.refresh()
+            shape, since = self._shape_of(run, self.status), now - self._refreshed_at
+            if shape != self._shape:
+                if since >= max(LATER_S if shape[:-1] == self._shape[:-1] else SOON_S, SHARE * self._cost_s):
+                    self.refresh()
             elif self._lived and self.status not in LIVING:
                 self._lived = False
                 self.freeze()  # the picture of the end stays in the notebook
