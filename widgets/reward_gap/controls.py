@@ -63,19 +63,20 @@ def pair_html(pair: dict[str, Any] | None, words: str) -> str:
             f'<div style="display:flex;flex-wrap:wrap;gap:12px 24px">{"".join(sides)}</div>')
 
 
-def list_html(pairs: Sequence[dict[str, Any]], place: int, count: int = LISTED) -> str:
-    """Some of the pairs around the one that is read."""
+def list_html(pairs: Sequence[dict[str, Any]], place: int, count: int = LISTED, replies: bool = True) -> str:
+    """Some of the pairs around the one that is read, with their replies or by their prompts alone."""
     if not pairs:
         return ""
     first = min(max(0, place - count // 2), max(0, len(pairs) - count))
     rows, kinds = [], {}
     for line, pair in enumerate(pairs[first:first + count]):
-        texts = [str(pair[name]) for name in ("prompt", "chosen_text", "rejected_text")]
+        texts = [str(pair[name]) for name in ("prompt", "chosen_text", "rejected_text")[:3 if replies else 1]]
         rows.append([number(first + line + 1), number(pair["gap"], 2), *(text if len(text) <= 90 else text[:89] + "…" for text in texts),
                      "flagged" if pair["flagged"] else ""])
-        kinds[line, 5] = "bad"
+        kinds[line, len(texts) + 2] = "bad"
         kinds[line, 0] = "mute"
-    return controls.table_html(["", "gap", "prompt", "chosen", "rejected", ""], rows, numeric=[0, 1], kinds=kinds, picked=place - first,
+    head = ["", "gap", "prompt", *(["chosen", "rejected"] if replies else []), ""]
+    return controls.table_html(head, rows, numeric=[0, 1], kinds=kinds, picked=place - first,
                                caption="The pairs that are read")
 
 
@@ -169,7 +170,8 @@ class Controls(Hearing):
         self.back.disabled, self.forth.disabled = view.place < 1, view.place >= len(view.pairs) - 1
         one = view.pairs[view.place] if view.pairs else None
         _mark(self.text, pair_html(one, view.words))
-        _mark(self.list, list_html(view.pairs, view.place))
+        wide, narrow = (list_html(view.pairs, view.place, replies=replies) for replies in (True, False))
+        _mark(self.list, f'<div class="wb-roomy-only">{wide}</div><div class="wb-narrow-only">{narrow}</div>' if view.pairs else "")
         self.walk.layout.display = "" if view.pairs else "none"
         _say(self.flag, "Take the flag away" if one and one["flagged"] else "Flag as mislabelled")
         self.flag.disabled, self.explore.disabled = not view.can_flag, not view.pairs
