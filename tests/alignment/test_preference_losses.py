@@ -19,6 +19,7 @@ from workbench import town
 from workbench.alignment import preference_losses as losses
 from workbench.alignment import preference_objectives as objectives
 from workbench.data import comparisons, sources, verdicts
+from workbench.recipes import check_live
 from workbench.training import preference, reply_logps
 from workbench.training.preference_terms import Replies, objective_loss
 from workbench.training.reply_logps import ReplyLogps
@@ -115,8 +116,8 @@ def test_kto_is_trl_s_with_its_mismatched_replies(loss, models, tmp_path):
     rows = preference.rows_of(verdicts.read(sources.load_rows(PAIRS[:3])), tokenizer, 512)[0]
     said = [row["replies"][0] for row in rows]
     mismatched = [{"prompt": row["prompt"], "replies": [reply]} for row, reply in zip(rows, [said[-1], *said[:-1]], strict=True)]
-    told = [{"prompt_ids": row["prompt"], "completion_ids": row["replies"][0], "KL_completion_ids": other["replies"][0], "label": row["good"][0]}
-            for row, other in zip(rows, mismatched, strict=True)]
+    told = [{"prompt_ids": row["prompt"], "completion_ids": row["replies"][0], "KL_completion_ids": other["replies"][0],
+             "label": row["good"][0]} for row, other in zip(rows, mismatched, strict=True)]
     args = KTOConfig(output_dir=str(tmp_path), loss_type=loss, beta=0.3, desirable_weight=0.8, undesirable_weight=1.2, **PLAIN)
     trainer = KTOTrainer(copy.deepcopy(policy).eval(), ref_model=copy.deepcopy(reference), args=args, train_dataset=as_trl_takes_them(),
                          processing_class=tokenizer)
@@ -191,3 +192,7 @@ def test_every_name_has_a_loss_and_what_there_is_not_is_named():
         objectives.DPO(loss="exo_pair")
     with pytest.raises(wb.RecipeError, match="beta of ipo"):
         objectives.IPO(beta=0)
+    ipo = wb.Recipe(objective=objectives.IPO(), data=PAIRS)
+    with pytest.raises(wb.RecipeError, match="beta of ipo is 0"):
+        check_live({"beta": 0}, (), ipo)
+    check_live({"beta": 0}, (), wb.Recipe(objective=objectives.DPO(), data=PAIRS))

@@ -79,7 +79,8 @@ def ours(found, given, folder):
     trainer = preference.build_trainer(given, job, folder / "checkpoints", [])
     assert trainer.data_collator.lay
     rows.taken.clear()  # one was looked at
-    trainer.add_callback(Stream(folder / "journal", tokens=lambda: counts.append(trainer.take_count()) or counts[-1], extra=trainer.take_drawn))
+    trainer.add_callback(Stream(folder / "journal", tokens=lambda: counts.append(trainer.take_count()) or counts[-1],
+                                extra=trainer.take_drawn))
     trainer.add_callback(clock)
     trainer.train()
     return sum(counts[WARMUP:]) / clock.seconds, clock.losses, rows.taken[:STEPS * BATCH]
@@ -89,10 +90,11 @@ def theirs(rows, folder):
     """Tokens/s and losses of trl on these rows."""
     model, tokenizer = loading.load(str(wb.recipes.resolve_model("town")))
     loading.prepare_tokenizer(tokenizer, model.config)
-    args = DPOConfig(output_dir=str(folder), max_steps=STEPS, report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, learning_rate=RATE,
-                     lr_scheduler_type="constant", beta=0.1, per_device_train_batch_size=BATCH, gradient_checkpointing=False, bf16=False, max_length=None,
-                     logging_steps=1)
-    table = Dataset.from_list([{"prompt_ids": row["prompt"], "chosen_ids": row["replies"][0], "rejected_ids": row["replies"][1]} for row in rows])
+    args = DPOConfig(output_dir=str(folder), max_steps=STEPS, report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True,
+                     learning_rate=RATE, lr_scheduler_type="constant", beta=0.1, per_device_train_batch_size=BATCH,
+                     gradient_checkpointing=False, bf16=False, max_length=None, logging_steps=1)
+    table = Dataset.from_list([{"prompt_ids": row["prompt"], "chosen_ids": row["replies"][0], "rejected_ids": row["replies"][1]}
+                               for row in rows])
     clock = Clock()
     OurTokens(model, args=args, train_dataset=table, processing_class=tokenizer, callbacks=[clock]).train()
     count = sum(2 * len(row["prompt"]) + sum(map(len, row["replies"])) for row in rows[WARMUP * BATCH:])
@@ -117,7 +119,7 @@ def test_dpo_speed(data, tmp_path, report, request):
             speeds[name].append(speed)
     middle = {name: statistics.median(values) for name, values in speeds.items()}
     apart = max(abs(one - other) for one, other in zip(losses, their_losses, strict=True))
-    report(pairs=STEPS * BATCH, **{f"{name}_tokens_per_s": value for name, value in middle.items()}, over_trl=middle["ours"] / middle["trl"],
-           losses_apart=apart)
+    report(pairs=STEPS * BATCH, **{f"{name}_tokens_per_s": value for name, value in middle.items()},
+           over_trl=middle["ours"] / middle["trl"], losses_apart=apart)
     assert middle["ours"] >= 1.3 * middle["trl"]
     assert apart < 1e-4

@@ -34,7 +34,8 @@ def test_the_first_reply_is_rejected_and_its_revision_chosen(tmp_path):
     (row,) = made.rows.to_pylist()
     assert row["prompt"][0]["content"] == QUESTIONS[0] and row["principle"] == "Keep secrets." and row["generator"] == "careful"
     (pair,) = comparisons.read(made.rows)
-    assert [comparisons.words(reply) for reply in pair["replies"]] == ["I would rather not say.", "Well, people do."] and pair["pairs"] == [(0, 1, 0, 0.0)]
+    assert [comparisons.words(reply) for reply in pair["replies"]] == ["I would rather not say.", "Well, people do."]
+    assert pair["pairs"] == [(0, 1, 0, 0.0)]
     assert dict(made.made.counts) == {"kept": 1, "unchanged": 1, "no answer": 1}
     assert "Keep secrets." in generator.asked[1] and "It gives away too much." in generator.asked[2]
     again = Careful()
@@ -43,7 +44,8 @@ def test_the_first_reply_is_rejected_and_its_revision_chosen(tmp_path):
 
 def test_another_model_may_write_what_is_revised_and_more_than_once():
     generator = Careful()
-    made = revised(sources.load_rows([{"prompt": QUESTIONS[0]}]), generator, ["Keep secrets.", "Be kind."], policy=lambda question: f"Ask. {question}", revisions=2, times=2)
+    rows = sources.load_rows([{"prompt": QUESTIONS[0]}])
+    made = revised(rows, generator, ["Keep secrets.", "Be kind."], policy=lambda question: f"Ask. {question}", revisions=2, times=2)
     rows = made.make().rows.to_pylist()
     assert [row["rejected"][0]["content"] for row in rows] == [f"Ask. {QUESTIONS[0]}"] * 2 and len(generator.asked) == 8
     assert "I would rather not say." in generator.asked[2]

@@ -112,3 +112,5 @@ def check_live(name: str, value: Any, settings: Objective | None, objective: str
         if not is_finite(number) or not least <= number <= most:
             of_part = f" of {part!r}" if part else ""
             raise RecipeError(f"{name}{of_part} cannot be {number!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")
+    if not isinstance(value, dict):
+        dataclasses.replace(settings, **{name: value})  # an objective may have narrower bounds: the beta of IPO is above 0

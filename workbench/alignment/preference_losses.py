@@ -144,7 +144,8 @@ OF_PAIRS: dict[str, Callable[[Pairs, Setting], torch.Tensor]] = {
 """By the names in `preference_objectives.PAIR_LOSSES`."""
 
 
-def kto(ratio: torch.Tensor, good: torch.Tensor, kl: torch.Tensor, beta: float, desirable: float = 1.0, undesirable: float = 1.0) -> torch.Tensor:
+def kto(ratio: torch.Tensor, good: torch.Tensor, kl: torch.Tensor, beta: float, desirable: float = 1.0,
+        undesirable: float = 1.0) -> torch.Tensor:
     """M: 1 - sigmoid(beta (log-ratio - kl)) of a good reply, 1 - sigmoid(beta (kl - log-ratio)) of a bad one, by their weights
     (arXiv 2402.01306, eq. 7 and 8). `kl` is `mismatched_kl`."""
     from_kl = beta * (ratio - kl)
@@ -156,13 +157,15 @@ def mismatched_kl(ratio: torch.Tensor) -> torch.Tensor:
     return ratio.mean().clamp(min=0).detach()
 
 
-def apo_zero_unpaired(ratio: torch.Tensor, good: torch.Tensor, beta: float, desirable: float = 1.0, undesirable: float = 1.0) -> torch.Tensor:
+def apo_zero_unpaired(ratio: torch.Tensor, good: torch.Tensor, beta: float, desirable: float = 1.0,
+                      undesirable: float = 1.0) -> torch.Tensor:
     """M: `apo_zero` of replies judged one by one."""
     return torch.where(good, desirable * (1 - torch.sigmoid(beta * ratio)), undesirable * torch.sigmoid(beta * ratio))
 
 
 def odds_ratio(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """P: -log sigmoid of the log odds ratio (ORPO, arXiv 2403.07691, eq. 7). Both are mean log-probabilities a token; odds are p / (1 - p)."""
+    """P: -log sigmoid of the log odds ratio (ORPO, arXiv 2403.07691, eq. 7). Both are mean log-probabilities a token; odds are
+    p / (1 - p)."""
     def log_rest(logp: torch.Tensor) -> torch.Tensor:
         # log(1 - exp(x)), each of the two forms where it is exact (Mächler 2012)
         logp = logp.clamp(max=-1e-7)

@@ -140,5 +140,6 @@ def _asked(prompts: Any) -> list[list[dict[str, str]]]:
         return [[{"role": "user", "content": prompt}] for prompt in prompts]
     found = [row["prompt"] for row in prompts_module.read(sources.load_rows(prompts))]
     if any(len(prompt) > 1 for prompt in found):
-        raise DataError("Some of these prompts are conversations of several turns, and a generator is asked one question.", "Give questions alone.")
+        raise DataError("Some of these prompts are conversations of several turns, and a generator is asked one question.",
+                        "Give questions alone.")
     return found

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def read(table: "pa.Table") -> list[Row]:
-    """The judged replies of a table in order. Raises `DataError` where rows judge nothing, naming the row that has no prompt or no reply."""
+    """The judged replies of a table in order. Raises `DataError` where rows judge nothing, and for a row without a prompt or a reply."""
     if not table.num_rows:
         return []
     layout, name = layouts.layout_of(table), sources.origin(table)

@@ -48,7 +48,8 @@ def ranked_by_reward(policy: Any, rewards: Any, prompts: Any, n: int = 8, *, for
         else:
             rows.append({"prompt": prompt, "chosen": said[0], "rejected": said[-1], "reward_chosen": highest, "reward_rejected": lowest})
     if not rows:
-        raise DataError(f"Of no prompt do the {n} replies differ in reward by more than {least_gap:g}.", "Use a larger n, or a sampler of a higher temperature.")
+        raise DataError(f"Of no prompt do the {n} replies differ in reward by more than {least_gap:g}.",
+                        "Use a larger n, or a sampler of a higher temperature.")
     return rows
 
 

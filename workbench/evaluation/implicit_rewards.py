@@ -2,8 +2,8 @@
 
     reward_gaps(run, "town:preferences_heldout")          run being one with objective "dpo", "ipo", "kto", "orpo" or "rrhf"
 
-What the reward is under each objective says `training/preference_terms.py`; beta is the run's own, as it was last changed. Not here: tables of
-gaps (`rewards.py`), and rewards that such a run kept while it trained (`kept_gaps.py`).
+What the reward is under each objective says `training/preference_terms.py`; beta is the run's own, as it was last changed. Not here:
+tables of gaps (`rewards.py`), and rewards that such a run kept while it trained (`kept_gaps.py`).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""The objectives `dpo`, `ipo`, `kto`, `orpo` and `rrhf`: a policy that learns from compared or judged replies, without reinforcement learning.
+"""The objectives `dpo`, `ipo`, `kto`, `orpo` and `rrhf`: a policy that learns from compared or judged replies, without reinforcement
+learning.
 
 A row is one prompt with its replies: a pair, a ranking, or replies judged good or bad. Of a ranking every two replies of different rank are
 a pair, with one forward pass a reply, and its pairs together weigh as much as one pair; RRHF takes it whole. trl's trainers are not used:
@@ -36,7 +37,7 @@ from workbench.training.rows import Prepared
 from workbench.training.supervised import CountingTrainer, Job
 
 Row = dict[str, Any]
-"""What `reply_rows.encode` gives, with `pairs` (better, worse, weight; numbers of its replies) or, of judged replies, `good` (a bool each)."""
+"""What `reply_rows.encode` gives, with `pairs` (better, worse, weight; numbers of its replies) or, of judged replies, `good` (bools)."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -210,7 +211,7 @@ def load_job(recipe: Recipe, found: RunRows) -> PreferenceJob:
     train, heldout = [row for table in tables.values() for row in table if row], [row for row in heldout if row]
     _check(recipe, train)
     if cut:
-        notes.append("Of a prompt that is too long with its reply the beginning is left out, and the end of a reply that is too long by itself.")
+        notes.append("Of a prompt that is too long with its reply the beginning is left out; of a reply too long by itself, the end.")
     prepared = _prepared(train, cut)
     if lost := sum(row is None for table in tables.values() for row in table):
         prepared.dropped["a tie, or replies alike once cut at max_length"] = lost
@@ -229,7 +230,8 @@ def load_job(recipe: Recipe, found: RunRows) -> PreferenceJob:
 
 
 def examples_of(objective: str, table: Any) -> list[Row]:
-    """The comparisons of a table, or for KTO its judged replies. Raises `DataError` for comparisons by several criteria: a policy has one."""
+    """The comparisons of a table, or for KTO its judged replies. Raises `DataError` for comparisons by several criteria: a policy has
+    one."""
     heads = comparisons.heads_of(table)
     if len(heads) > 1:
         raise DataError(f"The rows compare by {len(heads)} criteria ({', '.join(heads)}), and a policy follows one.",

@@ -1,7 +1,8 @@
 """The loss of one batch of replies under each objective, and the implicit rewards that come with it.
 
-The implicit reward of a reply is beta x log(policy / reference) (DPO, arXiv 2305.18290, eq. 5); without a reference it is what the objective
-compares: beta x the mean log-probability a token in ORPO (trl's), that mean itself in RRHF. Not here: how log-probabilities are computed.
+The implicit reward of a reply is beta x log(policy / reference) (DPO, arXiv 2305.18290, eq. 5); without a reference it is what the
+objective compares: beta x the mean log-probability a token in ORPO (trl's), that mean itself in RRHF. Not here: how
+log-probabilities are computed.
 
 Shapes: N rows, M replies, P pairs.
 """
@@ -73,7 +74,8 @@ def objective_loss(settings: Objective, beta: float, logps: torch.Tensor, told: 
     return total, Seen(pairs, chosen, rejected, logp[better], logp[worse], right)
 
 
-def implicit_rewards(settings: Objective, beta: float, logp: torch.Tensor, lengths: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
+def implicit_rewards(settings: Objective, beta: float, logp: torch.Tensor, lengths: torch.Tensor,
+                     reference: torch.Tensor | None) -> torch.Tensor:
     """M, of log-probabilities of M replies (nats), their lengths in tokens and, where the objective has one, the reference's."""
     if reference is not None:
         return beta * (logp - reference)
@@ -131,9 +133,9 @@ def _judged(settings: Objective, beta: float, logp: torch.Tensor, told: Replies)
 
 
 def metrics(seen: list[Seen]) -> dict[str, float]:
-    """rewards/chosen, rewards/rejected, gap (their difference), accuracy, logp/chosen and logp/rejected (means, nats); of judged replies those
-    of good and bad ones, accuracy being the share on their side of the KL, and kl itself. {} where nothing was seen; a side that no reply
-    was on is left out."""
+    """rewards/chosen, rewards/rejected, gap (their difference), accuracy, logp/chosen and logp/rejected (means, nats); of judged replies
+    those of good and bad ones, accuracy being the share on their side of the KL, and kl itself. {} where nothing was seen; a side that
+    no reply was on is left out."""
     if not seen:
         return {}
     out = {}

@@ -1,4 +1,5 @@
-"""Log-probabilities of replies: a prompt is computed once for all its replies, nothing is padded, and logits stand only before reply tokens.
+"""Log-probabilities of replies: a prompt is computed once for all its replies, nothing is padded, and logits stand only
+before reply tokens.
 
 Prompts and replies of a batch are laid end to end in few rows; each reply attends to its prompt and to itself, at the positions it would
 have behind it. Equal to one padded row a reply but for the order of summation (`agrees` proves it for a model before it is relied on).
@@ -74,7 +75,8 @@ class PromptGroups(Groups):
 
 
 def laid(rows: Sequence[Row], pad_token_id: int, prompts: bool = False) -> Laid:
-    """The rows end to end, longest first, each into the first row with room; with `prompts` also the tokens of the prompts, but the first."""
+    """The rows end to end, longest first, each into the first row with room; with `prompts` also the tokens of the prompts, but the first
+    of each."""
     sizes = [len(row["prompt"]) + sum(map(len, row["replies"])) for row in rows]
     most, lines, used = max(WIDTH, *sizes), [], []
     for number in sorted(range(len(rows)), key=lambda n: -sizes[n]):
