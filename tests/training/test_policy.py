@@ -32,6 +32,11 @@ def worth(prompt: str, reply: str) -> float:
     return words.index(reply.split()[0]) / 4 if reply.split() and reply.split()[0] in words else 0.0
 
 
+def asked(prompt: str, reply: str) -> float:
+    words = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
+    return words.index(prompt.split()[0]) / 4
+
+
 def brief(prompt: str, reply: str) -> float:
     return -float(len(reply.split()))
 
@@ -169,16 +174,26 @@ def test_resumed_is_uninterrupted(plain, bandit, tmp_path):
 def test_live_changes_are_in_force_from_the_next_round_and_replay(bandit, tmp_path):
     runs = []
     for name in ("first", "again"):
-        folder = prepare(recipe(bandit, dict(steps=4, evaluate_every=4), rewards={"worth": worth, "brief": brief}), tmp_path, name)
+        given = recipe(bandit, dict(steps=4, evaluate_every=4, sample_prompts=["red sky"]), rewards={"worth": worth, "brief": brief})
+        folder = prepare(given, tmp_path, name)
         for step, values in ((1, {"beta": 0.7}), (2, {"temperature": 0.5, "reward_weights": {"brief": 2.0}})):
             cmd.send(folder, cmd.Set(values=values, at_step=step))
         tools.train_here(folder)
         runs.append(wb.attach(folder))
     frame = runs[0].metrics()
     assert frame["beta"].tolist() == [0.1, 0.7, 0.7, 0.7] and frame["temperature"].tolist() == [1, 1, 0.5, 0.5]
+    assert [event["prompt"] for event in replied(runs[0])] == ["red sky"]
     summed = frame["reward/worth"] + frame["reward/brief"] * [1, 1, 2, 2]
     assert frame["reward"].tolist() == pytest.approx(summed.tolist(), abs=1e-5)
     same(*runs)
+
+
+def test_rewards_may_have_a_process_of_their_own(bandit, tmp_path):
+    """Each prompt is worth its first word: a round of all 64, drawn in parts, is worth their mean."""
+    run = tools.here(recipe(bandit, dict(steps=2, batch_size=64, heldout=0), rewards={"asked": asked}, own_process=True), tmp_path)
+    frame = run.metrics()
+    assert frame["reward"].tolist() == pytest.approx([sum(range(8)) / 4 / 8] * 2)
+    assert (frame["waits/policy"] > 0).all() and frame["waits/reward"][1] > 0
 
 
 @pytest.mark.parametrize(("method", "copied"), [

@@ -155,7 +155,8 @@ class PPOTrainer(PolicyTrainer):
     def _learn(self, drawn: Round) -> torch.Tensor:
         """All optimizer steps of a round but the last, whose gradients are left for the trainer. Returns the mean loss of all."""
         settings, told, losses = self.settings, Counter(), []
-        parts = [part for _ in range(settings.epochs) for part in torch.randperm(len(drawn.replies)).chunk(settings.minibatches)]
+        count = len(drawn.replies)
+        parts = [part for _ in range(settings.epochs) for part in torch.randperm(count).tensor_split(min(count, settings.minibatches))]
         self.optimizer.zero_grad()
         for number, part in enumerate(parts, start=1):
             with self.compute_loss_context_manager():
@@ -191,7 +192,7 @@ class PPOTrainer(PolicyTrainer):
         return policy + settings.value_weight * value - settings.entropy_bonus * advantages.mean(read.entropy, mask)
 
     def _pretraining_loss(self, count: int) -> torch.Tensor:
-        """Of the next `count` rows of plain text, nats a token (Ouyang et al. 2022, eq. 2: PPO-ptx)."""
+        """Of `count` rows of plain text, nats a token (Ouyang et al. 2022, eq. 2: PPO-ptx)."""
         drawn = torch.randint(len(self.pretraining), (count,)).tolist()
         batch = Collator(self.processing_class.pad_token_id)([self.pretraining[number] for number in drawn])
         return self.model(**{name: tensor.to(self.args.device) for name, tensor in batch.items()}, use_cache=False).loss
@@ -211,6 +212,7 @@ def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: l
     trainer = supervised.build_trainer(recipe, job, output_dir, callbacks, fruitless, kind=PPOTrainer, collator=policy_rows.together)
     if trainer.args.world_size > 1:
         raise RecipeError("PPO trains in one process, and several were started.", "Start it without torchrun.")
+    trainer.args.dataloader_drop_last = len(job.train.rows) >= recipe.batch_size  # every round is as large
     trainer.pretraining = _pretraining(recipe.settings, job) if recipe.settings.pretraining_weight else []
     trainer.begin(recipe, job, open_scorer(recipe.settings, Path(output_dir).parent, str(trainer.args.device)))
     return trainer
