@@ -8,21 +8,19 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from widgets.frame.later import Later
 from widgets.frame.panel import Panel, _in_kernel
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
-from widgets.reward_gap import look as looks
 from widgets.reward_gap import reading, words
 from widgets.reward_gap.actions import Actions
 from widgets.reward_gap.controls import Controls, View, list_html
 from widgets.reward_gap.figure import MOST_POINTS, figure
 from widgets.reward_gap.look import Look
+from widgets.reward_gap.seeing import see
 from widgets.reward_gap.state import State
-from workbench.alignment.gaps import LengthBias, calibration, length_bias
+from workbench.alignment.gaps import LengthBias, length_bias
 from workbench.data.flags import Flags
 from workbench.errors import DataError, WorkbenchError
 
@@ -203,73 +201,8 @@ class RewardGap(Panel):
         key = (tuple(steps), step, state.part, state.column, state.category, tuple(state.weights.items()), state.show, state.low,
                state.high, state.share, self.selection["examples"], len(self.flags or ()), self._tellings, living)
         if self._seen is None or self._seen[0] != key:
-            self._seen = key, self._look(step, steps)
+            self._seen = key, see(book, state, step, steps, self.flags, self.selection["examples"], self._bias)
         return self._seen[1]
-
-    def _look(self, step: int | None, steps: list[int]) -> Look:
-        book, state = self.book, self.state
-        table = book.folder is None
-        out = Look(name=book.name, step=None if table else step, total=book.total, part=state.part, living=book.living, has_steps=not table,
-                   curves=book.curves())
-        if step is None or state.part not in book.parts:
-            return out
-        part = state.part
-        if part == "train" and not self._has(step, part):
-            return out
-        every = {each: looks.gaps_of(book.pairs(each, part), book.heads, state) for each in steps if self._has(each, part)}
-        pairs = book.pairs(step, part)
-        columns = looks.columns_of(pairs.frame)
-        out.column = state.column if state.column in columns else columns[0]
-        out.columns, out.edges = columns, looks.edges_for(list(every.values()))
-        values = looks.values_of(pairs.frame, out.column)
-        out.categories = looks.categories_of(every[step], values)
-        frame, out.ids = looks.mixed(pairs, book.heads, state), pairs.ids
-        if state.category:
-            frame, out.ids = frame[values == state.category].reset_index(drop=True), pairs.ids[values == state.category]
-        out.frame = frame
-        if not len(frame):
-            return out
-
-        def inside(gap: np.ndarray, each: int, part: str) -> np.ndarray:
-            return gap if not state.category else gap[looks.values_of(book.pairs(each, part).frame, out.column) == state.category]
-
-        gap = frame["gap"].to_numpy()
-        out.counts, out.right = looks.counts_in(out.edges, gap), float(looks.right_of(gap).mean())
-        first = inside(every[min(every)], min(every), part)
-        if min(every) != step and len(first):
-            out.first, out.first_step = looks.counts_in(out.edges, first) * len(gap) / len(first), min(every)
-        if out.has_steps:
-            heldout = every if part == "heldout" else \
-                {each: looks.gaps_of(book.pairs(each, "heldout"), book.heads, state) for each in steps}
-            shares = [float(looks.right_of(inside(one, each, "heldout")).mean()) for each, one in heldout.items()]
-            out.heldout = np.array(list(heldout), float), np.array(shares)
-            out.members = self._members(list(heldout))
-        out.calibration = calibration(frame, looks.calibration_bins(len(frame)))
-        out.slope = looks.slope_of(frame)
-        by_length = state.category and out.column == looks.LENGTHS
-        out.bias = None if by_length else self._bias(step, frame)
-        out.flagged = np.zeros(len(frame), bool)
-        if self.flags is not None and len(self.flags):
-            verdicts = zip(frame["prompt"], frame["chosen_text"], frame["rejected_text"], strict=True)
-            out.flagged = np.array([verdict in self.flags for verdict in verdicts], bool)
-        out.bin = (state.low, state.high) if state.show == "bin" and state.low is not None else None
-        out.picked = looks.shown(out, state, self.selection["examples"])
-        return out
-
-    def _has(self, step: int, part: str) -> bool:
-        try:
-            self.book.pairs(step, part)
-        except DataError:
-            return False
-        return True
-
-    def _members(self, steps: list[int]) -> list[np.ndarray]:
-        """The share right of each run of an ensemble at each step."""
-        of_heads, found = reading.shares(self.book.heads, self.state.weights), []
-        for step in steps:
-            each = self.book.pairs(step, "heldout").each
-            found.append([] if each is None else looks.right_of(each @ of_heads).mean(1))
-        return [np.array(member) for member in zip(*found, strict=True)] if found and len(found[0]) else []
 
     def _bias_key(self, step: int | None) -> tuple:
         state = self.state
