@@ -106,7 +106,10 @@ def test_keys_vote_blind_and_a_vote_is_taken_back(shown: Page) -> None:
     shown.says("Skipped.")
     page.get_by_role("button", name="Tie").click()
     shown.says("Dan has judged 3 of 240 pairs")
-    assert page.evaluate("() => document.querySelectorAll('.jp-Cell').length") == 1, "no key reached the notebook"
+    for key in "3dda":  # a heading, a deleted cell, a new one, were they to reach the notebook
+        page.keyboard.press(key)
+    assert page.evaluate("() => document.querySelectorAll('.jp-CodeCell').length") == 1, "no key reached the notebook"
+    assert len(json.loads(shown.kernel("print(json.dumps(store.judgements('pair')['judge'].tolist().count('Dan') * [0]))"))) == 3
     shown.panel.get_by_label("Who judges").fill("Dan 1")
     page.keyboard.press("Enter")
     shown.says("Dan 1 has judged 0 of 240 pairs")

@@ -140,34 +140,30 @@ function render({model, el}) {
     if (had) ([...place.querySelectorAll("button")].find(one => one.dataset.role === was && !one.disabled) ?? place.querySelector(".wb-votes button"))?.focus({preventScroll: true});
   };
 
+  // Heard before the notebook hears it: 1, 2, 0, s and d are keys of the notebook too, and 0 0 would restart the kernel.
   const pressed = event => {
-    const typing = event.target.closest("input:not([type=checkbox], [type=range]), textarea, select, [contenteditable=true]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !el.checkVisibility()) return;
-    const key = event.key.toLowerCase(), onButton = event.target.closest("button"), shown = model.get("shown");
-    if (shown.empty ? key !== "u" : !shown.replies) return;
-    const verdicts = {pair: {1: "left", 2: "right", 0: "tie"}, thumbs: {1: true, 2: false}}[shown.kind];
-    if (verdicts && key in verdicts) judge(verdicts[key]);
-    else if (!verdicts && /^[1-9]$/.test(key)) put(Number(key));
-    else if (key === "s") send({do: "skip"});
-    else if (key === "u") { if (shown.undo) send({do: "undo"}); }
-    else if (key === "backspace" && !verdicts) back();
-    else if (key === "enter" && !verdicts && !onButton) keep();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
+    const root = el.closest(".wb-panel") ?? el;
+    const typing = event.target.closest?.("input:not([type=checkbox], [type=range]), textarea, select, [contenteditable=true]");
+    if (!root.contains(event.target) || typing || event.ctrlKey || event.metaKey || event.altKey || !el.checkVisibility()) return;
+    if (judged(event.key.toLowerCase(), event)) event.preventDefault();
+    else if (event.key.length !== 1) return;
+    event.stopImmediatePropagation();
   };
-  let root = null;
-  const settle = () => { // the panel is there once this is on the page
-    root = el.closest(".wb-panel") ?? el;
-    root.addEventListener("keydown", pressed);
-    root.setAttribute("data-lm-suppress-shortcuts", "true"); // 1, 2, 0, s and z are keys of the notebook too: 0 0 would restart the kernel
+  const judged = (key, event) => { // whether the key does something here
+    const shown = model.get("shown"), verdicts = {pair: {1: "left", 2: "right", 0: "tie"}, thumbs: {1: true, 2: false}}[shown.kind];
+    if (shown.empty ? key !== "u" : !shown.replies) return false;
+    const does = verdicts && key in verdicts ? () => judge(verdicts[key]) : !verdicts && /^[1-9]$/.test(key) ? () => put(Number(key))
+      : key === "s" ? () => send({do: "skip"}) : key === "u" && shown.undo ? () => send({do: "undo"})
+      : key === "backspace" && !verdicts ? back : key === "enter" && !verdicts && !event.target.closest("button") ? keep : null;
+    if (does && !event.repeat) does();
+    return Boolean(does);
   };
-  requestAnimationFrame(settle);
+  window.addEventListener("keydown", pressed, true);
   const failed = message => { if (message.kind === "free") { waits = false; el.removeAttribute("aria-busy"); } };
   model.on("change:shown", draw);
   model.on("msg:custom", failed);
   draw();
-  return () => { model.off("change:shown", draw); model.off("msg:custom", failed); root?.removeEventListener("keydown", pressed); };
+  return () => { model.off("change:shown", draw); model.off("msg:custom", failed); window.removeEventListener("keydown", pressed, true); };
 }
 
 export default {render};
