@@ -37,10 +37,12 @@ class Reference:
         self._policy = policy
         self.copy = None if _off_is_start(policy, prompt) else copy.deepcopy(policy).requires_grad_(False).eval()
         """None where the policy with its adapter off is the reference."""
-        self._reader = rollouts.Reader(policy if self.copy is None else self.copy)
+        self._reader: rollouts.Reader | None = None
 
     def logp(self, prompt_ids: rollouts.Ids, reply_ids: rollouts.Ids, temperature: float = 1.0) -> torch.Tensor:
         """N x T, as `rollouts.Reading` has it."""
+        if self._reader is None:  # made where the model is by now
+            self._reader = rollouts.Reader(self._policy if self.copy is None else self.copy)
         with self.model() as model:
             return self._reader.quietly(model, prompt_ids, reply_ids, temperature).logp
 

@@ -9,6 +9,7 @@ Shapes: N replies, T tokens of the longest, M tokens of all of them, V vocabular
 
 import contextlib
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,7 @@ def _drawn(model: Any, prompts: Ids, reply_tokens: int, temperature: float, gene
         if placed:
             options["position_ids"] = place[:, seen - ids.shape[1]:seen]
         logits = model(input_ids=ids, attention_mask=mask[:, :seen], past_key_values=cache, use_cache=True, **options).logits[:, -1].float()
-        if not logits.isfinite().all():
+        if not (logits < math.inf).all():  # nor is NaN; a token that a model never writes may be at -inf
             raise RunError("The model no longer gives probabilities: its weights have become infinite or no numbers.",
                            "Fork from an earlier checkpoint with a smaller learning rate, or a larger beta.")
         if temperature == 0:
@@ -136,7 +137,7 @@ class Reader:
 
     def __init__(self, model: Any):
         plain = _plain(model)
-        self.laid = fast_rows.prepare(plain) or plain.config._attn_implementation == fast_rows.NAME
+        self.laid = fast_rows.prepare(plain) or (plain.config._attn_implementation == fast_rows.NAME and plain.device.type == "cpu")
 
     def __call__(self, model: Any, prompt_ids: Ids, reply_ids: Ids, temperature: float = 1.0) -> Reading:
         """Of replies that have at least one token each, after prompts that have one. Gradients flow where they are on."""
