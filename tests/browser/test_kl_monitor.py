@@ -110,11 +110,12 @@ def test_a_policy_is_steered_with_keys_and_brought_back_with_a_click(policy: Not
     assert page.locator(".wb-panel td", has_text="▲ KL out of band").count() == 1
     policy.wait("() => document.querySelector('.wb-panel .js-plotly-plot')?.data?.some(t => t.uid === 'alarm-kl')")
 
+    page.locator(".wb-controls button", has_text="Pause").click()  # a paused run takes changes too, and leaves the cores to the page
+    policy.wait("() => document.querySelector('.wb-panel .wb-progress').textContent.includes('paused')", None, TRAINING_MS)
     page.get_by_label("β, penalty per nat", exact=True).focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     policy.wait("() => [...document.querySelectorAll('.wb-controls button')].some(b => b.textContent.includes('Apply') && !b.disabled)")
-    # β moves with its controller while the hand does: what the kernel heard last is what counts
     page.locator(".wb-controls button", has_text="Apply at next step").click()
     tools.until(lambda: events(folder, "changed"), what="the change in the journal")
     [change] = events(folder, "changed")

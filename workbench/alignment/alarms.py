@@ -146,8 +146,8 @@ def span_of(steps: int) -> int:
 
 
 def gold_span(steps: int) -> int:
-    """Steps gold is averaged over: a tenth, from 10 to 200; it falls by little, and slowly."""
-    return min(200, max(10, round(steps / 10)))
+    """Steps gold is averaged over: a tenth, from 6 to 200; it falls by little, and slowly."""
+    return min(200, max(6, round(steps / 10)))
 
 
 def entropy_floor(entropy: Any) -> float | None:
