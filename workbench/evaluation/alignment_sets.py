@@ -15,14 +15,14 @@ from workbench.data import prompts as prompts_module
 from workbench.data import sources
 from workbench.errors import DataError
 from workbench.evaluation.best_of_n import best_of_n
-from workbench.models.samplers import Sampled, Sampler
+from workbench.models.samplers import Sampling, Sampler
 
 Row = dict[str, Any]
 FORMS = ("pairs", "rankings")
 
 
 def ranked_by_reward(policy: Any, rewards: Any, prompts: Any, n: int = 8, *, form: str = "pairs", least_gap: float = 0.0,
-                     weights: Mapping[str, float] | None = None, sampler: Sampler = Sampled(), reply_tokens: int = 64,
+                     weights: Mapping[str, float] | None = None, sampler: Sampler = Sampling(), reply_tokens: int = 64,
                      seed: int = 0) -> list[Row]:
     """Rows of n replies to each prompt. "pairs": prompt, chosen (the reply of highest reward), rejected (of the lowest), reward_chosen,
     reward_rejected. "rankings": prompt, replies (each once, best first) and scores, their rewards.
