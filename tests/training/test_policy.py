@@ -241,7 +241,7 @@ def test_what_cannot_work_is_said_before_the_first_round(fields, settings, words
 
 
 @pytest.mark.parametrize("settings", [dict(kl_estimator="k4"), dict(epochs=0), dict(clip=-1), dict(gamma=2), dict(shared_trunk="no"),
-                                      dict(pretraining_data=None)], ids=lambda given: next(iter(given)))
+                                      dict(kl_target=1.0, beta=0), dict(pretraining_data=None)], ids=lambda given: next(iter(given)))
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(wb.RecipeError, match=next(iter(settings))) as caught:
         wb.PPO(rewards=worth, **settings)

@@ -134,6 +134,8 @@ class PPO(PolicyObjective):
     def __post_init__(self):
         PolicyObjective.__post_init__(self)  # slots: the class that super() would mean is not this one
         self._number("kl_target", 1e-9, 1e9, 6.0, optional=True)
+        if self.kl_target is not None and self.beta == 0:
+            raise RecipeError("kl_target lets beta rise and fall by shares of itself, and beta is 0.", "Use beta=0.1.")
         self._one_of("kl_estimator", ("k1", "k2", "k3"))
         self._whole("epochs", 1, 4)
         self._whole("minibatches", 1, 1)
