@@ -170,6 +170,8 @@ def test_prompts_of_a_mixture_and_what_cannot_work(tmp_path) -> None:
     assert (steps["rows/a"] == 3).all() and (steps["rows/b"] == 1).all()
     with pytest.raises(RecipeError, match="round of 16 replies cannot be cut into 3"):
         tools.here(recipe(minibatches=3), tmp_path)
+    with pytest.raises(RecipeError, match="trl refuses this recipe: .*unexpected keyword argument 'no_such'"):
+        tools.here(recipe(training_arguments={"no_such": 1}), tmp_path)
     with pytest.raises(RecipeError, match="replies_per_prompt of rloo is 1"):
         RLOO(rewards=early, replies_per_prompt=1)
     with pytest.raises(RecipeError, match="loss of grpo is 'dpo'"):

@@ -206,27 +206,26 @@ def load_job(recipe: Recipe, found: RunRows) -> PolicyJob:
 def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> GroupTrainer:
     """The trainer, ready to train; see `supervised.build_trainer`. Raises `WorkbenchError` where rewards are not to be had."""
     settings, evaluates = recipe.settings, bool(job.heldout.examples)
-    scorer = open_scorer(settings, Path(output_dir).parent, "cuda" if torch.cuda.is_available() else "cpu")
     kind, config, own = (GRPOTrainer, trl.GRPOConfig, _grpo) if isinstance(settings, GRPO) else (RLOOTrainer, trl.RLOOConfig, _rloo)
     given = supervised.arguments(recipe, output_dir, supervised.total_steps(recipe, job.train.epoch_rows), evaluates) | dict(
         per_device_train_batch_size=recipe.batch_size * settings.replies_per_prompt // settings.minibatches,
-        steps_per_generation=settings.minibatches, num_generations=settings.replies_per_prompt, num_generations_eval=1, num_iterations=settings.epochs, epsilon=settings.clip,
+        steps_per_generation=settings.minibatches, num_generations=settings.replies_per_prompt, num_generations_eval=1,
+        num_iterations=settings.epochs, epsilon=settings.clip,
         beta=0.0,  # with another trl would keep a reference of its own
         max_completion_length=settings.reply_tokens, temperature=settings.temperature, disable_dropout=True)
     if "gradient_checkpointing" not in recipe.training_arguments:
         given.setdefault("activation_checkpointing", False)  # trl's own default is to do it everywhere
-    try:
-        args = config(**given | own(settings))
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"trl refuses these training arguments: {str(error).splitlines()[0]}.",
-                          "Mend training_arguments or optimizer.") from error
-    if args.world_size > 1:
-        raise RecipeError(f"{recipe.objective.upper()} trains in one process here, and several were started.", "Start it without torchrun.")
     held = datasets.Dataset.from_dict({"prompt": [""]})  # trl takes no other kind of table; ours takes its place below
-    trainer = kind(model=job.model, reward_funcs=[_named(name) for name in scorer.names], args=args, train_dataset=held,
-                   eval_dataset=held if evaluates else None, processing_class=job.tokenizer, callbacks=callbacks)
+    try:
+        trainer = kind(model=job.model, reward_funcs=[_named(name) for name in settings.rewards], args=config(**given | own(settings)),
+                       train_dataset=held, eval_dataset=held if evaluates else None, processing_class=job.tokenizer, callbacks=callbacks)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise RecipeError(f"trl refuses this recipe: {str(error).splitlines()[0]}",
+                          "Mend training_arguments, optimizer or method.") from error
+    if trainer.args.world_size > 1:
+        raise RecipeError(f"{recipe.objective.upper()} trains in one process here, and several were started.", "Start it without torchrun.")
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.begin(recipe, job, scorer)
+    trainer.begin(recipe, job, open_scorer(settings, Path(output_dir).parent, str(trainer.args.device)))
     trainer.train_dataset, trainer.ref_model = job.train.rows, job.reference
     return trainer
 
