@@ -358,12 +358,12 @@ def test_sliders_wait_for_apply_and_become_what_the_journal_says(tmp_path: Path)
         ev.Changed(step=60, field="reward_weights", old={"helpful": 1.0, "brief": 1.0}, new={"helpful": 1.0, "brief": 0.5}),
     )
     monitor.look_again()
-    assert monitor.state.pending == {} and made.weights["brief"].value == 0.5
+    assert monitor.state.pending == {} and made.weights["brief"].value == 0.5 and made.sliders["beta"].value == 0.2
     note = next(note for note in monitor.figure()["layout"]["annotations"] if note.get("hovertext"))
     assert note["hovertext"] == "β 0.1 → 0.2 · temperature 1 → 0.7 · brief 1 → 0.5" and note["text"].startswith("β 0.1 → 0.2 · temp")
     made.sliders["beta"].value = 0.3
     done(monitor)
-    made.sliders["beta"].value = 0.1  # what the controller has it at
+    made.sliders["beta"].value = 0.2  # what is in force
     done(monitor)
     assert monitor.state.pending == {}
 

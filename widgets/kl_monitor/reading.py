@@ -213,8 +213,9 @@ def in_force(run: Any) -> dict[str, Any]:
         return {}
     start = {"learning_rate": recipe.learning_rate} | (recipe.settings.live_values() if recipe.settings else {})
     now = {name: run.history.setting(name, value) for name, value in start.items() if name in SETTINGS}
-    betas = run.history.columns.get("beta")
-    if "kl_target" in now and betas and math.isfinite(betas[-1]):
+    betas, step = run.history.columns.get("beta"), run.history.step
+    moved = all(change.step < step for change in run.history.changes if change.field == "beta")  # a step was taken since it was set
+    if "kl_target" in now and betas and math.isfinite(betas[-1]) and moved:
         now["beta"] = float(f"{betas[-1]:.3g}")
     return now
 
