@@ -16,9 +16,11 @@ from workbench.recipes import LIVE, OURS, check_live, resolve_model, schedule_sh
 def test_the_public_surface_is_as_agreed():
     """A new name is a decision: change this list with it."""
     assert wb.__all__ == [
-        "Adapters", "BitFit", "DPO", "DataError", "Endpoint", "Freeze", "FrozenBackbone", "Full", "GRPO", "IPO", "KTO", "LoRA", "Mixture", "ORPO", "PPO", "Peft", "Probes",
-        "PromptTuning", "QAT", "QLoRA", "RLOO", "RRHF", "Recipe", "RecipeError", "Run", "RunError", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError", "WorkbenchError", "attach", "count_parameters",
-        "difference", "export", "invert", "list_runs", "load", "load_rows", "plan_memory", "push", "replay", "standby", "start", "sweep", "train", "unfold"]
+        "Adapters", "Beam", "BitFit", "DPO", "DataError", "DiverseBeam", "Endpoint", "Freeze", "FrozenBackbone", "Full", "GRPO", "IPO",
+        "KTO", "LoRA", "Mixture", "ORPO", "PPO", "Peft", "Probes", "PromptTuning", "QAT", "QLoRA", "RLOO", "RRHF", "Recipe",
+        "RecipeError", "Run", "RunError", "Sampling", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError",
+        "WorkbenchError", "attach", "best_of_n", "collect_replies", "count_parameters", "difference", "export", "invert", "list_runs",
+        "load", "load_rows", "plan_memory", "push", "rejection_rounds", "replay", "standby", "start", "sweep", "train", "unfold"]
     assert all(getattr(wb, name) is not None for name in wb.__all__)
 
 

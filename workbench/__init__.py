@@ -11,6 +11,8 @@ _PUBLIC = {
     "Several": "workbench.models.several",
     **dict.fromkeys(("DPO", "IPO", "KTO", "ORPO", "RRHF"), "workbench.alignment.preference_objectives"),
     **dict.fromkeys(("PPO", "GRPO", "RLOO"), "workbench.alignment.policy_objectives"),
+    **dict.fromkeys(("Sampling", "Beam", "DiverseBeam"), "workbench.models.samplers"),
+    **dict.fromkeys(("best_of_n", "rejection_rounds"), "workbench.evaluation.best_of_n"), "collect_replies": "workbench.evaluation.replies",
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
     "sweep": "workbench.runs.sweep", "Sweep": "workbench.runs.sweep", "export": "workbench.runs.export", "push": "workbench.runs.export",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from workbench.data.stages import Stages
     from workbench.data.unfold import unfold
     from workbench.errors import DataError, RecipeError, RunError, WorkbenchError
+    from workbench.evaluation.best_of_n import best_of_n, rejection_rounds
+    from workbench.evaluation.replies import collect_replies
     from workbench.models.methods import QAT, Adapters, BitFit, Freeze, FrozenBackbone, Full, LoRA, Peft, PromptTuning, QLoRA
+    from workbench.models.samplers import Beam, DiverseBeam, Sampling
     from workbench.models.several import Several
     from workbench.probes import Probes
     from workbench.recipes import Recipe, difference, load
