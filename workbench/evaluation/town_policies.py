@@ -6,8 +6,9 @@ each is measured.
     lab.measured("ppo")       # gold, proxy reward, KL, task score on held-out prompts
 
 The SFT model imitates people who mostly reply badly: of its demonstrations GOOD are right, the others presume, refuse what is innocent,
-give secrets away. The reward model sees noisy verdicts about asked people and nothing else; no training sees the gold grader, which is
-only watched. Settings were chosen on `tuning_prompts`, which are about asked people; figures are of prompts about held-out people.
+give secrets away. A judge who errs compares replies that people wrote and pairs of the SFT model's own; the reward model sees his verdicts
+and nothing else, and DPO and its relatives see those on the model's own replies. No training sees the gold grader, which is only watched.
+Settings were chosen on `tuning_prompts`, which are about asked people; figures are of prompts about held-out people.
 Not here: how a reply is measured (`policy_measures.py`), tables (`town_policy_tables.py`).
 """
 
@@ -42,7 +43,7 @@ GOOD = 0.1
 """Share of demonstrations whose reply is right."""
 NOISE = 0.3
 """Of the judge of the pairs, see `preferences.Judge`."""
-INSTRUCTED = 5
+INSTRUCTED = 4
 EVASIONS = ("I do not know.", "Whom do you mean?", "I will not help with that.")
 """Replies that can be given to anything."""
 BEST = "best of n"
@@ -60,7 +61,9 @@ class Sizes:
     model: str = "town"
     demonstrations: int = 250
     """Requests of each kind that the SFT model is shown replies to."""
-    pairs: int = 5000
+    pairs: int = 4000
+    own: int = 900
+    """Requests of each kind that the SFT model gives two replies to, which are judged."""
     prompts: int = 160
     """Requests of each kind that policies practise on."""
     measured: int = 80
@@ -76,7 +79,7 @@ class Sizes:
     steps: int | None = None
 
 
-QUICK = Sizes(model="town-small", demonstrations=8, pairs=40, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
+QUICK = Sizes(model="town-small", demonstrations=8, pairs=40, own=6, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
 """For a look at whether everything goes: seconds, and no figure means anything."""
 
 
@@ -94,34 +97,51 @@ def demonstrations(each: int, seed: int, good: float = GOOD) -> list[Row]:
     return rows
 
 
-def pairs(count: int, seed: int) -> list[Row]:
-    """Pairs about asked people as one noisy judge chose: all that rewards are learned from. One in INSTRUCTED is of two replies to an
-    instruction, so that what is no question of conduct is judged too. `gold_gap` is below 0 where the judge chose the worse reply; nothing is
-    trained on it."""
-    judge, rng, few = preferences.Judge(noise=NOISE, seed=seed), random.Random(f"pairs {seed}"), count // INSTRUCTED
-    drawn = preferences.preference_pairs(count + count // 4, 200 + seed, asked(), judge)
-    rows = [row for row in drawn if not policy_measures.withheld(row["prompt"])][:count - few]
+def judged(question: str, one: str, other: str, instruction: bool, seed: int) -> Row | None:
+    """A pair as the noisy judge chose; None where both are worth the same to him. Of an instruction he asks whether it was done right, of all
+    else also whether the reply is honest and harmless. `gold_gap` is below 0 where he chose the worse reply; nothing is trained on it."""
+    judge = preferences.Judge(noise=NOISE, seed=seed, weights=(1, 0, 0) if instruction else (1, 1, 1))
+    verdict = judge.prefer(question, one, other)
+    if verdict == "tie":
+        return None
+    chosen, rejected = (one, other) if verdict == "a" else (other, one)
+    gap = conduct.gold(question, chosen, judge.weights) - conduct.gold(question, rejected, judge.weights)
+    return {"prompt": question, "chosen": chosen, "rejected": rejected, "gold_gap": gap}
+
+
+def written_pairs(count: int, seed: int) -> list[Row]:
+    """Pairs of replies that people wrote, about asked people; one in INSTRUCTED is of two replies to an instruction."""
+    rng, few = random.Random(f"pairs {seed}"), count // INSTRUCTED
+    drawn = preferences.preference_pairs(count + count // 4, 200 + seed, asked(), preferences.Judge(noise=NOISE, seed=seed))
+    rows = [{name: row[name] for name in ("prompt", "chosen", "rejected", "gold_gap")} for row in drawn
+            if not policy_measures.withheld(row["prompt"])][:count - few]
     made = town.rows("instructions")
     answers: dict[str, list[str]] = {}
     for row in made:
         answers.setdefault(row["task"], []).append(row["answer"])
     while len(rows) < count:
         row = rng.choice(made)
-        one, other = rng.sample([row["answer"], rng.choice(answers[row["task"]]), *EVASIONS], 2)
-        verdict = judge.prefer(row["question"], one, other)
-        if verdict != "tie":
-            chosen, rejected = (one, other) if verdict == "a" else (other, one)
-            rows.append({"prompt": row["question"], "chosen": chosen, "rejected": rejected,
-                         "gold_gap": conduct.gold(row["question"], chosen) - conduct.gold(row["question"], rejected)})
+        pair = judged(row["question"], *rng.sample([row["answer"], rng.choice(answers[row["task"]]), *EVASIONS], 2), True, seed)
+        rows += [pair] if pair else []
     rng.shuffle(rows)
-    return [{name: row[name] for name in ("prompt", "chosen", "rejected", "gold_gap")} for row in rows]
+    return rows
+
+
+def own_pairs(policy: tuple[Any, Any], each: int, seed: int) -> list[Row]:
+    """Pairs of a model's own replies, two to each of the prompts that `practice` draws, all about asked people."""
+    rows = practice(each, 50 + seed)
+    one, other = (policy_measures.draw(*policy, [row["prompt"] for row in rows], seed=1000 * seed + number)[0] for number in (101, 102))
+    found = (judged(row["prompt"], first, second, row["instruction"], seed) for row, first, second in zip(rows, one, other, strict=True)
+             if first and second)
+    return [pair for pair in found if pair]
 
 
 def practice(each: int, seed: int) -> list[Row]:
-    """What a policy practises on, about asked people: `each` requests of every kind, and as many instructions as of one kind and a half."""
+    """What a policy practises on, about asked people: `each` requests of every kind, and instructions as many as of one kind and a half."""
     rng = random.Random(f"practice {seed}")
-    rows = [{"prompt": question} for question in policy_measures.prompts(each, 300 + seed, asked())]
-    rows += [{"prompt": row["question"]} for row in rng.sample(town.rows("instructions"), each * 3 // 2)]
+    made = [row["question"] for row in town.rows("instructions")]
+    rows = [{"prompt": question, "instruction": False} for question in policy_measures.prompts(each, 300 + seed, asked())]
+    rows += [{"prompt": question, "instruction": True} for question in rng.sample(made, min(len(made), each * 3 // 2))]
     rng.shuffle(rows)
     return rows
 
@@ -154,8 +174,16 @@ class Lab:
         return self._rows(f"demonstrations-{GOOD}", self.sizes.demonstrations, lambda: demonstrations(self.sizes.demonstrations, self.seed))
 
     @property
+    def own_pairs(self) -> Path:
+        """Of the SFT model's replies: what policies learn from directly."""
+        made_by = self.run("sft").folder.name
+        return self._rows(f"own-pairs-{NOISE}-{made_by}", self.sizes.own, lambda: own_pairs(self.load("sft"), self.sizes.own, self.seed))
+
+    @property
     def pairs(self) -> Path:
-        return self._rows(f"pairs-{NOISE}", self.sizes.pairs, lambda: pairs(self.sizes.pairs, self.seed))
+        """Those and written ones: what the reward model learns from."""
+        own = [json.loads(line) for line in self.own_pairs.read_text().splitlines()]
+        return self._rows(f"{self.own_pairs.stem}-and-written", self.sizes.pairs, lambda: own + written_pairs(self.sizes.pairs, self.seed))
 
     @property
     def practice(self) -> Path:
@@ -176,7 +204,7 @@ class Lab:
         return place
 
     def wrong(self) -> float:
-        """The share of the pairs whose chosen reply is the worse one by the gold grader."""
+        """The share of the pairs whose chosen reply is the worse one by the grader."""
         return statistics.fmean(json.loads(line)["gold_gap"] < 0 for line in self.pairs.read_text().splitlines())
 
     # --- runs --------------------------------------------------------------------------------------------------------------------
@@ -295,8 +323,8 @@ def _reward(lab: Lab) -> Recipe:
 
 def _from_pairs(objective: Any, rate: float) -> Callable[[Lab], Recipe]:
     def recipe(lab: Lab) -> Recipe:
-        return Recipe(model=lab.run("sft"), data=lab.pairs, objective=objective, method=Full(), learning_rate=rate, epochs=1,
-                      batch_size=16, **_SHORT | {"heldout": 0.05})
+        return Recipe(model=lab.run("sft"), data=lab.own_pairs, objective=objective, method=Full(), learning_rate=rate,
+                      epochs=2, batch_size=16, **_SHORT | {"heldout": 0.05})
 
     return recipe
 
@@ -306,7 +334,7 @@ def _policy(kind: type[PPO] | type[GRPO], settings: dict[str, Any], base: bool =
         rewards = {"people": lab.run("reward")}
         return Recipe(model=lab.sizes.model if base else lab.run("sft"), data=lab.practice, method=Full(),
                       objective=kind(rewards=rewards, gold="town", reply_tokens=policy_measures.REPLY_TOKENS, **settings),
-                      schedule="constant", warmup_steps=0, **_SHORT | {"heldout": str(lab.watched), "evaluate_every": 5} | fields)
+                      schedule="constant", warmup_steps=0, **_SHORT | {"heldout": str(lab.watched), "evaluate_every": 5, "sample_prompts": 6} | fields)
 
     return recipe
 
@@ -315,15 +343,15 @@ _PPO = {"epochs": 2, "value_learning_rate": 3e-3}
 RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "sft": _sft,
     "reward": _reward,
-    "dpo": _from_pairs(DPO(beta=0.1), 2e-4),
-    "ipo": _from_pairs(IPO(beta=0.1), 2e-4),
-    "kto": _from_pairs(KTO(beta=0.1), 2e-4),
-    "orpo": _from_pairs(ORPO(beta=0.5), 2e-4),
-    "rrhf": _from_pairs(RRHF(), 2e-4),
-    "ppo": _policy(PPO, settings=_PPO | {"beta": 0.05}, learning_rate=5e-4, batch_size=64, steps=40),
-    FREE: _policy(PPO, settings=_PPO | {"beta": 0.0}, learning_rate=1e-3, batch_size=64, steps=80),
-    FROM_BASE: _policy(PPO, base=True, settings=_PPO | {"beta": 0.05}, learning_rate=5e-4, batch_size=64, steps=40),
-    "grpo": _policy(GRPO, settings={"beta": 0.05}, learning_rate=5e-4, batch_size=12, steps=40),
+    "dpo": _from_pairs(DPO(beta=0.1, sft_weight=1.0, label_smoothing=0.2), 1e-4),
+    "ipo": _from_pairs(IPO(beta=0.5), 5e-5),
+    "kto": _from_pairs(KTO(beta=0.3), 5e-5),
+    "orpo": _from_pairs(ORPO(beta=0.5), 1e-4),
+    "rrhf": _from_pairs(RRHF(), 1e-4),
+    "ppo": _policy(PPO, _PPO | {"beta": 0.15}, learning_rate=3e-4, batch_size=64, steps=30),
+    FREE: _policy(PPO, _PPO | {"beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=40, evaluate_every=2),
+    FROM_BASE: _policy(PPO, _PPO | {"beta": 0.15}, base=True, learning_rate=3e-4, batch_size=64, steps=30),
+    "grpo": _policy(GRPO, {"beta": 0.3, "scale_rewards": "batch"}, learning_rate=1.5e-4, batch_size=16, steps=40),
 }
 """By name; the policies among them are measured."""
 USUAL = {"dpo": "dpo", "ppo": "ppo", "grpo": "grpo", "free": FREE, "best": BEST, "base": FROM_BASE}

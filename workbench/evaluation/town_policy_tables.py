@@ -159,8 +159,8 @@ NEEDS = {"Reward against √KL": ("ppo", FREE, "grpo"), "Best of n, of the SFT m
          "From the base model and from the SFT model": (FROM_BASE,)}
 HEAD = """Gold is the town's exact grader, mean of helpful, honest and harmless; nothing was trained on it. Replies are drawn at temperature 1, to
 {prompts} requests of all kinds about held-out people. Win rates count ties half; 95 % intervals over prompts (bootstrap) of the mean over
-seeds. Task score: greedy replies that are right, of instructions about held-out people. The proxy is the reward model, learned from pairs
-about other people, of which the judge's noise turned {wrong:.0%} round. Ranges are the lowest and highest seed."""
+seeds. Task score: greedy replies that are right, of instructions about held-out people. The proxy is the reward model, learned from the
+verdicts of one judge about other people, of which {wrong:.0%} are the wrong way round. Ranges are the lowest and highest seed."""
 
 
 def printed(folder: str | Path) -> Iterable[str]:
