@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -121,6 +122,21 @@ def test_what_is_text_stays_text(url):
     item = store.next(HOSTILE)
     store.judge(item, "left", HOSTILE)
     assert item.prompt == HOSTILE and set(item.replies) == {HOSTILE, "\u00e9\U0001f600 " * 50} and store.votes().iloc[0]["judge"] == HOSTILE
+    store.close()
+
+
+def test_texts_longer_than_an_index_holds(url):
+    """PostgreSQL's indices hold 2,704 bytes, and what cannot be compressed is not made shorter."""
+    store, chance = PreferenceStore(url), random.Random(0)
+    long = ["".join(chr(chance.randrange(33, 0xD7FF)) for _ in range(10_000)) for _ in range(3)]
+    name = "".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(500))
+    number = store.add(long[0], {"a": long[1], name: long[2]})
+    assert store.add(long[0], {}) == number != store.add(long[0][:-1], {})
+    store.judge(item := store.next(name), "left", name)
+    assert item.prompt == long[0] and set(item.replies) == set(long[1:]) and store.votes()["judge"].tolist() == [name]
+    for call in (lambda: store.add("a", {"b" * 501: "c"}), lambda: store.judge(item, "left", "d" * 501)):
+        with pytest.raises(DataError, match="501 characters"):
+            call()
     store.close()
 
 

@@ -18,7 +18,7 @@ from workbench.errors import DataError
 if TYPE_CHECKING:
     import sqlalchemy
 
-VERSION = 1
+VERSION = 2
 """Of the tables, in a file of SQLite."""
 BUSY_S = 30
 """How long a write waits for another one to end before it is an error."""
@@ -137,7 +137,13 @@ def _tables(sql: Any) -> dict[str, Any]:
     meta = sql.MetaData()
     number = lambda: sql.Column("id", sql.Integer, primary_key=True, autoincrement=True)  # noqa: E731
     return {
-        "prompts": sql.Table("prompts", meta, number(), sql.Column("text", sql.Text, nullable=False, unique=True)),
+        "prompts": sql.Table(
+            "prompts",
+            meta,
+            number(),
+            sql.Column("digest", sql.String(64), nullable=False, unique=True),  # of the text, which is too long for an index of PostgreSQL
+            sql.Column("text", sql.Text, nullable=False),
+        ),
         "replies": sql.Table(
             "replies",
             meta,

@@ -11,6 +11,7 @@ process after (`preference_database.py` says how). Not here: ratings (`ratings.p
 (`preference_rows.py`), asking models for replies (`evaluation/replies.py`).
 """
 
+import hashlib
 import json
 import os
 import random
@@ -35,6 +36,8 @@ AGAIN = 0.1
 """Share of pairs that a judge is asked a second time, the other way round, so that his agreement with himself is known."""
 APART = 5
 """Judgements that lie at least between the two, so that he does not remember."""
+LONGEST_NAME = 500
+"""Characters of a judge's or source's name: what an index of PostgreSQL holds in any script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,15 @@ class PreferenceStore:
             what = "The prompt" if name == "prompt" else f"The reply of {name!r}"
             if not isinstance(value, str):
                 raise DataError(f"{what} is {value!r}, no text.", "Give a str.")
+            if name != "prompt" and len(name) > LONGEST_NAME:
+                raise DataError(f"The source {name[:40]!r}... has {len(name):,} characters.", f"Use a name of at most {LONGEST_NAME}.")
             if "\0" in value or value.encode("utf-8", "replace").decode() != value:
                 raise DataError(f"{what} holds characters that no database keeps (NUL, or half of a pair).", "Leave them out.")
         prompts, told = self._tables["prompts"], self._tables["replies"]
 
         def write(there: "sqlalchemy.Connection") -> int:
-            number = self._database.kept(there, prompts, {"text": prompt}, {})
+            digest = hashlib.sha256(prompt.encode()).hexdigest()
+            number = self._database.kept(there, prompts, {"digest": digest}, {"text": prompt})
             for source, text in replies.items():
                 self._database.kept(there, told, {"prompt_id": number, "source": source}, {"text": text})
             return number
@@ -164,6 +170,8 @@ class PreferenceStore:
         if not isinstance(judge, str) or not judge.strip():
             raise DataError("A judgement needs somebody who gives it.", 'Give a name: judge="ann".')
         number = number or uuid.uuid4().hex
+        if len(judge) > LONGEST_NAME:
+            raise DataError(f"The judge's name {judge[:40]!r}... has {len(judge):,} characters.", f"Use at most {LONGEST_NAME}.")
         row = {
             "kind": kind,
             "prompt_id": item.prompt_id,
