@@ -109,6 +109,12 @@ def test_metrics_are_those_of_every_policy(plain):
     assert frame["objective"].tolist() == pytest.approx((frame["reward"] - frame["beta"] * frame["kl"]).tolist())
 
 
+def test_a_copied_reference_is_read_in_the_policy_s_precision(bandit, tmp_path):
+    """In bf16 too the first replies are the reference's own, so their KL is 0."""
+    run = tools.here(recipe(bandit, dict(method=methods.Full(), precision="bf16", steps=1, heldout=0)), tmp_path)
+    assert run.metrics()["kl"][0] == run.metrics()["kl/k3"][0] == 0
+
+
 def test_an_adaptive_beta_is_ziegler_s(plain):
     """β (1 + 0.1 clip(KL / 0.5 - 1, -0.2, 0.2)) after each round."""
     frame = plain.metrics()
@@ -203,7 +209,7 @@ def test_the_reference_is_the_model_that_the_policy_starts_from(method, copied, 
     """With an adapter the same weights with it off, elsewhere a frozen copy: either reads as the untouched model does."""
     (start, _), (model, _) = wb.load(bandit), wb.load(bandit)
     model = method.apply(model)
-    reference = policy_rows.Reference(model, [3, 4])
+    reference = policy_rows.TokenReference(model, [3, 4])
     with torch.no_grad():
         for weights in model.parameters():
             if weights.requires_grad:

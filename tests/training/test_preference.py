@@ -99,6 +99,12 @@ def test_resumed_is_uninterrupted_and_a_changed_beta_is_made_again(plain, tmp_pa
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_copied_reference_is_read_in_the_policy_s_precision(tmp_path):
+    """In bf16 too the policy begins as its reference."""
+    frame = tools.here(recipe(method=methods.Full(), precision="bf16", steps=1, heldout=0), tmp_path).metrics()
+    assert frame["loss"][0] == pytest.approx(math.log(2), abs=1e-6) and frame["rewards/chosen"][0] == 0
+
+
 @pytest.mark.usefixtures("warm")
 def test_a_fork_with_another_beta_goes_on_from_its_parent(plain):
     child = plain.fork(step=4, beta=0.5)
@@ -156,8 +162,8 @@ def test_laid_replies_that_share_a_prompt_are_what_padded_ones_are(town_small):
 
 
 @pytest.mark.parametrize(("method", "off"), [(methods.LoRA(rank=2), True), (methods.Full(), False),
-                                             (methods.LoRA(rank=2, variant="pissa"), False)],
-                         ids=["lora", "full", "pissa"])
+                                             (methods.LoRA(rank=2, variant="pissa"), False), (methods.LoRA(rank=2, bias="all"), False),
+                                             (methods.PromptTuning(tokens=2), True)], ids=["lora", "full", "pissa", "biases", "prompt"])
 def test_the_reference_is_the_model_it_started_from(method, off, town_small, tmp_path):
     """Also where an adapter put off would be another model."""
     folder = prepare(recipe(method=method, heldout=0), tmp_path, "one")
@@ -174,7 +180,7 @@ def test_the_reference_is_the_model_it_started_from(method, off, town_small, tmp
     assert torch.allclose(found, logps_of(town_small[0], [row]), atol=1e-3)
     assert not torch.allclose(found, logps_of(job.model, [row]), atol=1e-3)
     job.reference.save(tmp_path)
-    again = reference.Reference(job.model, job.reference.copy)
+    again = reference.KeptSums(job.model, job.reference.copy)
     again.restore(tmp_path)
     assert again.of([row], own, None).tolist() == found.tolist()  # nothing is computed again
 

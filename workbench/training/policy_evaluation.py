@@ -13,7 +13,7 @@ from workbench.alignment.kl import kl_estimates
 from workbench.journal import events as ev
 from workbench.probes import untouched
 from workbench.training import rollouts
-from workbench.training.policy_rows import Reference, Row
+from workbench.training.policy_rows import Row, TokenReference
 from workbench.training.scoring import Scorer
 from workbench.training.supervised import verdict
 
@@ -50,7 +50,7 @@ def reply_metrics(replies: rollouts.Replies, said: Sequence[str], reading: rollo
     }
 
 
-def evaluate(model: Any, tokenizer: Any, reader: rollouts.Reader, reference: Reference, scorer: Scorer, rows: list[Row],
+def evaluate(model: Any, tokenizer: Any, reader: rollouts.Reader, reference: TokenReference, scorer: Scorer, rows: list[Row],
              shown: list[Row], *, reply_tokens: int, live: dict[str, Any], seed: int,
              step: int) -> tuple[dict[str, float], list[ev.Replied]]:
     """Metrics of fresh replies to `rows`, and an event for each of `shown`. Drawn from `seed`, the same at every call; random state and the

@@ -8,7 +8,7 @@ adapter the same weights with the adapter off, with other methods a frozen copy.
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,32 +22,33 @@ from workbench.models import loading
 from workbench.recipes import Recipe, resolve_model
 from workbench.templates import chat
 from workbench.training import headed, rollouts
+from workbench.training.reference import first_logits, off_is_start
 from workbench.training.rows import Prepared
 from workbench.training.supervised import Job
 
 Row = dict[str, Any]
-NEAR = 1e-3
-"""Logits that differ by less are those of one model: DoRA's lengths are rounded."""
 
 
-class Reference:
-    """`logp(prompt_ids, reply_ids, temperature)` of the model that a policy starts from. Made before the policy has learned anything."""
+class TokenReference:
+    """`logp(prompt_ids, reply_ids, temperature)`, a value for each token, of the model that a policy starts from. Made before the policy has learned anything."""
 
     def __init__(self, policy: Any, prompt: list[int]):
         self._policy = policy
-        self.copy = None if _off_is_start(policy, prompt) else copy.deepcopy(policy).requires_grad_(False).eval()
+        self.copy = None if off_is_start(policy, prompt, first_logits(policy, prompt)) else copy.deepcopy(policy).requires_grad_(False).eval()
         """None where the policy with its adapter off is the reference."""
         self._reader: rollouts.Reader | None = None
+        self._within: Callable[[], Any] = contextlib.nullcontext
 
     def logp(self, prompt_ids: rollouts.Ids, reply_ids: rollouts.Ids, temperature: float = 1.0) -> torch.Tensor:
         """N x T, as `rollouts.Reading` has it."""
         if self._reader is None:  # made where the model is by now
             self._reader = rollouts.Reader(self._policy if self.copy is None else self.copy)
-        with self.model() as model:
+        with self._within(), self.model() as model:
             return self._reader.quietly(model, prompt_ids, reply_ids, temperature).logp
 
-    def to(self, device: Any) -> None:
-        """Put the copy, where there is one, where the policy is."""
+    def ready(self, device: Any, within: Callable[[], Any]) -> None:
+        """Put the copy, where there is one, where the policy is; `within` is the trainer's autocast, in which the policy is read too."""
+        self._within = within
         if self.copy is not None and not getattr(self.copy, "is_quantized", False):
             self.copy.to(device)
 
@@ -61,26 +62,9 @@ class Reference:
                 yield self._policy
 
 
-@torch.no_grad()
-def _off_is_start(model: Any, prompt: list[int]) -> bool:
-    """Whether the model with its adapter off stays what it is now: not where biases of the base are trained, or the adapter's start changed
-    the base."""
-    prefix = getattr(getattr(model, "base_model", None), "prefix", None)
-    if not hasattr(model, "disable_adapter") or not prefix:
-        return False
-    trained = [name for name, weights in model.named_parameters() if weights.requires_grad]
-    if not all(prefix in name or "modules_to_save" in name for name in trained):
-        return False
-    ids = torch.tensor([prompt], device=model.device)
-    with rollouts.evaluating(model):
-        now = model(input_ids=ids, use_cache=False).logits
-        with model.disable_adapter():
-            return bool((model(input_ids=ids, use_cache=False).logits - now).abs().max() < NEAR)
-
-
 @dataclasses.dataclass(slots=True, kw_only=True)
 class PolicyJob(Job):
-    reference: Reference
+    reference: TokenReference
     replied: list[ev.Replied] = dataclasses.field(default_factory=list)
     """Replies of an evaluation that the journal does not have yet."""
 
@@ -121,7 +105,7 @@ def load_job(recipe: Recipe, found: RunRows) -> PolicyJob:
     model.config.use_cache = False
     model = recipe.method.apply(model)
     return PolicyJob(model=model, tokenizer=tokenizer, train=prepared, heldout=_prepared(held, held_cut), heldout_examples=held,
-                     max_length=max_length, notes=notes, reference=Reference(model, train[0]["input_ids"]))
+                     max_length=max_length, notes=notes, reference=TokenReference(model, train[0]["input_ids"]))
 
 
 def _rows(table: Any, tokenizer: Any, room: int) -> tuple[list[Row | None], int]:

@@ -35,7 +35,7 @@ class PolicyTrainer(CountingTrainer):
         self.settings, self.job, self.scorer, self.shown = recipe.settings, job, scorer, policy_rows.asked(recipe, job)
         self.live.update(recipe.settings.live_values())
         self.reader = rollouts.Reader(self.model)
-        job.reference.to(self.args.device)
+        job.reference.ready(self.args.device, self.accelerator.autocast)
 
     def train(self, *args: Any, **kw: Any) -> Any:
         try:

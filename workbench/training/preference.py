@@ -31,7 +31,7 @@ from workbench.templates import chat
 from workbench.training import gap_arrays, headed, reply_logps, reply_rows, supervised
 from workbench.training.gap_arrays import PairRewards
 from workbench.training.preference_terms import Replies, Seen, metrics, objective_loss
-from workbench.training.reference import Reference, adapter_off_is, first_logits
+from workbench.training.reference import KeptSums, first_logits, off_is_start
 from workbench.training.reply_logps import Laid, ReplyLogps
 from workbench.training.rows import Prepared
 from workbench.training.supervised import CountingTrainer, Job
@@ -79,7 +79,7 @@ class PreferenceTrainer(CountingTrainer):
     """Counts rows where `CountingTrainer` counts tokens; what it saw of each step and evaluation becomes metrics and files."""
 
     settings: Objective
-    reference: Reference | None = None
+    reference: KeptSums | None = None
     arrays: list[ev.Arrays] | None = None
     """Events of files that an evaluation wrote, for the journal; None writes none."""
 
@@ -100,7 +100,7 @@ class PreferenceTrainer(CountingTrainer):
         reference = kl = None
         with self.compute_loss_context_manager():
             if self.reference is not None:
-                reference = self.reference.of(batch.rows, self.logps, self._lay).to(self.args.device)
+                reference = self._reference(batch.rows)
             if self.settings.name == "kto" and self.settings.loss == "kto":
                 kl = self._mismatched(batch.rows)
         self._now = Replies(batch.rows, laid.lengths, reference, kl), laid
@@ -109,6 +109,11 @@ class PreferenceTrainer(CountingTrainer):
 
     def _lay(self, rows: list[Row]) -> Laid:
         return dataclasses.replace(self.data_collator, prompts=False).laid(rows).to(self.args.device)
+
+    def _reference(self, rows: list[Row]) -> torch.Tensor:
+        """M: of the rows' replies. A copy is read in the precision that the policy is read in."""
+        with self.accelerator.autocast():
+            return self.reference.of(rows, self.logps, self._lay).to(self.args.device)
 
     def _mismatched(self, rows: list[Row]) -> torch.Tensor:
         """Log-ratios of replies to the prompts that stand after theirs in the batch (trl's pairs; arXiv 2402.01306, section 4.1)."""
@@ -122,7 +127,7 @@ class PreferenceTrainer(CountingTrainer):
         with torch.no_grad(), reply_logps.within(laid):
             own = self.logps(laid)
         self.model.train(training)
-        return own - self.reference.of(others, self.logps, self._lay).to(own.device)
+        return own - self._reference(others)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         with self._ready(inputs):
@@ -188,7 +193,7 @@ def pair_rewards(seen: list[Seen]) -> PairRewards | None:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class PreferenceJob(Job):
-    reference: Reference | None
+    reference: KeptSums | None
     arrays: list[ev.Arrays] = dataclasses.field(default_factory=list)
     """Files written by an evaluation that the journal does not name yet."""
 
@@ -222,8 +227,8 @@ def load_job(recipe: Recipe, found: RunRows) -> PreferenceJob:
     model = recipe.method.apply(model)
     reference = None
     if before is not None:
-        off = adapter_off_is(model, probe, before)
-        reference = Reference(model, None if off else loading.load_base(source, recipe.method, device=device)[0])
+        off = off_is_start(model, probe, before)
+        reference = KeptSums(model, None if off else loading.load_base(source, recipe.method, device=device)[0])
     asked = [{"messages": [*example["prompt"], *example["replies"][0]]} for example in heldout_examples]
     return PreferenceJob(model=model, tokenizer=tokenizer, train=prepared, heldout=_prepared(heldout, heldout_cut), heldout_examples=asked,
                          max_length=max_length, notes=notes, reference=reference)
