@@ -353,7 +353,7 @@ RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "ppo": _policy(PPO, _PPO | {"beta": 0.15} | _MIXED, learning_rate=3e-4, batch_size=64, steps=40),
     FREE: _policy(PPO, _PPO | {"beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=40, evaluate_every=2),
     FROM_BASE: _policy(PPO, _PPO | {"beta": 0.15}, base=True, learning_rate=3e-4, batch_size=64, steps=30),
-    "grpo": _policy(GRPO, {"beta": 0.15, "scale_rewards": "batch"}, learning_rate=2e-4, batch_size=16, steps=50),
+    "grpo": _policy(GRPO, {"beta": 0.3, "scale_rewards": "batch"}, learning_rate=1.5e-4, batch_size=16, steps=40),
 }
 """By name; the policies among them are measured."""
 USUAL = {"dpo": "dpo", "ppo": "ppo", "grpo": "grpo", "free": FREE, "best": BEST, "base": FROM_BASE}
