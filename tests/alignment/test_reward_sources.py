@@ -121,6 +121,7 @@ FILE = "import helper\n\ndef good(prompt, reply):\n    return helper.value\n\nde
 @pytest.mark.parametrize(("source", "what"), [
     ("nowhere", "no such folder"), ("gone.py:f", "no file gone.py"), ("given.py:none", "no such function"), ("given.py:bad", "does not take"),
     ("broken.py:f", "broken.py raises SyntaxError"), ("ftp://judge.example/x", "no address"), ("https://me:secret@judge.example", "holds a user name"),
+    ("https://judge.example/score?n=3&api_key=secret", "holds api_key[.]"), ("https://judge.example/?Access_Token=secret", "holds Access_Token"),
     ("town:wise", "the town grades gold, helpful, honest, harmless"), ("sft", "whose objective is 'sft'"), ("early", "has no result yet"),
     ("empty", "gives no rewards"), ("judge#rude", "the head 'rude' of judge, whose heads are helpful, polite"),
 ])
@@ -136,7 +137,7 @@ def test_what_cannot_score_is_refused_in_a_sentence(source: str, what: str, tmp_
     with pytest.raises(RecipeError, match=what) as error:
         GRPO(rewards={"odd": source}).prepare()
     assert "secret" not in str(error.value)
-    GRPO(rewards={"one": "given.py:good", "two": "judge", "three": "judge#polite", "four": "http://localhost:80/x", "five": "town"}).prepare()
+    GRPO(rewards={"one": "given.py:good", "two": "judge", "three": "judge#polite", "four": "http://localhost:80/x?max_tokens=9", "five": "town"}).prepare()
 
 
 def test_paths_are_whole_in_a_run_and_a_file_beside_others_stays_there(tmp_path, monkeypatch) -> None:

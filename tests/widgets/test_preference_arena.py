@@ -298,6 +298,13 @@ def test_the_state_comes_back_and_holds_no_password(known):
     assert arena.summary().kind == "warn" and "cannot be read or written" in arena.summary().text and "SECRET" not in arena.summary().text
 
 
+@pytest.mark.parametrize("address", ["postgresql+psycopg://127.0.0.1:1/db?password=SECRET&application_name=arena", "postgresql://ann:SECRET@h:port/db"])
+def test_no_part_of_an_address_gives_a_password_away(address):
+    arena = PreferenceArena(address, judge="ann")
+    assert "SECRET" not in arena.state_json() + arena.code() + arena.summary().text and 'os.environ["PREFERENCES_URL"]' in arena.code()
+    assert arena.summary().kind == "warn" and "***" in arena.state.source
+
+
 def test_rows_of_each_kind_are_made_and_trained_on(known, arena, tmp_path):
     assert wb.Recipe(model="town-small", objective="reward", data=known.rows("paired")) is not None
     arena.ask()

@@ -23,6 +23,7 @@ from widgets.preference_arena.actions import Actions
 from widgets.preference_arena.controls import Controls
 from widgets.preference_arena.state import SCORES, State
 from workbench.alignment import PreferenceStore
+from workbench.alignment.preference_database import shown
 from workbench.errors import DataError, WorkbenchError
 
 WATCH_S = 1.0
@@ -325,12 +326,10 @@ class PreferenceArena(Panel):
         """The store as people write it: a file relative to the folder of now, a URL without its password."""
         text = source.address if isinstance(source, PreferenceStore) else os.fspath(source)
         if "://" in text:
-            import sqlalchemy as sql
-
             try:
-                return sql.make_url(text).render_as_string(hide_password=True)
-            except sql.exc.ArgumentError:
-                return text
+                return shown(text)
+            except DataError:  # what it holds cannot be told apart
+                return text.partition("://")[0] + "://***"
         path = Path(text).expanduser()
         return (
             str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() and path.resolve().is_relative_to(Path.cwd()) else str(path)

@@ -9,7 +9,8 @@ import contextlib
 import fcntl
 import importlib
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,31 @@ MAKING = 5107734127
 """PostgreSQL's lock for whoever makes the tables."""
 
 
+SECRET = re.compile("pass|pwd|secret|credential|signature|(token|key|auth)$", re.IGNORECASE)
+"""In a query field's name: its value is nobody else's business."""
+
+
+def secret_fields(names: Iterable[str]) -> list[str]:
+    """Those of an address' query fields that hold a password or a key, by their names."""
+    return [name for name in names if SECRET.search(name)]
+
+
+def shown(text: str) -> str:
+    """A database URL with *** for its password, wherever it stands. Raises `DataError` for what is no URL of a database."""
+    address = _parsed(text)
+    masked = address.update_query_dict(dict.fromkeys(secret_fields(address.query), "***"))
+    return masked.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def _parsed(text: str) -> "sqlalchemy.URL":
+    import sqlalchemy as sql
+
+    try:
+        return sql.make_url(text)
+    except (sql.exc.ArgumentError, ValueError):  # a port that is no number
+        raise DataError("The address of the preferences is no database URL.", 'Use a file, or "postgresql+psycopg://user@host/name".') from None
+
+
 class Database:
     """`Database(path or URL)`; `tables` by name. Raises `DataError` where it cannot be opened or made."""
 
@@ -44,15 +70,11 @@ class Database:
                 raise DataError(f"The preferences cannot be kept in {path}: {error.strerror}.", remedy) from error
             address: Any = sql.URL.create("sqlite", database=str(path))
         else:
-            try:
-                address = sql.make_url(text)
-            except sql.exc.ArgumentError:
-                remedy = 'Use a file, or "postgresql+psycopg://user@host/name".'
-                raise DataError("The address of the preferences is no database URL.", remedy) from None
+            address = _parsed(text)
         backend = address.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
             raise DataError(f"Preferences are not kept in {backend}.", "Use a file of SQLite, or PostgreSQL.")
-        self.address: str = str(address.database) if "://" not in text else address.render_as_string(hide_password=True)
+        self.address: str = str(address.database) if "://" not in text else shown(text)
         """The file, or the URL with *** for a password."""
         self._sqlite = backend == "sqlite"
         self._turn_file = f"{address.database}-turn" if self._sqlite and address.database not in (None, "", ":memory:") else None

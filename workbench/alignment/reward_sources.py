@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.alignment.preference_database import secret_fields
 from workbench.errors import RecipeError
 
 FOLDER = "rewards"
@@ -76,7 +77,9 @@ def _address(name: str, source: str) -> str:
     parts = urllib.parse.urlsplit(source)
     _need(parts.scheme in ("http", "https") and parts.hostname, f"The reward {name!r} is {source!r}, which is no address of a server.",
           'Give one like "https://judge.example/score".')
-    _need(not (parts.username or parts.password), f"The address of the reward {name!r} holds a user name or password.",
+    secret = secret_fields(urllib.parse.parse_qs(parts.query, keep_blank_values=True))
+    what = "a user name or password" if parts.username or parts.password else ", ".join(secret)
+    _need(not what, f"The address of the reward {name!r} holds {what}.",
           "Put the key into the environment variable WORKBENCH_REWARD_KEY.")
     return source
 
