@@ -18,6 +18,7 @@ import workbench as wb
 from tests.runs import tools
 from workbench.journal import commands as cmd
 from workbench.models import methods
+from workbench.runs.fork import replay
 from workbench.runs.start import prepare
 from workbench.training import policy_rows, rollouts
 
@@ -192,6 +193,21 @@ def test_live_changes_are_in_force_from_the_next_round_and_replay(bandit, tmp_pa
     summed = frame["reward/worth"] + frame["reward/brief"] * [1, 1, 2, 2]
     assert frame["reward"].tolist() == pytest.approx(summed.tolist(), abs=1e-5)
     same(*runs)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_fork_goes_on_from_its_parent_and_replays(plain):
+    """Between two checkpoints, with other settings from there on, and a beta that its controller moves."""
+    child = plain.fork(step=3, temperature=0.5, reward_weights={"worth": 2.0})
+    child.wait(60)
+    ours, theirs = child.metrics(), plain.metrics()
+    for name in ("loss", "kl", "beta", "reward"):
+        assert ours[name][:3].tolist() == theirs[name][:3].tolist() and ours[name][5] != theirs[name][5]
+    assert ours["temperature"].tolist() == [1.0] * 3 + [0.5] * 3
+    assert ours["reward"][3:].tolist() == pytest.approx((2 * ours["reward/worth"][3:]).tolist())
+    again = replay(child, 60)
+    assert again.same, again.sentence
+    same(again.run, child)
 
 
 def test_rewards_may_have_a_process_of_their_own(bandit, tmp_path):

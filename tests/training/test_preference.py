@@ -111,6 +111,10 @@ def test_a_fork_with_another_beta_goes_on_from_its_parent(plain):
     child.wait(60)
     assert tools.losses(child)[:4] == tools.losses(plain)[:4] and tools.losses(child)[4] != tools.losses(plain)[4]
     assert child.metrics()["beta"].tolist() == [0.1] * 4 + [0.5] * 2
+    child.history.refresh()
+    assert [event.step for event in child.history.arrays] == [3, 6]  # the first is the parent's
+    first, parents = (gap_arrays.load(run.folder, run.history.arrays[0])["heldout"] for run in (child, plain))
+    assert first.chosen.tolist() == parents.chosen.tolist()
 
 
 @pytest.mark.parametrize(("objective", "data"), [("ipo", PAIRS[:24]), ("kto", PAIRS[:24]), ("orpo", PAIRS[:24]), ("rrhf", RANKINGS),

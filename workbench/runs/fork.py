@@ -22,7 +22,7 @@ from workbench.runs import processes
 from workbench.runs.run import Run
 from workbench.runs.start import new_folder
 
-COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Replied, ev.Changed)
+COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Replied, ev.Arrays, ev.Changed)
 
 
 def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any]) -> Run:
@@ -86,14 +86,26 @@ def _fork_name(parent: Run, changes: dict[str, Any]) -> str:
 
 
 def _share(source: Path, target: Path) -> None:
-    """The same files under another name: hard links, or copies where the file system has none."""
-    def link(a: str, b: str) -> None:
-        try:
-            os.link(a, b)
-        except OSError:
-            shutil.copy2(a, b)
+    """The same files under another name."""
+    shutil.copytree(source, target, copy_function=_link)
 
-    shutil.copytree(source, target, copy_function=link)
+
+def _share_file(folder: Path, target: Path, name: str) -> bool:
+    """The file `name` of a run folder in another; False where there is none. Writers put a new file in its place, so the first stays."""
+    source, copy = folder / name, target / name
+    if ".." in Path(name).parts or not source.is_file():
+        return False
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    _link(str(source), str(copy))
+    return True
+
+
+def _link(a: str, b: str) -> None:
+    """A hard link, or a copy where the file system has none."""
+    try:
+        os.link(a, b)
+    except OSError:
+        shutil.copy2(a, b)
 
 
 def _share_asked(folder: Path, target: Path) -> None:
@@ -117,9 +129,10 @@ def _copy_events(parent: Run, child: Path, start: int, forked: ev.Forked) -> Non
             events.append(event)
     kept: dict[tuple[str, int, str], ev.Event] = {}
     for event in events:  # a step run twice counts once, as it was run last
-        key = (event.kind, event.step, getattr(event, "prompt", getattr(event, "field", "")))
+        key = (event.kind, event.step, event.name if isinstance(event, ev.Arrays) else getattr(event, "prompt", getattr(event, "field", "")))
         kept.pop(key, None)
         kept[key] = event
+    kept = {key: event for key, event in kept.items() if not isinstance(event, ev.Arrays) or _share_file(parent.folder, child, event.file)}
     for event in sorted(kept.values(), key=lambda e: (e.step, e.time)):
         log.write(ev.encode(event))
     forked.time = history.last_time
