@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import Counter
 
@@ -97,7 +98,7 @@ def test_rankings_thumbs_and_scores(store):
     votes = store.votes().to_dict("records")
     assert len(votes) == 3 and all((places[row["left"]] < places[row["right"]]) == (row["winner"] == "left") for row in votes)
     assert store.rows("ranked").to_pylist() == [{"prompt": item.prompt, "replies": [item.replies[2], item.replies[0], item.replies[1]]}]
-    one = store.next("bob", "thumbs", replies=1, seed=1)
+    one = store.next("bob", "thumbs", seed=1)
     store.thumb(one, True, "bob")
     assert store.rows("unpaired").to_pylist() == [{"prompt": one.prompt, "completion": one.replies[0], "label": True}]
     store.score(store.next("cem", "scores", replies=1), {"helpful": 4, "honest": 5.5}, "cem")
@@ -202,6 +203,19 @@ def test_replies_that_another_adds_are_seen(store, url):
         (lambda store: store.judge(store.next("a"), "first", "a"), "no judgement"),
         (lambda store: store.rank(store.next("a", "ranking", 3), [0, 0, 1], "a"), "each of 3 replies once"),
         (lambda store: store.judge(store.next("a"), "left", " "), "somebody"),
+        (lambda store: store.judge(store.next("a"), ["left"], "a"), "no judgement"),
+        (lambda store: store.rank(store.next("a", "ranking", 3), None, "a"), "each of 3 replies once"),
+        (lambda store: store.rank(store.next("a", "thumbs"), [0], "a"), "each of 1 replies once"),
+        (lambda store: store.thumb(store.next("a"), True, "a"), "2 replies are shown"),
+        (lambda store: store.thumb(store.next("a", "thumbs"), "up", "a"), "no thumb"),
+        (lambda store: store.score(store.next("a"), {"helpful": 3}, "a"), "2 replies are shown"),
+        (lambda store: store.score(store.next("a", "scores"), {"helpful": math.nan}, "a"), "finite"),
+        (lambda store: store.score(store.next("a", "scores"), [3], "a"), "finite"),
+        (lambda store: store.next("a", kind="foo"), "judged by 'foo'"),
+        (lambda store: store.next("a", replies=0), "0 replies are no pair"),
+        (lambda store: store.next("a", "thumbs", replies=2), "2 replies are no thumbs"),
+        (lambda store: store.next("a", "ranking", replies="b"), "'b' replies are no ranking"),
+        (lambda store: store.next(""), "somebody"),
         (lambda store: store.score(store.next("a", "scores", 1), {"helpful": "x"}, "a"), "scores are"),
         (lambda store: store.rows("paired"), "No judgement"),
         (lambda store: store.rows("other"), "no 'other' rows"),

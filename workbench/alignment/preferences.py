@@ -14,11 +14,13 @@ process after (`preference_database.py` says how). Not here: ratings (`ratings.p
 import hashlib
 import itertools
 import json
+import math
+import numbers
 import os
 import random
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,17 +99,25 @@ class PreferenceStore:
         self,
         judge: str,
         kind: str = "pair",
-        replies: int = 2,
+        replies: int | None = None,
         seed: int | None = None,
         again: float = AGAIN,
         skipped: Collection[frozenset[int]] = (),
     ) -> Item | None:
-        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies, texts that are equal never beside
+        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies (two for a pair or ranking, and one
+        otherwise, unless given), texts that are equal never beside
         each other, in an order drawn by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of
         numbers of replies that he does not want now. None where nothing is left. Writes nothing, and costs no more for what others have
-        judged."""
+        judged. Raises `DataError` for a kind or number of replies that cannot be judged."""
         import sqlalchemy as sql
 
+        _somebody(judge)
+        if kind not in KINDS:
+            raise DataError(f"Nothing is judged by {kind!r}.", f"Use one of {', '.join(KINDS)}.")
+        replies = (2 if kind in ("pair", "ranking") else 1) if replies is None else replies
+        whole = isinstance(replies, int) and not isinstance(replies, bool)
+        if not whole or not (replies >= 2 if kind == "ranking" else replies == (2 if kind == "pair" else 1)):
+            raise DataError(f"{replies!r} replies are no {kind}.", "A pair has two, a ranking two or more; thumbs and scores are of one.")
         chance, table = random.Random(seed), self._tables["judgements"]
         counts = (
             sql.select(table.c.prompt_id, sql.func.count())
@@ -130,7 +140,7 @@ class PreferenceStore:
         seen = {frozenset(json.loads(row.shown)) for row in own} | set(skipped)
         for number in sorted(by_prompt, key=lambda number: (count[number], chance.random())):
             ids = list(by_prompt[number].values())
-            if len(ids) < max(replies, 1 if kind in ("thumbs", "scores") else 2):
+            if len(ids) < replies:
                 continue
             for _ in range(8 * len(ids)):
                 drawn = chance.sample(ids, replies)
@@ -148,36 +158,41 @@ class PreferenceStore:
     def judge(self, item: Item, winner: str, judge: str, **more: Any) -> str:
         """`winner` is "left", "right" or "tie" of the pair as it was shown. Returns the judgement's number. Raises `DataError` for anything
         else."""
-        if winner not in ("left", "right", "tie") or len(item.reply_ids) != 2:
+        if not isinstance(winner, str) or winner not in ("left", "right", "tie") or len(item.reply_ids) != 2:
             raise DataError(f"{winner!r} is no judgement of {len(item.reply_ids)} replies.", 'Use "left", "right" or "tie" of a pair.')
         return self._write("pair", item, judge, winner, **more)
 
     def rank(self, item: Item, order: Sequence[int], judge: str, **more: Any) -> str:
         """`order`: the places of the replies as shown (from 0), the best first, every one of them once."""
-        if sorted(order) != list(range(len(item.reply_ids))):
+        places = list(order) if isinstance(order, Iterable) and not isinstance(order, str) else []
+        whole = all(isinstance(place, numbers.Integral) and not isinstance(place, bool) for place in places)
+        if not whole or sorted(places) != list(range(len(item.reply_ids))) or len(places) < 2:
             raise DataError(
-                f"The ranking {list(order)} does not name each of {len(item.reply_ids)} replies once.",
+                f"The ranking {order!r} does not name each of {len(item.reply_ids)} replies once.",
                 "Give their places from 0, the best first.",
             )
-        return self._write("ranking", item, judge, list(order), **more)
+        return self._write("ranking", item, judge, [int(place) for place in places], **more)
 
     def thumb(self, item: Item, up: bool, judge: str, **more: Any) -> str:
-        """Whether the one reply shown is good."""
+        """Whether the one reply shown is good. Raises `DataError` for anything but True or False, and where several are shown."""
+        _one(item)
+        if not any(up is known for known in (True, False)):
+            raise DataError(f"{up!r} is no thumb.", "Use True for up and False for down.")
         return self._write("thumbs", item, judge, bool(up), **more)
 
     def score(self, item: Item, scores: Mapping[str, float], judge: str, **more: Any) -> str:
-        """A number for each criterion, of the one reply shown: {"helpful": 4, "honest": 5}."""
-        if not scores or not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in scores.values()):
-            raise DataError(f"The scores are {dict(scores)!r}.", 'Give a number a criterion, such as {"helpful": 4}.')
-        return self._write("scores", item, judge, dict(scores), **more)
+        """A finite number for each criterion, of the one reply shown: {"helpful": 4, "honest": 5}. Raises `DataError` for anything else, and
+        where several are shown."""
+        _one(item)
+        fine = isinstance(scores, Mapping) and scores and all(isinstance(name, str) and name.strip() for name in scores)
+        if not fine or not all(_number(value) for value in scores.values()):
+            raise DataError(f"The scores are {scores!r}.", 'Give a finite number a criterion, such as {"helpful": 4}.')
+        return self._write("scores", item, judge, {name: _plain(value) for name, value in scores.items()}, **more)
 
     def _write(self, kind: str, item: Item, judge: str, verdict: Any, at: float | None = None, number: str = "") -> str:
         """`number` makes writing it again harmless: whoever is not sure that a judgement arrived gives it once more."""
-        if not isinstance(judge, str) or not judge.strip():
-            raise DataError("A judgement needs somebody who gives it.", 'Give a name: judge="ann".')
+        _somebody(judge)
         number = number or uuid.uuid4().hex
-        if len(judge) > LONGEST_NAME:
-            raise DataError(f"The judge's name {judge[:40]!r}... has {len(judge):,} characters.", f"Use at most {LONGEST_NAME}.")
         row = {
             "kind": kind,
             "prompt_id": item.prompt_id,
@@ -351,3 +366,24 @@ class PreferenceStore:
     def _item(self, kept: list[Any], prompt: int, ids: Sequence[int], again: bool) -> Item:
         known = {row.id: row for row in kept}
         return Item(known[ids[0]].text, tuple(known[number].reply for number in ids), prompt, tuple(ids), again)
+
+
+def _somebody(judge: Any) -> None:
+    if not isinstance(judge, str) or not judge.strip():
+        raise DataError("A judgement needs somebody who gives it.", 'Give a name: judge="ann".')
+    if len(judge) > LONGEST_NAME:
+        raise DataError(f"The judge's name {judge[:40]!r}... has {len(judge):,} characters.", f"Use at most {LONGEST_NAME}.")
+
+
+def _one(item: Item) -> None:
+    if len(item.reply_ids) != 1:
+        raise DataError(f"{len(item.reply_ids)} replies are shown, and this judges one.", 'Ask for one: store.next(judge, "thumbs").')
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(value: Any) -> int | float:
+    """A number as JSON has it, numpy's too."""
+    return value if isinstance(value, (int, float)) else float(value)
