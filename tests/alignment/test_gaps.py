@@ -103,6 +103,11 @@ def test_the_lowest_gaps_are_suspicious():
     (lambda: gaps.calibration(pd.DataFrame({"loss": [1.0]})), "no gaps"),
     (lambda: gaps.calibration(table(0), bins=0), "no 0 bins"),
     (lambda: gaps.length_bias(table(0, 10)), "too few"),
+    (lambda: gaps.length_bias(table(0).assign(gap=math.nan)), "400 of 400 pairs have a gap that is no finite"),
+    (lambda: gaps.calibration(pd.DataFrame({"gap": [1.0, math.nan, math.inf]})), "2 of 3 pairs"),
+    (lambda: gaps.suspicious(pd.DataFrame({"gap": [1.0, math.nan]})), "1 of 2 pairs"),
+    (lambda: gaps.suspicious(pd.DataFrame({"gap": ["high"]})), "no number"),
+    (lambda: gaps.length_bias(table(0).drop(columns="chosen_length")), "no 'chosen_length'"),
 ])
 def test_what_cannot_be_said_is_refused(ask, words):
     with pytest.raises(DataError, match=words) as caught:

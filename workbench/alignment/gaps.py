@@ -90,12 +90,12 @@ def length_bias(gaps: "pd.DataFrame") -> LengthBias:
     """Whether the reward goes by length (Singhal et al. 2023, arXiv 2310.03716): by a rank correlation that is large, or by more than
     people did. What people chose is itself no proof of fairness, so a large liking of length counts even where they share it.
 
-    Raises `DataError` for fewer than `FEWEST` pairs of different length.
+    Raises `DataError` for fewer than `FEWEST` pairs of different length, and for gaps or lengths that are no finite numbers.
     """
     import numpy as np
     import scipy.stats
 
-    values, apart = _values(gaps), (gaps["chosen_length"] - gaps["rejected_length"]).to_numpy(float)
+    values, apart = _values(gaps), _column(gaps, "chosen_length") - _column(gaps, "rejected_length")
     values, apart = values[apart != 0], apart[apart != 0]
     if len(values) < FEWEST:
         raise DataError(f"Only {len(values)} pairs have replies of different length, too few to tell a bias.", f"Give at least {FEWEST}.")
@@ -131,7 +131,23 @@ def suspicious(gaps: "pd.DataFrame", share: float = 0.1) -> "pd.DataFrame":
 
 
 def _values(gaps: "pd.DataFrame") -> "np.ndarray":
-    """Raises `DataError` where there are no gaps."""
+    """Raises `DataError` where there are no gaps, or some that are no finite numbers."""
     if "gap" not in gaps or not len(gaps):
         raise DataError("There are no gaps in this table.", "Give what reward_gaps returned.")
-    return gaps["gap"].to_numpy(float)
+    return _column(gaps, "gap")
+
+
+def _column(gaps: "pd.DataFrame", name: str) -> "np.ndarray":
+    import numpy as np
+
+    if name not in gaps:
+        raise DataError(f"This table of gaps has no {name!r}.", "Give what reward_gaps returned.")
+    try:
+        values = gaps[name].to_numpy(float)
+    except (TypeError, ValueError):
+        raise DataError(f"The column {name!r} holds what is no number.", "Give what reward_gaps returned.") from None
+    odd = int((~np.isfinite(values)).sum())
+    if odd:
+        raise DataError(f"{odd:,} of {len(values):,} pairs have a {name} that is no finite number.",
+                        "Look for a model that gives NaN; leave those lines out to judge the others.")
+    return values
