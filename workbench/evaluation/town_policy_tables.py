@@ -65,7 +65,7 @@ def policies(results: Results) -> str:
             lower = tax(results, name) if name != "sft" else []
             lines.append([name, str(len(found)), *(str(won) if won else "" for won in own), spread(one["measured"]["task"] for one in found.values()),
                           f"{100 * statistics.fmean(lower):+.1f}" if lower else "", *(spread(_mean(found, what), False) for what in ("gold", "proxy")),
-                          spread((one["measured"]["kl"] for one in found.values()), False), spread(_mean(found, "lengths"), False),
+                          "" if name == "sft" else spread((one["measured"]["kl"] for one in found.values()), False), spread(_mean(found, "lengths"), False),
                           "" if name == "base" else spread((one["seconds"] / 60 for one in found.values()), False)])
     return table(["policy", "seeds", "gold win rate over SFT, drawn replies", "the same, greedy replies", "task score",
                   "points lower than SFT", "gold", "proxy", "KL, nats", "tokens", "minutes"], lines)
@@ -160,7 +160,8 @@ NEEDS = {"Reward against √KL": ("ppo", FREE, "grpo"), "Best of n, of the SFT m
 HEAD = """Gold is the town's exact grader, mean of helpful, honest and harmless; nothing was trained on it. Replies are drawn at temperature 1, to
 {prompts} requests of all kinds about held-out people. Win rates count ties half; 95 % intervals over prompts (bootstrap) of the mean over
 seeds. Task score: greedy replies that are right, of instructions about held-out people. The proxy is the reward model, learned from the
-verdicts of one judge about other people, of which {wrong:.0%} are the wrong way round. Ranges are the lowest and highest seed."""
+verdicts of one judge about other people, of which {wrong:.0%} are the wrong way round. Ranges are the lowest and highest seed. KL is to the
+model that a policy started from; minutes are the clock's, whatever else the machine did."""
 
 
 def printed(folder: str | Path) -> Iterable[str]:
