@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
+import sqlite3
 from collections import Counter
 
 import pytest
+import sqlalchemy as sql
 
 import workbench as wb
 from workbench.alignment import PreferenceStore, bradley_terry
+from workbench.alignment.preference_database import APPLICATION
 from workbench.errors import DataError
 
 PROMPTS = {f"What is {n} and {n}?": {"base": f"It is {n}.", "tuned": f"{2 * n}, so it is.", "larger": f"{2 * n}."} for n in range(12)}
@@ -228,6 +232,33 @@ def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
     with pytest.raises(DataError, match=says):
         call(store)
     assert store.judgements().empty
+
+
+@pytest.mark.parametrize(("setting", "says"), [("user_version=7", "something else"), (f"application_id={APPLICATION}", "another version .0, not 2")])
+def test_a_foreign_file_is_refused_and_stays_as_it_is(tmp_path, setting, says):
+    file = tmp_path / "foreign.db"
+    with contextlib.closing(sqlite3.connect(file)) as there:
+        there.execute("CREATE TABLE prompts (id INTEGER, author TEXT)")
+        there.execute(f"PRAGMA {setting}")
+    before = file.read_bytes()
+    with pytest.raises(DataError, match=says):
+        PreferenceStore(file)
+    assert file.read_bytes() == before
+
+
+def test_a_table_of_something_else_is_refused(url):
+    if "://" in url:
+        engine = sql.create_engine(url)
+        with engine.begin() as there:
+            there.execute(sql.text("CREATE TABLE replies (id INTEGER, author TEXT)"))
+        engine.dispose()
+        with pytest.raises(DataError, match="table 'replies' that is not of preferences"):
+            PreferenceStore(url)
+    else:
+        with contextlib.closing(sqlite3.connect(url)) as there:
+            there.execute("CREATE TABLE replies (id INTEGER, author TEXT)")
+        with pytest.raises(DataError, match="something else than preferences"):
+            PreferenceStore(url)
 
 
 def test_addresses_that_cannot_be(tmp_path):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 VERSION = 2
 """Of the tables, in a file of SQLite."""
+APPLICATION = 0x57425052
+"""Whose file of SQLite it is: "WBPR"."""
+ANOTHER = "Give another one; it is made where it is not there."
 BUSY_S = 30
 """How long a write waits for another one to end before it is an error."""
 CONNECT_S = 5
@@ -146,9 +149,14 @@ class Database:
         import sqlalchemy as sql
 
         if self._sqlite:  # a write: the log's beginning is flushed to the disk now, and the first who judges does not wait for it
+            there.exec_driver_sql(f"PRAGMA application_id={APPLICATION}")
             there.exec_driver_sql(f"PRAGMA user_version={VERSION}")
         else:  # two who make a table at once get in each other's way, IF NOT EXISTS or not
             there.execute(sql.text(f"SELECT pg_advisory_xact_lock({MAKING})"))
+            found = sql.inspect(there)
+            for name, table in self.tables.items():
+                if found.has_table(name) and not {column["name"] for column in found.get_columns(name)} >= set(table.columns.keys()):
+                    raise DataError(f"The database has a table {name!r} that is not of preferences as they are kept now.", ANOTHER)
         for table in self.tables.values():
             there.execute(sql.schema.CreateTable(table, if_not_exists=True))
             for index in table.indexes:
@@ -194,6 +202,20 @@ def _tables(sql: Any) -> dict[str, Any]:
     }
 
 
+def _refuse_foreign(connection: Any) -> None:
+    """A file that is not empty and not of preferences stays as it is: even the journal's mode would be written into it."""
+    connection.execute("BEGIN")  # one look at all three, whoever makes the tables now
+    [held] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    [whose], [version] = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    connection.execute("COMMIT")
+    if (whose, version) == (APPLICATION, VERSION) or (not held and (whose, version) == (0, 0)):
+        return
+    connection.close()
+    if whose == APPLICATION:
+        raise DataError(f"These preferences were kept by another version ({version}, not {VERSION}).", ANOTHER)
+    raise DataError("This is a database of something else than preferences, or of an earlier version of them.", ANOTHER)
+
+
 def _settings_of_sqlite(engine: "sqlalchemy.Engine") -> None:
     """Write-ahead, so that readers do not wait for a writer; what writes begins as a writer, so that two never wait for each other."""
     import sqlalchemy as sql
@@ -201,6 +223,7 @@ def _settings_of_sqlite(engine: "sqlalchemy.Engine") -> None:
     @sql.event.listens_for(engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
+        _refuse_foreign(connection)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
