@@ -117,14 +117,15 @@ def test_an_objective_is_a_name_or_a_value_with_settings():
 
 def test_what_can_be_changed_live_is_told_by_the_objective():
     ppo = wb.Recipe(objective=wb.PPO(rewards={"a": "a.py:f", "b": "b.py:f"}, kl_target=6), data="town:conduct")
-    check_live({"beta": 0.1, "kl_target": 3, "temperature": 0.7, "reward_weights": {"b": 0.5}, "learning_rate": 1e-4}, (), ppo)
+    check_live({"beta": 0.1, "kl_target": None, "temperature": 0.7, "reward_weights": {"b": 0.5}, "learning_rate": 1e-4}, (), ppo)
     for values in ({"beta": -1}, {"beta": math.nan}, {"temperature": 0}, {"reward_weights": {"c": 1}}, {"reward_weights": 1}, {"reward_weights": {}},
                    {"reward_weights": {"a": "x"}}, {"kl_target": 0}):
         with pytest.raises(wb.RecipeError):
             check_live(values, (), ppo)
-    for recipe, name in ((wb.Recipe(), "beta"), (wb.Recipe(objective="dpo"), "temperature"), (ppo.replace(**{"objective.kl_target": None}), "kl_target")):
+    for recipe, name in ((wb.Recipe(), "beta"), (wb.Recipe(objective="dpo"), "temperature"), (wb.Recipe(objective=wb.RLOO(rewards="a.py:f")), "kl_target")):
         with pytest.raises(wb.RecipeError, match=name):
             check_live({name: 1.0}, (), recipe)
+    check_live({"kl_target": 3}, (), ppo.replace(**{"objective.kl_target": None}))
 
 
 def test_replace_checks_again_and_reaches_into_the_method():

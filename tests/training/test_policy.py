@@ -9,6 +9,7 @@ import itertools
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -16,6 +17,7 @@ import transformers
 
 import workbench as wb
 from tests.runs import tools
+from workbench.alignment import alarms
 from workbench.journal import commands as cmd
 from workbench.models import methods
 from workbench.runs.fork import replay
@@ -176,6 +178,17 @@ def test_resumed_is_uninterrupted(plain, bandit, tmp_path):
     same(run, plain)
     for one, other in zip(run.load()[0].parameters(), plain.load()[0].parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_kl_target_comes_and_goes_while_a_run_goes(bandit, tmp_path):
+    folder = prepare(recipe(bandit, dict(steps=5, heldout=0)), tmp_path, "target")
+    for step, target in ((1, 0.5), (3, None)):
+        cmd.send(folder, cmd.Set(values={"kl_target": target}, at_step=step))
+    tools.train_here(folder)
+    run = wb.attach(folder)
+    beta = run.metrics()["beta"]
+    assert beta[0] == beta[1] == 0.1 and beta[1] != beta[2] != beta[3] and beta[3] == beta[4]
+    assert alarms.targets_of(run, [1, 3, 4])[1] == 0.5 and np.isnan(alarms.targets_of(run, [1, 3, 4])[[0, 2]]).all()
 
 
 def test_live_changes_are_in_force_from_the_next_round_and_replay(bandit, tmp_path):

@@ -381,11 +381,21 @@ def test_what_the_worker_refuses_is_said_beside_apply(tmp_path: Path) -> None:
     tools.until(lambda: monitor._look() or any("This run has no temperature." in text for text in said(monitor)), what="the refusal")
 
 
-def test_a_run_without_a_target_has_no_target_to_move(tmp_path: Path) -> None:
+def test_a_run_without_a_target_may_be_given_one(tmp_path: Path) -> None:
     run = policy_run(tmp_path / "a", *events(400, 60, change=None), made=recipe(None, 400), living=True)
-    made = opened(run).made
-    assert made.sliders["kl_target"].disabled and not made.sliders["beta"].disabled
-    assert "an adaptive one is started with kl_target in its recipe" in made.adaptive.value
+    monitor = opened(run)
+    made = monitor.made
+    assert "until a KL target is set" in made.adaptive.value
+    made.sliders["kl_target"].value = 12.0
+    done(monitor)
+    assert monitor.state.pending == {"kl_target": 12.0}
+    made.apply.click()
+    done(monitor)
+    assert [command.values for command in asked(run)] == [{"kl_target": 12.0}]
+    for old, new, words in ((None, 12.0, "follows the KL target of 12 nats"), (12.0, None, "until a KL target is set")):
+        write(run, ev.Changed(step=60, field="kl_target", old=old, new=new))
+        monitor.look_again()
+        assert words in made.adaptive.value
 
 
 def test_finished_and_foreign_runs_have_no_control_that_cannot_work(gone_wrong: Run, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ class Controls(Hearing):
         for name, slider in self.sliders.items():
             there = name in view.now
             slider.disabled = not there or not (view.living or view.can_branch)
-            if there:
+            if there and view.now[name] is not None:
                 if hasattr(slider, "home"):
                     slider.home = view.now[name]
                 if name not in self._do.pending():

@@ -215,7 +215,7 @@ def in_force(run: Any) -> dict[str, Any]:
     now = {name: run.history.setting(name, value) for name, value in start.items() if name in SETTINGS}
     betas, step = run.history.columns.get("beta"), run.history.step
     moved = all(change.step < step for change in run.history.changes if change.field == "beta")  # a step was taken since it was set
-    if "kl_target" in now and betas and math.isfinite(betas[-1]) and moved:
+    if now.get("kl_target") is not None and betas and math.isfinite(betas[-1]) and moved:
         now["beta"] = float(f"{betas[-1]:.3g}")
     return now
 
@@ -231,7 +231,7 @@ def in_force_at(run: Any, step: int) -> dict[str, Any]:
             start[change.field] = change.new
     steps, betas = np.asarray(run.history.columns["step"]), np.asarray(run.history.columns.get("beta", ()))
     known = np.flatnonzero((steps <= step) & np.isfinite(betas)) if len(betas) == len(steps) else ()
-    if "kl_target" in start and len(known):
+    if start.get("kl_target") is not None and len(known):
         start["beta"] = float(f"{betas[known[-1]]:.3g}")
     return {name: start[name] for name in ("beta", "learning_rate") if name in start}
 

@@ -184,10 +184,12 @@ def why_not(read_only: bool, has_recipe: bool, living: bool, status: str) -> str
 
 def adaptive_words(now: dict[str, Any]) -> str:
     """Who holds β."""
+    if now.get("kl_target") is not None:
+        return f"β follows the KL target of {_value(now['kl_target'])} nats; one set here is where it goes on from. run.set(kl_target=None) lets it go."
     if "kl_target" in now:
-        return f"β follows the KL target of {_value(now['kl_target'])} nats; one set here is where it goes on from."
+        return "β stays where it is put, until a KL target is set."
     if "beta" in now:
-        return "β stays where it is put: an adaptive one is started with kl_target in its recipe."
+        return "β stays where it is put: this objective has none that follows a KL target."
     return ""
 
 

@@ -61,18 +61,19 @@ def watch(run: Any) -> list[Alarm]:
 
 
 def targets_of(run: Any, step: Any) -> np.ndarray | None:
-    """The KL target in force at each of `step`, nats: the recipe's, and what it was changed to; None where there never was one."""
+    """The KL target in force at each of `step`, nats: the recipe's, and what it was changed to, NaN where it was switched off;
+    None where there never was one."""
     try:
         start = getattr(run.recipe.settings, "kl_target", None)
     except (OSError, ValueError, WorkbenchError):  # a folder of another program
         start = None
-    changes = [change for change in run.history.changes if change.field == "kl_target" and change.new is not None]
+    changes = [change for change in run.history.changes if change.field == "kl_target"]
     if start is None and not changes:
         return None
     step = np.asarray(step, float)
     targets = np.full(len(step), np.nan if start is None else float(start))
     for change in changes:
-        targets[step > change.step] = float(change.new)
+        targets[step > change.step] = np.nan if change.new is None else float(change.new)
     return targets
 
 

@@ -38,6 +38,8 @@ class Objective:
     name: ClassVar[str] = ""
     live: ClassVar[tuple[str, ...]] = ()
     """Fields that can be changed while a run goes; each is one of `RANGES`."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those of `live` that None switches off."""
     policy: ClassVar[bool] = False
     """Whether its model writes replies that are rewarded."""
 
@@ -46,8 +48,8 @@ class Objective:
         OBJECTIVES[cls.name] = cls
 
     def live_values(self) -> dict[str, Any]:
-        """The live settings a run starts with, by name; those that are None (no KL target, say) are not in it."""
-        return {name: value for name in self.live if (value := getattr(self, name)) is not None}
+        """The live settings a run starts with, by name; one that is switched off (no KL target, say) is None."""
+        return {name: getattr(self, name) for name in self.live}
 
     def prepare(self) -> None:
         """Raises `RecipeError` for what can be known wrong before a process starts, and takes looking at files: rewards that are not there."""
@@ -99,9 +101,9 @@ def check_live(name: str, value: Any, settings: Objective | None, objective: str
     known = settings.live_values() if settings else {}
     if name not in known:
         remedy = f"It can change {', '.join(known)}." if known else 'Runs of objectives such as "dpo" and "ppo" have it.'
-        if settings and name in settings.live:
-            remedy = f"Start a run with {name} set."
         raise RecipeError(f"A run of the objective {objective!r} has no {name} to change.", remedy)
+    if value is None and name in settings.optional:
+        return
     least, most = RANGES[name]
     named = value if isinstance(known[name], dict) else {"": value}
     if not isinstance(named, dict) or not named:
@@ -112,5 +114,5 @@ def check_live(name: str, value: Any, settings: Objective | None, objective: str
         if not is_finite(number) or not least <= number <= most:
             of_part = f" of {part!r}" if part else ""
             raise RecipeError(f"{name}{of_part} cannot be {number!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) and name not in settings.optional:
         dataclasses.replace(settings, **{name: value})  # an objective may have narrower bounds: the beta of IPO is above 0

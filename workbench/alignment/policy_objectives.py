@@ -100,8 +100,9 @@ class PPO(PolicyObjective):
 
     name: ClassVar[str] = "ppo"
     live: ClassVar[tuple[str, ...]] = ("beta", "kl_target", "temperature", "reward_weights")
+    optional: ClassVar[tuple[str, ...]] = ("kl_target",)
     kl_target: float | None = None
-    """Nats a reply that an adaptive β aims at; None keeps β where it is."""
+    """Nats a reply that an adaptive β aims at; None keeps β where it is. Either may become the other while a run goes."""
     kl_estimator: str = "k1"
     """Of the penalty at each token: "k1" (the papers'), "k2" or "k3"."""
     epochs: int = 4

@@ -148,7 +148,7 @@ class PPOTrainer(PolicyTrainer):
         found, returns = advantages.generalized_advantages(rewards, values, mask, settings.gamma, settings.lam)
         if settings.whiten_advantages:
             found = advantages.whiten(found, mask)
-        if "kl_target" in live and live["beta"] > 0:
+        if live["kl_target"] is not None and live["beta"] > 0:
             live["beta"] = AdaptiveKL(live["beta"], live["kl_target"]).update(self.metrics["kl"])
         return Round(prompts, replies, mask, reading.logp, values, found, returns)
 
