@@ -340,8 +340,6 @@ def _policy(kind: type[PPO] | type[GRPO], settings: dict[str, Any], base: bool =
 
 
 _PPO = {"epochs": 2, "value_learning_rate": 3e-3}
-_MIXED = {"pretraining_weight": 0.1, "pretraining_data": "town:instructions"}
-"""InstructGPT's remedy for the alignment tax: what it could do before is trained on beside."""
 RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "sft": _sft,
     "reward": _reward,
@@ -350,9 +348,9 @@ RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "kto": _from_pairs(KTO(beta=0.3), 5e-5),
     "orpo": _from_pairs(ORPO(beta=0.5), 1e-4),
     "rrhf": _from_pairs(RRHF(), 1e-4),
-    "ppo": _policy(PPO, _PPO | {"beta": 0.15} | _MIXED, learning_rate=3e-4, batch_size=64, steps=40),
+    "ppo": _policy(PPO, _PPO | {"beta": 0.35}, learning_rate=3e-4, batch_size=64, steps=30),
     FREE: _policy(PPO, _PPO | {"beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=40, evaluate_every=2),
-    FROM_BASE: _policy(PPO, _PPO | {"beta": 0.15}, base=True, learning_rate=3e-4, batch_size=64, steps=30),
+    FROM_BASE: _policy(PPO, _PPO | {"beta": 0.35}, base=True, learning_rate=3e-4, batch_size=64, steps=30),
     "grpo": _policy(GRPO, {"beta": 0.3, "scale_rewards": "batch"}, learning_rate=1.5e-4, batch_size=16, steps=40),
 }
 """By name; the policies among them are measured."""
