@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 
@@ -121,6 +123,11 @@ def test_elo_by_hand_and_its_expectation():
         ([{"left": "a", "right": "b"}], "Vote 1 has no 'winner'"),
         ([{"left": "a", "right": "b", "winner": "a"}], "won by 'a'"),
         ([{"left": "a", "right": "a", "winner": "tie"}], "against itself"),
+        ([{"left": "a", "right": "b", "winner": ["left"]}], "won by .'left'."),
+        ([{"left": float("nan"), "right": "b", "winner": "left"}], "nan for its left model"),
+        ([{"left": "a", "right": None, "winner": "left"}], "None for its right model"),
+        ([3], "Vote 1 is 3"),
+        (None, "votes are NoneType"),
         ([{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "c", "winner": "tie"}], "a never lost"),
         ([{"left": "a", "right": "b", "winner": "tie"}, {"left": "c", "right": "d", "winner": "tie"}], "never compared"),
     ],
@@ -128,3 +135,23 @@ def test_elo_by_hand_and_its_expectation():
 def test_votes_that_give_no_rating_are_refused_in_a_sentence(rows, says):
     with pytest.raises(DataError, match=says):
         bradley_terry(rows)
+
+
+TWO = [{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "a", "winner": "left"}]
+
+
+@pytest.mark.parametrize(("ask", "says"), [
+    (lambda: bradley_terry(TWO, level=95), "level is 95"), (lambda: lead(TWO, level=0), "level is 0"),
+    (lambda: bradley_terry(TWO, samples=-1), "samples is -1"), (lambda: lead(TWO, samples=0), "at least 1"),
+    (lambda: elo(TWO, k="a"), "k is 'a'"), (lambda: elo(TWO, k=float("nan")), "k is nan"), (lambda: elo(TWO, start=None), "start is None"),
+], ids=["level", "level of a lead", "samples", "samples of a lead", "k of letters", "k of nan", "start"])
+def test_settings_that_give_no_rating_are_refused_in_a_sentence(ask, says):
+    with pytest.raises(DataError, match=says) as caught:
+        ask()
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", [pa.Table.from_pylist, datasets.Dataset.from_list, pd.DataFrame, iter], ids=["Arrow", "datasets", "pandas", "generator"])
+def test_votes_of_any_table_give_the_same(kind):
+    rows = made(5, 100, {"a": 900, "b": 1000, "c": 1100})
+    pd.testing.assert_frame_equal(elo(kind(rows)), elo(rows))

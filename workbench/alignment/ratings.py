@@ -1,9 +1,11 @@
 """Ratings from votes: Bradley-Terry by maximum likelihood with bootstrap intervals, and Elo beside it; who wins by being shown first.
 
-A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a DataFrame or a list of dicts. Ratings are on the
+A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a table of pandas, Arrow or datasets, or a list of dicts. Ratings are on the
 400-point scale: 400 points are odds of ten to one. Not here: where votes are kept (`preferences.py`), and how judges agree.
 """
 
+import math
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ def bradley_terry(votes: Any, *, level: float = 0.95, samples: int = 200, seed: 
     import numpy as np
     import pandas as pd
 
+    _interval(level, samples, 0)
     names, rating, drawn = _fits(votes, samples, seed)
     low = high = np.full(len(names), np.nan)
     if samples:
@@ -47,6 +50,7 @@ def lead(votes: Any, *, level: float = 0.95, samples: int = 200, seed: int = 0) 
     """
     import numpy as np
 
+    _interval(level, samples, 1)
     names, rating, drawn = _fits(votes, samples, seed)
     first, second = np.argsort(-rating, kind="stable")[:2]
     low, high = np.quantile(drawn[:, first] - drawn[:, second], [(1 - level) / 2, (1 + level) / 2])
@@ -67,6 +71,9 @@ def elo(votes: Any, k: float = 32, start: float = MEAN) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    for name, value, use in (("k", k, 32), ("start", start, MEAN)):
+        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise DataError(f"{name} is {value!r}, no finite number.", f"Use {name}={use:g}.")
     names, left, right, score = _read(votes)
     rating = [float(start)] * len(names)
     for one, other, won in zip(left.tolist(), right.tolist(), score.tolist(), strict=True):
@@ -92,15 +99,19 @@ def _read(votes: Any) -> "tuple[list[str], np.ndarray, np.ndarray, np.ndarray]":
     """Names sorted, and of each vote the numbers of left and right and what left got."""
     import numpy as np
 
-    rows: Iterable[Mapping[str, Any]] = votes.to_dict("records") if hasattr(votes, "to_dict") else votes
     found = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(_rows(votes), start=1):
+        if not isinstance(row, Mapping):
+            raise DataError(f"Vote {number} is {row!r}.", "A vote is a row with left, right and winner.")
         missing = [name for name in ("left", "right", "winner") if name not in row]
         if missing:
             raise DataError(f"Vote {number} has no {missing[0]!r}.", "A vote has left, right and winner.")
-        if row["winner"] not in WINNERS:
+        if not isinstance(row["winner"], str) or row["winner"] not in WINNERS:
             raise DataError(f"Vote {number} was won by {row['winner']!r}.", f"The winner is one of {', '.join(WINNERS)}.")
-        if row["left"] == row["right"]:
+        for side in ("left", "right"):
+            if row[side] is None or row[side] != row[side] or isinstance(row[side], (list, dict)):
+                raise DataError(f"Vote {number} has {row[side]!r} for its {side} model.", "Name both models, or leave such votes out.")
+        if str(row["left"]) == str(row["right"]):
             raise DataError(f"Vote {number} is {row['left']!r} against itself.", "Leave such votes out.")
         found.append((str(row["left"]), str(row["right"]), WINNERS[row["winner"]]))
     if not found:
@@ -109,6 +120,25 @@ def _read(votes: Any) -> "tuple[list[str], np.ndarray, np.ndarray, np.ndarray]":
     place = {name: number for number, name in enumerate(names)}
     left, right = (np.array([place[vote[side]] for vote in found]) for side in (0, 1))
     return names, left, right, np.array([vote[2] for vote in found])
+
+
+def _rows(votes: Any) -> Iterable[Any]:
+    if hasattr(votes, "to_pylist"):  # Arrow's table
+        return votes.to_pylist()
+    if hasattr(votes, "to_list") and hasattr(votes, "column_names"):  # a Dataset
+        return votes.to_list()
+    if hasattr(votes, "to_dict"):
+        return votes.to_dict("records")
+    if not isinstance(votes, Iterable) or isinstance(votes, (str, Mapping)):
+        raise DataError(f"The votes are {type(votes).__name__}.", "Give a table, or a list of rows with left, right and winner.")
+    return votes
+
+
+def _interval(level: Any, samples: Any, fewest: int) -> None:
+    if not isinstance(level, numbers.Real) or not 0 < level < 1:
+        raise DataError(f"The level is {level!r}; it must lie between 0 and 1.", "Use level=0.95.")
+    if not isinstance(samples, numbers.Integral) or isinstance(samples, bool) or samples < fewest:
+        raise DataError(f"samples is {samples!r}; it must be a whole number of at least {fewest}.", "Use samples=200.")
 
 
 def _apart(wins: "np.ndarray") -> "list[int] | None":
