@@ -51,7 +51,8 @@ def test_tensors_are_as_arrays_and_tiny_differences_are_not_lost():
     assert ours.k3[1:].tolist() == pytest.approx([math.exp(-0.5) - 1 + 0.5, math.exp(2) - 1 - 2]) and ours.k3[0] >= 0
 
 
-@pytest.mark.parametrize(("beta", "target", "kl", "after"), [(0.2, 6, 12, 0.204), (0.2, 6, 3, 0.196), (0.2, 6, 6.6, 0.202), (1.0, 2, 2, 1.0), (0.1, 5, 0, 0.098)])
+@pytest.mark.parametrize(("beta", "target", "kl", "after"), [(0.2, 6, 12, 0.204), (0.2, 6, 3, 0.196), (0.2, 6, 6.6, 0.202), (1.0, 2, 2, 1.0), (0.1, 5, 0, 0.098),
+                                                         (np.float32(0.5), np.float32(2), math.inf, 0.51)])
 def test_the_controller(beta, target, kl, after):
     """The first two from the paper's rule as it is quoted; the third by hand: e = 0.1, so 0.2 · 1.01."""
     controller = AdaptiveKL(beta, target)
@@ -75,7 +76,7 @@ def test_what_can_control_nothing_is_refused(wrong):
 
 
 def test_best_of_n():
-    assert best_of_n_kl(1) == 0 and best_of_n_kl(16) == pytest.approx(1.8351, abs=5e-5)
+    assert best_of_n_kl(1) == 0 and best_of_n_kl(np.int64(16)) == best_of_n_kl(16) and best_of_n_kl(16) == pytest.approx(1.8351, abs=5e-5)
     uniform = np.random.default_rng(1).random((200_000, 8)).max(1)  # its density is 8 x^7, against 1
     assert np.log(8 * uniform**7).mean() == pytest.approx(best_of_n_kl(8), abs=0.01)
     with pytest.raises(WorkbenchError):

@@ -5,6 +5,7 @@ rewards, and the training that uses them.
 """
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,12 +52,12 @@ class AdaptiveKL:
     def __post_init__(self) -> None:
         for name in ("beta", "target"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (math.isfinite(value) and value > 0):
                 raise WorkbenchError(f"{name} is {value!r}; it must be a number above 0.", "Use AdaptiveKL(beta=0.2, target=6).")
 
     def update(self, kl: float) -> float:
-        """The β for the next batch, after one whose mean KL was `kl` nats a sequence. A KL that is no number leaves β as it is."""
-        if math.isfinite(kl):
+        """The β for the next batch, after one whose mean KL was `kl` nats a sequence. A KL that is NaN leaves β as it is."""
+        if not math.isnan(kl):
             error = min(max(kl / self.target - 1, -self.most), self.most)
             self.beta *= 1 + self.gain * error
         return self.beta
@@ -64,7 +65,7 @@ class AdaptiveKL:
 
 def best_of_n_kl(n: int) -> float:
     """log n - (n - 1)/n nats: the KL of the best of n replies to one drawn at random, at most (Stiennon et al. 2020, appendix G.3). Raises `WorkbenchError` below 1."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
         raise WorkbenchError(f"The best of {n!r} replies cannot be had.", "Use n=16.")
     return math.log(n) - (n - 1) / n
 
