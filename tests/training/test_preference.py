@@ -20,6 +20,7 @@ from workbench.journal import commands as cmd
 from workbench.models import methods
 from workbench.runs.start import prepare
 from workbench.training import gap_arrays, preference, reference, reply_logps, reply_rows
+from workbench.training.preference_terms import Replies, objective_loss
 from workbench.training.reply_logps import ReplyLogps
 
 PAIRS = town.rows("preferences")[:60]
@@ -136,6 +137,15 @@ def test_the_first_step_is_the_loss_of_its_rows_however_they_are_cut(tmp_path):
         frame = tools.here(given, tmp_path, str(batch)).metrics()
         seen.append((frame["loss"][0], frame["grad_norm"][0]))
     assert seen[1] == pytest.approx(seen[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("per_token", "loss"), [(True, 2.25), (False, 0.25)])
+def test_ipo_is_of_log_ratios_per_token_or_of_their_sums(per_token, loss):
+    """By hand: log-ratios 2 over 4 tokens and -1 over 2, drawn apart to 1 / (2 * 0.2) = 2.5: (0.5 + 0.5 - 2.5)^2, and (2 + 1 - 2.5)^2."""
+    rows = [{"number": 0, "replies": [[1] * 4, [1] * 2], "pairs": [(0, 1, 1.0)]}]
+    told = Replies(rows, torch.tensor([4, 2]), torch.tensor([-12.0, -19.0]), None)
+    found, _ = objective_loss(wb.IPO(beta=0.2, per_token=per_token), 0.2, torch.tensor([-10.0, -20.0]), told)
+    assert found.item() == pytest.approx(loss)
 
 
 def test_a_mixture_is_drawn(tmp_path):

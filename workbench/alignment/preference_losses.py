@@ -49,6 +49,8 @@ class Setting:
     smoothing: float = 0.0
     tau: float = 0.05
     """Of "discopop"."""
+    per_token: bool = True
+    """Of "ipo"."""
 
 
 def sigmoid(pairs: Pairs, s: Setting) -> torch.Tensor:
@@ -66,8 +68,8 @@ def hinge(pairs: Pairs, s: Setting) -> torch.Tensor:
 
 
 def ipo(pairs: Pairs, s: Setting) -> torch.Tensor:
-    """(d a token - 1 / (2 beta))^2 (arXiv 2310.12036, eq. 17; by token as its authors confirmed to trl)."""
-    return (pairs.difference_a_token - 1 / (2 * s.beta)) ** 2
+    """(d a token - 1 / (2 beta))^2 (arXiv 2310.12036, eq. 17, whose d is of sums; by token as its authors confirmed to trl)."""
+    return ((pairs.difference_a_token if s.per_token else pairs.difference) - 1 / (2 * s.beta)) ** 2
 
 
 def exo_pair(pairs: Pairs, s: Setting) -> torch.Tensor:

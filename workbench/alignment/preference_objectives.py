@@ -59,15 +59,19 @@ class DPO(Objective):
 @named_fields
 @dataclass(frozen=True, slots=True)
 class IPO(Objective):
-    """Identity preference optimization on pairs (Azar et al. 2023, arXiv 2310.12036, eq. 17), of log-ratios by token, as trl has it."""
+    """Identity preference optimization on pairs (Azar et al. 2023, arXiv 2310.12036, eq. 17), as trl has it: of log-ratios
+    per token, each divided by its reply's length; with `per_token=False` of their sums, as the paper writes it."""
 
     name: ClassVar[str] = "ipo"
     live: ClassVar[tuple[str, ...]] = ("beta",)
     referenced: ClassVar[bool] = True
     beta: float = 0.1
     """The paper's tau: the difference of log-ratios is drawn to 1 / (2 beta)."""
+    per_token: bool = True
+    """Whether each log-ratio is divided by its reply's length."""
 
     def __post_init__(self):
+        self._one_of("per_token", (True, False))
         self._number("beta", 1e-6, 1e6, 0.1)
 
 

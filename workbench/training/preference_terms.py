@@ -109,7 +109,7 @@ def _referenced(settings: Objective, beta: float, logp: torch.Tensor, lengths: t
                 worse: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     pairs = losses.Pairs(logp[better], logp[worse], reference[better], reference[worse], lengths[better], lengths[worse])
     if settings.name == "ipo":
-        return (weights * losses.ipo(pairs, losses.Setting(beta))).sum()
+        return (weights * losses.ipo(pairs, losses.Setting(beta, per_token=settings.per_token))).sum()
     setting = losses.Setting(beta, settings.label_smoothing, settings.discopop_tau)
     each = losses.OF_PAIRS[settings.loss](pairs, setting)
     if settings.sft_weight:
