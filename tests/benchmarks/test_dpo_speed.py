@@ -2,8 +2,8 @@
 
 trl trains the very token ids that ours does, in the order that ours drew, without gradient checkpointing; a token is counted in each reply
 and in each time its prompt stands before one, whether it was computed again or not, for both alike. Both compute the reference of every row
-once in the run: rows come once. trl also measures what it always does (entropy, mean logits); ours writes a journal. Ways take turns in an
-order drawn for each round, and a way's figure is the median of its rounds. Time runs from the end of a warm-up step to the end of training.
+once in the run: rows come once. trl also measures what it always does (entropy, mean logits); ours writes a journal. Ways take
+turns, first the one and then the other first, and a way's figure is the median of its rounds. Time runs from the end of a warm-up step to the end of training.
 """
 
 import statistics

@@ -69,8 +69,8 @@ def pair_losses(values: "torch.Tensor", pairs: "torch.Tensor", margins: "torch.T
 
 
 def pair_weights(pairs: Sequence[tuple[int, int, int, float]]) -> list[float]:
-    """The weight of each pair of one prompt, 1 in all: with one head 1/C(K,2) for each (InstructGPT's eq. 1), with several each head the
-    same weight, and the pairs of a head alike."""
+    """The weight of each pair of one prompt, 1 in all: 1/(pairs) for each: of K replies without ties 1/C(K,2) (InstructGPT's eq. 1), with
+    ties more, since tied replies are no pair. Of several heads each has the same weight, and the pairs of a head are alike."""
     of_head: dict[int, int] = {}
     for _, _, head, _ in pairs:
         of_head[head] = of_head.get(head, 0) + 1
