@@ -10,6 +10,7 @@ import pytest
 
 from workbench.alignment import agreement, cohen, people
 from workbench.alignment.agreement import outcomes
+from workbench.errors import DataError
 
 
 def judged(rows: list[tuple[int, str, str, bool]]) -> pd.DataFrame:
@@ -100,3 +101,9 @@ def test_kappas_of_every_two():
     found = cohen(judged(rows))
     assert found.loc["ann", "bob"] == found.loc["bob", "ann"] == pytest.approx((0.75 - 0.53) / 0.47)
     assert found.loc["cem"].isna().all() and np.isnan(np.diag(found)).all()
+
+
+@pytest.mark.parametrize("ask", [agreement, cohen, people, outcomes])
+def test_votes_are_no_judgements(ask):
+    with pytest.raises(DataError, match="have no 'kind'"):
+        ask(pd.DataFrame([{"left": "a", "right": "b", "winner": "left", "judge": "ann", "prompt": "?"}]))

@@ -44,3 +44,13 @@ def test_the_kl_is_at_or_under_its_bound_and_comes_to_it_where_outcomes_are_many
 def test_the_best_of_nothing_is_refused(n) -> None:
     with pytest.raises(WorkbenchError, match="cannot be had"):
         kept_shares([1, 2], n)
+
+
+@pytest.mark.parametrize(("rewards", "shares", "says"), [
+    ([], None, "no rewards"), ([1.0, math.nan], None, "some that are no number"), (["a"], None, "what is no number"),
+    ([1, 2], [0.5, 0.4], "no law"), ([1, 2], [1.5, -0.5], "no law"), ([1, 2], [1.0], "no law"), ([1, 2], [math.nan, 1.0], "no law"),
+])
+def test_what_is_no_law_is_refused(rewards, shares, says) -> None:
+    for ask in (kept_shares, kept_kl):
+        with pytest.raises(WorkbenchError, match=says):
+            ask(rewards, 2, shares)

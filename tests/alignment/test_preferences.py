@@ -226,6 +226,10 @@ def test_replies_that_another_adds_are_seen(store, url):
         (lambda store: store.add("a", {"b": 3}), "no text"),
         (lambda store: store.add("a", {"b": "nul \0"}), "no database keeps"),
         (lambda store: store.add("half \ud800", {}), "no database keeps"),
+        (lambda store: store.add("a", {"b\0": "c"}), "source holds characters"),
+        (lambda store: store.add("a", None), "replies are None"),
+        (lambda store: store.judge(store.next("a"), "left", "a\0b"), "name holds characters"),
+        (lambda store: store.judge(store.next("a"), "left", "a\ud800"), "name holds characters"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
@@ -269,6 +273,7 @@ def test_addresses_that_cannot_be(tmp_path):
         ("mysql://a/b", "not kept in mysql|no driver"),
         ("postgresql+psycopg://nobody:SECRET@127.0.0.1:1/none", "cannot be read or written"),
         ("://", "no database URL"),
+        (None, "cannot be kept in None"),
     ):
         with pytest.raises(DataError, match=says) as caught:
             PreferenceStore(address)

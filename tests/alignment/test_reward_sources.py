@@ -124,6 +124,7 @@ FILE = "import helper\n\ndef good(prompt, reply):\n    return helper.value\n\nde
     ("https://judge.example/score?n=3&api_key=secret", "holds api_key[.]"), ("https://judge.example/?Access_Token=secret", "holds Access_Token"),
     ("town:wise", "the town grades gold, helpful, honest, harmless"), ("sft", "whose objective is 'sft'"), ("early", "has no result yet"),
     ("empty", "gives no rewards"), ("judge#rude", "the head 'rude' of judge, whose heads are helpful, polite"),
+    ("torn", "torn/recipe.json cannot be read"), ("cut", "cut/config.json cannot be read"), ("listed", "listed/config.json holds no settings"),
 ])
 def test_what_cannot_score_is_refused_in_a_sentence(source: str, what: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,6 +135,9 @@ def test_what_cannot_score_is_refused_in_a_sentence(source: str, what: str, tmp_
     reward_folder(tmp_path / "early", result=False)
     reward_folder(tmp_path / "judge", ("helpful", "polite"))
     (tmp_path / "empty").mkdir()
+    for folder, file, text in (("torn", "recipe.json", '{"objective": "rew'), ("cut", "config.json", "{"), ("listed", "config.json", "[]")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(text)
     with pytest.raises(RecipeError, match=what) as error:
         GRPO(rewards={"odd": source}).prepare()
     assert "secret" not in str(error.value)

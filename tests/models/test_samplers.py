@@ -76,7 +76,10 @@ def test_a_generator_of_prompts_takes_a_sampler(small) -> None:
 
 
 @pytest.mark.parametrize("wrong", [lambda: Sampling(temperature=0), lambda: Sampling(top_p=1.5), lambda: Sampling(top_k=-1), lambda: Beam(0),
-                                   lambda: DiverseBeam(-1)], ids=["temperature", "top_p", "top_k", "beams", "penalty"])
+                                   lambda: DiverseBeam(-1), lambda: Sampling("a"), lambda: Sampling(1.0, None), lambda: DiverseBeam("x"),
+                                   lambda: Beam(2, "x"), lambda: Beam(2, float("nan"))],
+                         ids=["temperature", "top_p", "top_k", "beams", "penalty", "letters", "no top_p", "penalty of letters",
+                              "length penalty of letters", "length penalty nan"])
 def test_a_sampler_that_cannot_be_says_so(wrong) -> None:
     with pytest.raises(WorkbenchError, match="must be"):
         wrong()

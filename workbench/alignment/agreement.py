@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from workbench.errors import DataError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,7 +32,7 @@ def people(judgements: "pd.DataFrame") -> "pd.DataFrame":
     `same`."""
     import pandas as pd
 
-    pairs = judgements[judgements["kind"] == "pair"]
+    pairs = _pairs(judgements)
     once = pairs[~pairs["again"].astype(bool)]
     counts = pd.crosstab(once["judge"], once["verdict"]).reindex(columns=["left", "right", "tie"], fill_value=0)
     out = counts.set_axis(["first", "second", "tie"], axis=1)
@@ -60,7 +62,7 @@ def outcomes(judgements: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     rows, known = [], {}
-    pairs = judgements[judgements["kind"] == "pair"]
+    pairs = _pairs(judgements)
     for prompt, replies, verdict, judge, again in zip(
         *(pairs[name] for name in ("prompt", "replies", "verdict", "judge", "again")), strict=True
     ):
@@ -69,6 +71,13 @@ def outcomes(judgements: "pd.DataFrame") -> "pd.DataFrame":
         winner = {"left": replies[0], "right": replies[1]}.get(verdict)
         rows.append((number, judge, bool(again), 2 if winner is None else int(winner == other)))
     return pd.DataFrame(rows, columns=["pair", "judge", "again", "won"]).astype({"again": bool})
+
+
+def _pairs(judgements: "pd.DataFrame") -> "pd.DataFrame":
+    missing = [name for name in ("kind", "prompt", "replies", "verdict", "judge", "again") if name not in judgements]
+    if missing:
+        raise DataError(f"These judgements have no {missing[0]!r}.", 'Give store.judgements("pair"); votes() does not say what was shown.')
+    return judgements[judgements["kind"] == "pair"]
 
 
 def _by_pair(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -63,6 +63,8 @@ class Database:
     def __init__(self, url: str | os.PathLike) -> None:
         import sqlalchemy as sql
 
+        if not isinstance(url, (str, os.PathLike)) or not str(url):
+            raise DataError(f"The preferences cannot be kept in {url!r}.", 'Give a file, such as "preferences.db", or a database URL.')
         text = os.fspath(url)
         if "://" not in text:
             path = Path(text).expanduser().resolve()

@@ -76,14 +76,12 @@ class PreferenceStore:
         there already stays as it is.
 
         Raises `DataError` for what is no text, or none that can be written."""
-        for name, value in (("prompt", prompt), *replies.items()):
-            what = "The prompt" if name == "prompt" else f"The reply of {name!r}"
-            if not isinstance(value, str):
-                raise DataError(f"{what} is {value!r}, no text.", "Give a str.")
-            if name != "prompt" and len(name) > LONGEST_NAME:
-                raise DataError(f"The source {name[:40]!r}... has {len(name):,} characters.", f"Use a name of at most {LONGEST_NAME}.")
-            if "\0" in value or value.encode("utf-8", "replace").decode() != value:
-                raise DataError(f"{what} holds characters that no database keeps (NUL, or half of a pair).", "Leave them out.")
+        if not isinstance(replies, Mapping):
+            raise DataError(f"The replies are {replies!r}.", 'Give them by source: {"base": "Bread.", "tuned": "Mira does."}.')
+        _writable("The prompt", prompt)
+        for source, text in replies.items():
+            _writable("A reply's source", source, LONGEST_NAME)
+            _writable(f"The reply of {source!r}", text)
         prompts, told = self._tables["prompts"], self._tables["replies"]
 
         def write(there: "sqlalchemy.Connection") -> int:
@@ -371,8 +369,16 @@ class PreferenceStore:
 def _somebody(judge: Any) -> None:
     if not isinstance(judge, str) or not judge.strip():
         raise DataError("A judgement needs somebody who gives it.", 'Give a name: judge="ann".')
-    if len(judge) > LONGEST_NAME:
-        raise DataError(f"The judge's name {judge[:40]!r}... has {len(judge):,} characters.", f"Use at most {LONGEST_NAME}.")
+    _writable("The judge's name", judge, LONGEST_NAME)
+
+
+def _writable(what: str, value: Any, longest: int | None = None) -> None:
+    if not isinstance(value, str):
+        raise DataError(f"{what} is {value!r}, no text.", "Give a str.")
+    if "\0" in value or value.encode("utf-8", "replace").decode() != value:
+        raise DataError(f"{what} holds characters that no database keeps (NUL, or half of a pair).", "Leave them out.")
+    if longest and len(value) > longest:
+        raise DataError(f"{what} {value[:40]!r}... has {len(value):,} characters.", f"Use at most {longest}.")
 
 
 def _one(item: Item) -> None:

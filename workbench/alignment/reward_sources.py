@@ -87,7 +87,7 @@ def _address(name: str, source: str) -> str:
 def _model(name: str, path: Path, head: str) -> Source:
     length, model = 512, path
     if (path / "recipe.json").is_file():
-        recipe = json.loads((path / "recipe.json").read_text())
+        recipe = _json(path / "recipe.json")
         objective = recipe.get("objective")
         _need(objective == "reward", f"The reward {name!r} is the run {path.name}, whose objective is {objective!r}.",
               'Give a run with objective="reward".')
@@ -102,11 +102,21 @@ def _model(name: str, path: Path, head: str) -> Source:
     return Source("model", str(path), head, length)
 
 
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path.parent.name}/{path.name} cannot be read: {error}.", "Copy that folder anew, or give another reward.") from error
+    _need(isinstance(body, dict), f"{path.parent.name}/{path.name} holds no settings.", "Copy that folder anew, or give another reward.")
+    return body
+
+
 def heads_of(folder: Path) -> list[str]:
-    """The heads of the reward model in a folder, by its config.json alone; [] where it gives no rewards."""
+    """The heads of the reward model in a folder, by its config.json alone; [] where it gives no rewards. Raises `RecipeError` where that file
+    is damaged."""
     if not (folder / "config.json").is_file():
         return []
-    config = json.loads((folder / "config.json").read_text())
+    config = _json(folder / "config.json")
     names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # transformers' own where it says nothing
     classifies = any("SequenceClassification" in name for name in config.get("architectures") or ())
     if not classifies or not (len(names) == 1 or config.get("problem_type") == "regression"):

@@ -6,6 +6,7 @@ is one beam. Values are plain, so that a notebook writes them without torch. Not
 (`training/rollouts.py`).
 """
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,8 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        _need(0 < self.temperature <= 100, "temperature", self.temperature, "above 0 and at most 100", "temperature=1.0")
-        _need(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1", "top_p=0.9")
+        _need(_number(self.temperature) and 0 < self.temperature <= 100, "temperature", self.temperature, "above 0 and at most 100", "temperature=1.0")
+        _need(_number(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1", "top_p=0.9")
         _need(isinstance(self.top_k, int) and self.top_k >= 0, "top_k", self.top_k, "a whole number of at least 0", "top_k=50")
 
 
@@ -41,6 +42,8 @@ class Beam:
 
     def __post_init__(self) -> None:
         _need(isinstance(self.beams, int) and self.beams >= 1, "beams", self.beams, "a whole number of at least 1", "beams=4")
+        _need(_number(self.length_penalty) and abs(self.length_penalty) < 1e6, "length_penalty", self.length_penalty, "a finite number",
+              "length_penalty=1.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,14 @@ class DiverseBeam:
     penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        _need(0 <= self.penalty < 1e6, "penalty", self.penalty, "at least 0", "penalty=1.0")
+        _need(_number(self.penalty) and 0 <= self.penalty < 1e6, "penalty", self.penalty, "at least 0", "penalty=1.0")
 
 
 Sampler = Sampling | Beam | DiverseBeam
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _need(good: Any, name: str, value: Any, must: str, use: str) -> None:
