@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import numpy as np
@@ -11,7 +12,7 @@ import workbench as wb
 from workbench import recipes
 from workbench.alignment.kl import best_of_n_kl
 from workbench.errors import RecipeError, WorkbenchError
-from workbench.evaluation.best_of_n import best_of_n, rejection_rounds
+from workbench.evaluation.best_of_n import best_of_n, imitated, rejection_rounds
 from workbench.models.samplers import Beam, DiverseBeam
 
 PROMPTS = ["What does a baker do?", "Who sells fish?", "Is it late?"]
@@ -35,6 +36,13 @@ def test_the_best_of_the_first_n_is_kept_and_the_kl_is_told_beside_its_bound(sma
         assert 0 < line.kl <= line.bound
     alone = best_of_n(small, long, PROMPTS, n=1, reply_tokens=8)
     assert (alone["kl"] == 0).all() and (alone["bound"] == 0).all() and (alone["reward"] == alone["mean"]).all()
+
+
+def test_a_tokenizer_without_padding_may_be_given_and_stays_as_it_was(small) -> None:
+    model, tokenizer = small[0], copy.deepcopy(small[1])
+    tokenizer.pad_token = None
+    table = best_of_n((model, tokenizer), long, PROMPTS, n=1, reply_tokens=4)
+    assert list(table["prompt"]) == PROMPTS and tokenizer.pad_token is None
 
 
 def test_replies_that_are_searched_for_have_no_kl(small) -> None:
@@ -62,5 +70,11 @@ def test_what_cannot_be_had_says_so(small) -> None:
         best_of_n(small, {}, PROMPTS, n=2)
     with pytest.raises(WorkbenchError, match="imitates replies, and the recipe's objective is 'reward'"):
         rejection_rounds(wb.Recipe(data="town:preferences", objective="reward"), long)
+    for wrong, words in ((dict(prompts=[3]), "Prompt 1 is 3, no text"), (dict(prompts=["Who?", ""]), "Prompt 2 asks nothing"),
+                         (dict(reply_tokens=0), "reply_tokens is 0"), (dict(draws="a"), "draws is 'a'")):
+        with pytest.raises(WorkbenchError, match=words):
+            best_of_n(small, long, **({"prompts": PROMPTS, "n": 2} | wrong))
+    with pytest.raises(WorkbenchError, match="nothing to imitate"):
+        imitated([{"prompt": [{"role": "user", "content": "Who?"}]}], [""], 2)
     with pytest.raises(RecipeError, match="no such folder"):
         best_of_n(small, "nowhere", PROMPTS, n=2, reply_tokens=2)

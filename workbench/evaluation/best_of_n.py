@@ -6,6 +6,7 @@ Rewards are whatever a policy may be trained on (`alignment/reward_sources.py`),
 (`models/samplers.py`), and the law of what is kept (`alignment/best_of.py`).
 """
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ def best_of_n(policy: Any, rewards: Any, prompts: Any, n: int = 16, *, weights: 
     import pandas as pd
 
     bound, draws = best_of_n_kl(n), n if draws is None else draws
+    for what, value in (("draws", draws), ("reply_tokens", reply_tokens)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+            raise DataError(f"{what} is {value!r}; it must be a whole number of at least 1.", f"Use {what}=64.")
     if draws < n:
         raise DataError(f"The best of {n} cannot be taken of {draws} replies.", f"Use draws={n}, or more for a better estimate of the KL.")
     asked = _asked(prompts)
@@ -94,12 +98,20 @@ def rejection_rounds(recipe: Recipe, rewards: Any, *, rounds: int = 3, n: int = 
     for number in range(1, rounds + 1):
         kept = best_of_n(recipe.model, rewards, [row["prompt"] for row in asked], n, weights=weights, sampler=sampler,
                          reply_tokens=reply_tokens, seed=recipe.seed + number)
-        rows = [{"messages": [*row["prompt"], {"role": "assistant", "content": reply}]}
-                for row, reply in zip(asked, kept["reply"], strict=True) if reply]
-        run = train(recipe.replace(data=rows), runs=runs, name=f"{name}-{number}")
+        run = train(recipe.replace(data=imitated(asked, kept["reply"], number)), runs=runs, name=f"{name}-{number}")
         out.append(Round(run, kept))
         recipe = recipe.replace(model=run)
     return out
+
+
+def imitated(asked: Sequence[dict[str, Any]], replies: Sequence[str], number: int) -> list[dict[str, Any]]:
+    """Rows of round `number` to train on: each prompt with the reply kept, where that says something. Raises `DataError` where none does."""
+    rows = [{"messages": [*row["prompt"], {"role": "assistant", "content": reply}]}
+            for row, reply in zip(asked, replies, strict=True) if reply]
+    if not rows:
+        raise DataError(f"Every reply kept in round {number} is empty, so there is nothing to imitate.",
+                        "Use a model that answers, or a reward that is not highest for an empty reply.")
+    return rows
 
 
 def written(model: Any, tokenizer: Any, conversations: Sequence[list[dict[str, str]]], count: int, sampler: Sampler = Sampling(),
@@ -107,10 +119,12 @@ def written(model: Any, tokenizer: Any, conversations: Sequence[list[dict[str, s
     """`count` replies to each conversation, as texts; random state and the model's mode stay as they were."""
     import copy
 
+    from workbench.models import loading
     from workbench.probes import untouched
     from workbench.templates import chat
 
-    tokenizer = copy.copy(tokenizer)  # a template given to it here stays with the copy
+    tokenizer = copy.deepcopy(tokenizer)  # a template or pad token given to it here stays with the copy
+    loading.prepare_tokenizer(tokenizer, model.config)
     chat.ensure_template(tokenizer)
     with untouched(model):
         asked = [chat.prompt_ids(tokenizer, talk) for talk in conversations]
@@ -128,12 +142,22 @@ def opened(policy: Any) -> tuple[Any, Any]:
 def _asked(prompts: Any) -> list[dict[str, Any]]:
     """Prompts in order, each as messages, with a reference where rows have one."""
     if isinstance(prompts, Sequence) and not isinstance(prompts, str) and prompts and not isinstance(prompts[0], Mapping):
-        talks = [[{"role": "user", "content": prompt}] if isinstance(prompt, str) else turns.conversation(list(prompt)) for prompt in prompts]
-        return [{"prompt": talk, "reference": ""} for talk in talks]
+        return [{"prompt": _talk(prompt, number), "reference": ""} for number, prompt in enumerate(prompts, start=1)]
     asked = prompts_module.read(prompts if hasattr(prompts, "to_batches") else sources.load_rows(prompts))
     if not asked:
         raise DataError("There are no prompts.", "Give a list of texts, or rows.")
     return asked
+
+
+def _talk(prompt: Any, number: int) -> list[dict[str, str]]:
+    """One prompt, a text or messages. Raises `DataError` where it is neither, or asks nothing."""
+    try:
+        talk = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else turns.conversation(prompt)
+    except ValueError as error:
+        raise DataError(f"Prompt {number} is {prompt!r:.80}, no text and no conversation: {error}.", "Give texts, or lists of messages.") from error
+    if not talk[-1]["content"].strip():
+        raise DataError(f"Prompt {number} asks nothing.", "Mend or remove it.")
+    return talk
 
 
 def _scored(rewards: Any, weights: Mapping[str, float] | None, gold: Any, asked: list[dict[str, Any]], said: list[list[str]],
