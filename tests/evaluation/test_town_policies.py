@@ -125,13 +125,14 @@ def made(gold: list[float], task: float, path: list[tuple[int, float, float]] = 
 
 def test_a_claim_that_does_not_hold_is_printed_as_one_that_does_not() -> None:
     results = {"sft": {0: made([0.5, 0.5], 0.60)}, "dpo": {0: made([1.0, 0.5], 0.58)}, "ppo": {0: made([0.5, 0.4], 0.50, [(5, 1.0, 0.9), (10, 2.0, 0.8)])},
-               town_policies.FREE: {0: made([0.5, 0.5], 0.6, [(5, 1.0, 0.9), (10, 2.0, 0.8)])}}
+               town_policies.FREE: {0: made([0.5, 0.5], 0.6, [(5, 1.0, 0.9), (10, 2.0, 0.8)]), 1: made([0.5, 0.5], 0.6, [(5, 1.0, 0.9), (10, 2.0, 0.85)])}}
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in town_policy_tables.claims(results).splitlines()}
-    assert lines["dpo: gold win rate at least 70%"].endswith("| yes |") and "75.0 %" in lines["dpo: gold win rate at least 70%"]
-    assert lines["dpo: task score at most 3 points lower"].endswith("| yes |") and "+2.0" in lines["dpo: task score at most 3 points lower"]
-    assert lines["ppo: gold win rate at least 70%"].endswith("| NO |") and "25.0 %" in lines["ppo: gold win rate at least 70%"]
-    assert lines["ppo: task score at most 3 points lower"].endswith("| NO |")
+    assert lines["dpo: gold win rate at least 70%"].endswith("| yes, on 1 of 3 seeds |") and "75.0 %" in lines["dpo: gold win rate at least 70%"]
+    assert lines["dpo: task score at most 3 points lower"].endswith("| yes, on 1 of 3 seeds |") and "+2.0" in lines["dpo: task score at most 3 points lower"]
+    assert lines["ppo: gold win rate at least 70%"].endswith("| NO, on 1 of 3 seeds |") and "25.0 %" in lines["ppo: gold win rate at least 70%"]
+    assert lines["ppo: task score at most 3 points lower"].endswith("| NO, on 1 of 3 seeds |")
     assert lines["β = 0, seed 0: proxy rises while gold falls after its peak"].endswith("| yes |")
+    assert lines["β = 0, seed 1: proxy rises while gold falls after its peak"].endswith("| NO |")  # by 0.05: noise
     assert lines["β in band, seed 0: gold within 5% of its best and 0.05 above SFT"].endswith("| NO |")  # 0.8 of 0.9
     assert town_policy_tables.frontier(results, ["ppo"])[0]["distance"] == 2.0
 

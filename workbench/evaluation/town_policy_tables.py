@@ -23,6 +23,11 @@ Results = dict[str, dict[int, Result]]
 WINS, TAX, LOST, ABOVE = 0.70, 0.03, 0.05, 0.05
 """Asked of a policy: its win rate at least, its task score at most so much lower; of one in band, gold at most that share below its best, and so
 much above the SFT model's."""
+SEEDS = 3
+"""How many seeds a claim asks for."""
+FELL = 0.07
+"""How much lower gold must be to have fallen. A mean of some 200 replies has a standard error of about 0.023 (gold of one reply has a standard
+deviation of a third), the difference of two 0.033, and the peak is the best of many."""
 
 
 def read(folder: str | Path) -> Results:
@@ -52,8 +57,9 @@ def _mean(found: dict[int, Result], what: str) -> list[float]:
     return [statistics.fmean(one["measured"][what]) for _, one in sorted(found.items())]
 
 
-def _yes(holds: bool) -> str:
-    return "yes" if holds else "NO"
+def _yes(holds: bool, seeds: int = SEEDS) -> str:
+    """Nothing that fewer seeds show is said to hold or not without their number."""
+    return ("yes" if holds else "NO") + ("" if seeds >= SEEDS else f", on {seeds} of {SEEDS} seeds")
 
 
 def policies(results: Results) -> str:
@@ -78,14 +84,15 @@ def claims(results: Results) -> str:
         won, lower = compared(results, name), tax(results, name)
         if won and lower:
             worst, mean = max(one["seconds"] for one in results[name].values()), statistics.fmean(lower)
-            lines += [[f"{name}: gold win rate at least {WINS:.0%}", str(won), _yes(won.mean >= WINS)],
-                      [f"{name}: task score at most {100 * TAX:.0f} points lower", f"{100 * mean:+.1f} points", _yes(mean <= TAX)],
-                      [f"{name}: at most 6 minutes", f"{worst / 60:.1f} minutes at most", _yes(worst <= 360)]]
+            lines += [[f"{name}: gold win rate at least {WINS:.0%}", str(won), _yes(won.mean >= WINS, len(lower))],
+                      [f"{name}: task score at most {100 * TAX:.0f} points lower", f"{100 * mean:+.1f} points, {100 * max(lower):+.1f} at most",
+                       _yes(mean <= TAX, len(lower))],
+                      [f"{name}: at most 6 minutes", f"{worst / 60:.1f} minutes at most", _yes(worst <= 360, len(lower))]]
     for seed, found in sorted(results.get(FREE, {}).items()):
         steps = [one for one in found["path"] if one["gold"] is not None]
         if len(steps) > 1:
             peak = max(steps, key=lambda one: one["gold"])
-            fell = steps[-1]["gold"] < peak["gold"] and peak is not steps[-1]
+            fell = steps[-1]["gold"] <= peak["gold"] - FELL
             lines.append([f"β = 0, seed {seed}: proxy rises while gold falls after its peak",
                           f"gold {peak['gold']:.3f} at step {peak['step']}, {steps[-1]['gold']:.3f} at step {steps[-1]['step']}; "
                           f"proxy {peak['proxy']:.2f}, then {steps[-1]['proxy']:.2f}", _yes(fell and steps[-1]["proxy"] > peak["proxy"])])
@@ -98,7 +105,8 @@ def claims(results: Results) -> str:
                           f"{last:.3f} of {best:.3f}; SFT {began:.3f}", _yes(last >= (1 - LOST) * best and last >= began + ABOVE)])
     for seed, found in sorted(results.get(BEST, {}).items()):
         worst = max(line["kl"] - line["bound"] for line in found["lines"])
-        lines.append([f"best of n, seed {seed}: KL at or under log n - (n-1)/n", f"at most {worst:+.3f} nats from it", _yes(worst <= 1e-9)])
+        lines.append([f"best of n, seed {seed}: KL, summed over the replies drawn, at or under log n - (n-1)/n (so it must be)",
+                      f"at most {worst:+.3f} nats from it", _yes(worst <= 1e-9)])
     return table(["to be seen", "seen", "holds"], lines)
 
 
