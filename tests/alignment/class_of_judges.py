@@ -22,6 +22,8 @@ import sqlalchemy as sql
 from workbench.alignment import PreferenceStore
 
 ROOT = Path(__file__).resolve().parents[2]
+RESTLESS = 5
+"""Times as many pairs has the one who is killed before him, so that he never comes to their end."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class Told:
 
 
 def judge(name: str, url: str, count: int, pause_s: float, out) -> None:
+    """A `pause_s` of 0 does not sleep at all: nearly all of the time something is written or read."""
     store, chance = PreferenceStore(url), random.Random(name)
     for number in range(count):
-        time.sleep(chance.uniform(0, 2 * pause_s))  # a person reads before he judges, if more slowly
+        if pause_s:
+            time.sleep(chance.uniform(0, 2 * pause_s))  # a person reads before he judges, if more slowly
         begun = time.perf_counter()
         item = store.next(name, seed=number)
         asked = time.perf_counter()
@@ -45,7 +49,7 @@ def judge(name: str, url: str, count: int, pause_s: float, out) -> None:
 
 
 def hold(url: str, folder: Path, people: int, count: int, pause_s: float) -> Told:
-    """Everybody judges `count` pairs; the first one is killed in the middle of his."""
+    """Everybody judges `count` pairs; the first one, who does not rest, is killed in the middle of his, somewhere in a judgement."""
     folder.mkdir()
     crowd = subprocess.Popen(
         [sys.executable, "-m", "tests.alignment.class_of_judges", url, str(folder), str(people), str(count), str(pause_s)],
@@ -58,6 +62,9 @@ def hold(url: str, folder: Path, people: int, count: int, pause_s: float) -> Tol
     while len((folder / "0").read_text().splitlines()) < count // 2:
         assert crowd.poll() is None
         time.sleep(0.002)
+    until = time.perf_counter() + random.uniform(0, 0.01)  # a judgement takes some milliseconds: any part of it is hit
+    while time.perf_counter() < until:
+        pass
     os.kill(children[0], signal.SIGKILL)
     assert crowd.wait(300) == 0
     lines = [json.loads(line) for path in folder.iterdir() for line in path.read_text().splitlines() if line.endswith("]")]
@@ -73,7 +80,7 @@ def check(url: str, told: Told, people: int, count: int) -> None:
     store.close()
     assert told.kept <= set(numbers) and len(numbers) == len(set(numbers))
     killed = by_judge.pop("judge 0")
-    assert by_judge == {f"judge {number}": count for number in range(1, people)} and count // 2 <= killed < count
+    assert by_judge == {f"judge {number}": count for number in range(1, people)} and count // 2 <= killed < RESTLESS * count
 
 
 def filled(url: str, prompts: int = 60) -> None:
@@ -90,7 +97,7 @@ if __name__ == "__main__":
         with open(folder / str(number), "w") as out:
             child = os.fork()
             if child == 0:
-                judge(f"judge {number}", url, count, pause_s, out)
+                judge(f"judge {number}", url, *((count, pause_s) if number else (RESTLESS * count, 0.0)), out)
                 os._exit(0)
         children.append(child)
     print(json.dumps(children), flush=True)
