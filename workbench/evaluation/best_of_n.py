@@ -105,7 +105,7 @@ def rejection_rounds(recipe: Recipe, rewards: Any, *, rounds: int = 3, n: int = 
 
 
 def imitated(asked: Sequence[dict[str, Any]], replies: Sequence[str], number: int) -> list[dict[str, Any]]:
-    """Rows of round `number` to train on: each prompt with the reply kept, where that says something. Raises `DataError` where none does."""
+    """Rows of round `number` to train on: each prompt with the reply kept, where it says something. Raises `DataError` if none does."""
     rows = [{"messages": [*row["prompt"], {"role": "assistant", "content": reply}]}
             for row, reply in zip(asked, replies, strict=True) if reply]
     if not rows:
@@ -154,7 +154,7 @@ def _talk(prompt: Any, number: int) -> list[dict[str, str]]:
     try:
         talk = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else turns.conversation(prompt)
     except ValueError as error:
-        raise DataError(f"Prompt {number} is {prompt!r:.80}, no text and no conversation: {error}.", "Give texts, or lists of messages.") from error
+        raise DataError(f"Prompt {number} is {prompt!r:.80}, no text and no talk: {error}.", "Give texts, or lists of messages.") from error
     if not talk[-1]["content"].strip():
         raise DataError(f"Prompt {number} asks nothing.", "Mend or remove it.")
     return talk
