@@ -125,6 +125,19 @@ def test_the_majority_of_judges_makes_the_training_row_and_a_recipe_reads_it(sto
     assert wb.load_rows(store.rows("paired")).column_names == ["prompt", "chosen", "rejected"]
 
 
+def test_scores_become_pairs_with_what_is_better_by_each_criterion(url):
+    """By hand: Yes. has 4 + 2, No. 1 + 3, so Yes. is chosen; another judge's score is compared with none."""
+    store = PreferenceStore(url)
+    store.add("Hello?", {"a": "Yes.", "b": "No."})
+    scores = {"Yes.": {"helpful": 4, "honest": 2, "kind": 3}, "No.": {"helpful": 1, "honest": 3, "kind": 3}}
+    while (item := store.next("ann", "scores")) is not None:
+        store.score(item, scores[item.replies[0]], "ann")
+    store.score(store.next("bob", "scores"), {"helpful": 5}, "bob")
+    row = {"prompt": "Hello?", "chosen": "Yes.", "rejected": "No."}
+    assert store.rows("scored").to_pylist() == [row | {"better_helpful": "chosen", "better_honest": "rejected", "better_kind": "tie"}]
+    store.close()
+
+
 def test_ratings_come_out_of_it(store):
     better = ["base", "tuned", "larger"]
     for judge in ("ann", "bob", "cem"):
@@ -238,7 +251,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_kept(store, call, says):
     assert store.judgements().empty
 
 
-@pytest.mark.parametrize(("setting", "says"), [("user_version=7", "something else"), (f"application_id={APPLICATION}", "another version .0, not 2")])
+@pytest.mark.parametrize(
+    ("setting", "says"), [("user_version=7", "something else"), (f"application_id={APPLICATION}", "another version .0, not 2")]
+)
 def test_a_foreign_file_is_refused_and_stays_as_it_is(tmp_path, setting, says):
     file = tmp_path / "foreign.db"
     with contextlib.closing(sqlite3.connect(file)) as there:

@@ -54,7 +54,8 @@ def _parsed(text: str) -> "sqlalchemy.URL":
     try:
         return sql.make_url(text)
     except (sql.exc.ArgumentError, ValueError):  # a port that is no number
-        raise DataError("The address of the preferences is no database URL.", 'Use a file, or "postgresql+psycopg://user@host/name".') from None
+        remedy = 'Use a file, or "postgresql+psycopg://user@host/name".'
+        raise DataError("The address of the preferences is no database URL.", remedy) from None
 
 
 class Database:

@@ -1,9 +1,10 @@
-"""Judgements as rows to train on: pairs, rankings, and replies that are good or not.
+"""Judgements as rows to train on: pairs, rankings, replies that are good or not, and pairs by criteria.
 
 Of `PreferenceStore.judgements()`. What was asked again is the caller's to leave out; here nothing is weighed, and nobody's judgement counts
 more than another's.
 """
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,4 +52,27 @@ def unpaired(table: "pd.DataFrame") -> list[dict[str, Any]]:
     ]
 
 
-MAKERS = {"paired": paired, "ranked": ranked, "unpaired": unpaired}
+def scored(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """prompt, chosen, rejected and better_NAME for each criterion: a row for every two replies that one judge scored, by every criterion of
+    both. Chosen is the one with the higher mean score; better_NAME says which is better by NAME: "chosen", "rejected"
+    or "tie". Equal means give no row."""
+    given: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in table.to_dict("records"):
+        if row["kind"] == "scores":
+            given.setdefault((row["prompt"], row["judge"]), {})[row["replies"][0]] = row["verdict"]
+    out = []
+    for (prompt, _), replies in given.items():
+        for one, other in itertools.combinations(replies, 2):
+            names = sorted(replies[one].keys() & replies[other].keys())
+            total = sum(replies[one][name] - replies[other][name] for name in names)
+            if not total:
+                continue
+            chosen, rejected = (one, other) if total > 0 else (other, one)
+            apart = {name: replies[chosen][name] - replies[rejected][name] for name in names}
+            better = {f"better_{name}": "tie" if not gap else "chosen" if gap > 0 else "rejected" for name, gap in apart.items()}
+            out.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, **better})
+    names = dict.fromkeys(name for row in out for name in row)
+    return [dict.fromkeys(names) | row for row in out]
+
+
+MAKERS = {"paired": paired, "ranked": ranked, "unpaired": unpaired, "scored": scored}

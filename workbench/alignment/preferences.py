@@ -102,8 +102,8 @@ class PreferenceStore:
         again: float = AGAIN,
         skipped: Collection[frozenset[int]] = (),
     ) -> Item | None:
-        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies (two for a pair or ranking, and one
-        otherwise, unless given), texts that are equal never beside
+        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies (two for a pair or ranking, else one,
+        unless given), texts that are equal never beside
         each other, in an order drawn by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of
         numbers of replies that he does not want now. None where nothing is left. Writes nothing, and costs no more for what others have
         judged. Raises `DataError` for a kind or number of replies that cannot be judged."""
@@ -179,8 +179,8 @@ class PreferenceStore:
         return self._write("thumbs", item, judge, bool(up), **more)
 
     def score(self, item: Item, scores: Mapping[str, float], judge: str, **more: Any) -> str:
-        """A finite number for each criterion, of the one reply shown: {"helpful": 4, "honest": 5}. Raises `DataError` for anything else, and
-        where several are shown."""
+        """A finite number for each criterion, of the one reply shown: {"helpful": 4, "honest": 5}. Raises `DataError` for anything else,
+        and where several are shown."""
         _one(item)
         fine = isinstance(scores, Mapping) and scores and all(isinstance(name, str) and name.strip() for name in scores)
         if not fine or not all(_number(value) for value in scores.values()):
@@ -299,12 +299,12 @@ class PreferenceStore:
 
     def rows(self, kind: str = "paired") -> "pa.Table":
         """Training rows: "paired" (prompt, chosen, rejected; the majority of a pair's judges, ties left out), "ranked" (prompt, replies
-        with the best first), or "unpaired" (prompt, completion, label). Raises `DataError` for another kind, and where no judgement gives
-        any."""
+        with the best first), "unpaired" (prompt, completion, label), or "scored" (pairs of one judge's scores, with
+        better_NAME). Raises `DataError` for another kind, and where no judgement gives any."""
         import pyarrow as pa
 
         if kind not in preference_rows.MAKERS:
-            raise DataError(f"There are no {kind!r} rows.", 'Use "paired", "ranked" or "unpaired".')
+            raise DataError(f"There are no {kind!r} rows.", 'Use "paired", "ranked", "unpaired" or "scored".')
         table = self.judgements()
         rows = preference_rows.MAKERS[kind](table[~table["again"].astype(bool)])
         if not rows:

@@ -1,6 +1,7 @@
 """Ratings from votes: Bradley-Terry by maximum likelihood with bootstrap intervals, and Elo beside it; who wins by being shown first.
 
-A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a table of pandas, Arrow or datasets, or a list of dicts. Ratings are on the
+A vote is a row with `left`, `right` and `winner` ("left", "right" or "tie"), in a table of pandas,
+Arrow or datasets, or a list of dicts. Ratings are on the
 400-point scale: 400 points are odds of ten to one. Not here: where votes are kept (`preferences.py`), and how judges agree.
 """
 
