@@ -102,7 +102,7 @@ class PreferenceStore:
         again: float = AGAIN,
         skipped: Collection[frozenset[int]] = (),
     ) -> Item | None:
-        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies (two for a pair or ranking, else one,
+        """What `judge` has not judged yet: of the least judged prompts one, and `replies` of its replies (two for a pair or ranking, or one,
         unless given), texts that are equal never beside
         each other, in an order drawn by chance. Now and then (`again`) a pair he has judged, the other way round. `skipped`: sets of
         numbers of replies that he does not want now. None where nothing is left. Writes nothing, and costs no more for what others have
