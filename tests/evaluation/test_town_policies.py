@@ -104,6 +104,22 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     assert place.exists() and sorted(path.name for path in folder.iterdir()) == before
 
 
+def test_a_run_that_was_cut_short_goes_on(folder: Path) -> None:
+    lab = town_policies.Lab(folder, 0, town_policies.QUICK)
+    cut = wb.start(lab.recipe("ipo"), runs=folder, name=lab._label("ipo"))
+    cut.note = town_policies._key(lab.recipe("ipo"))
+    cut.pause(at_step=1)
+    cut.wait(until="paused")
+    cut.stop()
+    assert cut.wait() == "stopped" and cut.history.step == 1
+    first = town_policies.seconds(cut)
+    run = lab.run("ipo")
+    assert run.folder == cut.folder and run.status == "finished" and run.history.step == 2
+    events = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
+    begun = [event["time"] for event in events if event["event"] == "started"]
+    assert len(begun) == 2 and first < town_policies.seconds(run) < events[-1]["time"] - begun[0]  # not the time between them
+
+
 def test_tables_are_of_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["town", "policies", "--show", "--runs", str(folder)]) == 0
     told = capsys.readouterr().out

@@ -213,16 +213,17 @@ class Lab:
         """The finished run. Raises `RunError` where it fails."""
         recipe = self.recipe(name)
         key, label = _key(recipe), self._label(name)
-        for folder in sorted(self.folder.glob(f"*-{label}"), reverse=True):
-            if (folder / "note.txt").exists() and (folder / "note.txt").read_text() == key:
-                run = attach(folder)
-                if run.status in LIVING:
-                    run.wait()
-                if run.status == "finished":
-                    return run
+        same = [folder for folder in self.folder.glob(f"*-{label}") if (folder / "note.txt").exists() and (folder / "note.txt").read_text() == key]
+        runs = [run for run in map(attach, sorted(same, reverse=True)) if run.status != "failed"]
+        done = next((run for run in runs if run.status == "finished"), None)
+        if done:
+            return done
         standby()
-        run = start(recipe, runs=self.folder, name=label)
-        run.note = key
+        if runs:
+            run = runs[0] if runs[0].status in LIVING else runs[0].resume()  # cut short: on from its last checkpoint
+        else:
+            run = start(recipe, runs=self.folder, name=label)
+            run.note = key
         run.wait()
         if run.status != "finished":
             raise RunError(f"{run.name}: {run.status.sentence}", run.status.remedy or "Look at its worker.log.")
@@ -292,9 +293,15 @@ def path(run: Run) -> list[dict[str, float]]:
 
 
 def seconds(run: Run) -> float:
-    """From the worker's first event to its last."""
-    run.history.refresh()
-    return run.history.last_time - run.history.started.time
+    """Of training: from a worker's first event to its last, of all the workers that the run had."""
+    total = began = last = 0.0
+    for line in (run.folder / "journal.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "started":
+            total, began = total + last - began, event["time"]
+        if event["event"] != "queued":
+            last = event["time"]
+    return total + last - began
 
 
 def _key(recipe: Recipe) -> str:
@@ -321,10 +328,10 @@ def _reward(lab: Lab) -> Recipe:
                   **_SHORT | {"heldout": 0.1, "evaluate_every": 10**6})
 
 
-def _from_pairs(objective: Any, rate: float) -> Callable[[Lab], Recipe]:
+def _from_pairs(objective: Any, rate: float, epochs: int = 2) -> Callable[[Lab], Recipe]:
     def recipe(lab: Lab) -> Recipe:
         return Recipe(model=lab.run("sft"), data=lab.own_pairs, objective=objective, method=Full(), learning_rate=rate,
-                      epochs=2, batch_size=16, **_SHORT | {"heldout": 0.05})
+                      epochs=epochs, batch_size=16, **_SHORT | {"heldout": 0.05})
 
     return recipe
 
@@ -345,7 +352,7 @@ RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "reward": _reward,
     "dpo": _from_pairs(DPO(beta=0.05, sft_weight=0.5, label_smoothing=0.1), 1.5e-4),
     "ipo": _from_pairs(IPO(beta=0.5), 5e-5),
-    "kto": _from_pairs(KTO(beta=0.3), 5e-5),
+    "kto": _from_pairs(KTO(beta=0.3), 5e-5, epochs=1),  # a pair is two verdicts
     "orpo": _from_pairs(ORPO(beta=0.5), 1e-4),
     "rrhf": _from_pairs(RRHF(), 1e-4),
     "ppo": _policy(PPO, _PPO | {"beta": 0.35}, learning_rate=3e-4, batch_size=64, steps=30),
