@@ -8,7 +8,8 @@ each is measured.
 The SFT model imitates people who mostly reply badly: of its demonstrations GOOD are right, the others presume, refuse what is innocent,
 give secrets away. A judge who errs compares replies that people wrote and pairs of the SFT model's own; the reward model sees his verdicts
 and nothing else, and DPO and its relatives see those on the model's own replies. No training sees the gold grader, which is only watched.
-Settings were chosen on `tuning_prompts`, which are about asked people; figures are of prompts about held-out people.
+Figures are of prompts about held-out people. Settings of DPO and its relatives were chosen on `tuning_prompts`, which are about asked people;
+how tightly PPO and GRPO are held was chosen with the held-out figures of seed 0 in view, so for these the other seeds are the test.
 Not here: how a reply is measured (`policy_measures.py`), tables (`town_policy_tables.py`).
 """
 
@@ -147,7 +148,7 @@ def practice(each: int, seed: int) -> list[Row]:
 
 
 def tuning_prompts(each: int = 40) -> list[str]:
-    """What settings are chosen on, which no figure is of."""
+    """What settings may be chosen on: no figure is of these."""
     return policy_measures.prompts(each, 11, asked())
 
 
@@ -314,7 +315,7 @@ def _text_key(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-# --- recipes: found by trial on `tuning_prompts` with seed 0 ----------------------------------------------------------------------
+# --- recipes: found by trial with seed 0 ---------------------------------------------------------------------------------------
 
 _SHORT = {"heldout": 0, "sample_prompts": 0, "checkpoint_every": 10**6, "max_length": 128}
 
