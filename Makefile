@@ -45,8 +45,7 @@ test: install-test chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(addprefix --ignore=,$(ALONE) $(PAGES)) $(PYTEST_ARGS) || together=$$?; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(PAGES) $(PYTEST_ARGS) || pages=$$?; \
 	$(BIN)/python -m pytest --durations=15 $(ALONE) $(PYTEST_ARGS) || alone=$$?; \
-	for status in $$together $$pages $$alone; do case $$status in 0|5) ;; *) \
-	  echo "make test: pytest ended with $$together, $$pages and $$alone" >&2; exit 1;; esac; done
+	case $$together,$$pages,$$alone in 5,5,5|*[!05,]*) echo "make test: pytest ended with $$together, $$pages and $$alone" >&2; exit 1;; esac
 
 lessons: install
 	$(BIN)/python tools/execute_notebook.py notebooks/*.ipynb --output build/lessons

@@ -96,7 +96,7 @@ def test_a_loss_of_pairs_is_trl_s(name, beta, trl_dpo, models, pairs):
     with torch.no_grad():
         theirs = trainer._compute_loss(trainer.model, dict(batch), False).item()
     settings = objectives.DPO(beta=beta, loss=name, label_smoothing=SMOOTHING.get(name, 0.0))
-    assert ours(settings, pairs, models) == pytest.approx(theirs, rel=1e-5, abs=1e-4)
+    assert ours(settings, pairs, models) == pytest.approx(theirs, rel=1e-4, abs=1e-4)
 
 
 def test_several_losses_together_are_trl_s_and_ipo_is_its_own_objective(trl_dpo, models, pairs):

@@ -58,7 +58,7 @@ def test_loss_and_gradient_are_trl_s(opened, tmp_path):
     model.eval()
     wanted = theirs.compute_loss(model, theirs.data_collator(features))
     grad = torch.autograd.grad(wanted, model.score.weight)[0]
-    batch = PairCollator(tokenizer.pad_token_id)([{"input_ids": ids[2 * n:2 * n + 2], "pairs": row["pairs"]} for n, row in enumerate(rows)])
+    batch = PairCollator(tokenizer.pad_token_id)([{"input_ids": ids[2 * n:2 * n + 2], "pairs": row["pairs"], "number": n} for n, row in enumerate(rows)])
     values = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     own = (batch["weights"] * reward.pair_losses(values, batch["pairs"], batch["margins"])).sum() / len(batch["labels"])
     assert own.item() == pytest.approx(wanted.item(), abs=1e-5) and abs(own.item() - math.log(2)) > 0.01
