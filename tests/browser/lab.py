@@ -34,6 +34,11 @@ START_S = 60
 WAIT_MS = 40_000
 """How long a condition may take before the test fails; two labs on two cores need most of it at times."""
 
+IN_THEME = """() => {
+    const heading = document.querySelector('.wb-panel .annotation-text'), probe = document.querySelector('.wb-panel h2');
+    return heading && getComputedStyle(heading).fill === getComputedStyle(probe).color;
+}"""
+"""Whether the figure is drawn in the page's colours of now."""
 NO_CHROMIUM = "The browser tests need Chromium. Type: python tools/ensure_chromium.py"
 
 
@@ -190,7 +195,9 @@ class Notebook:
         self.wait("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
 
     def dark(self, on: bool = True) -> None:
-        """JupyterLab's own dark or light theme."""
+        """JupyterLab's own dark or light theme; a choice made again may arrive after the next one and undo it, so only where it differs."""
+        if self.page.evaluate("() => document.body.dataset.jpThemeLight") == str(not on).lower():
+            return
         theme = "JupyterLab Dark" if on else "JupyterLab Light"
         self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
         self.wait("light => document.body.dataset.jpThemeLight === light", "false" if on else "true")

@@ -185,10 +185,9 @@ def test_it_trains_on_the_result_and_the_run_shows_the_shares(balancer: Notebook
 @pytest.mark.parametrize("width", [1200, 960, 700, 420])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_no_word_is_cut_or_covered(balancer: Notebook, width: int, theme: str) -> None:
-    if balancer.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
-        balancer.dark(theme == "dark")
-        blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
-        balancer.wait("blue => getComputedStyle(document.querySelector('.wb-panel .tracemixed .point')).fill === blue", blue)
+    balancer.dark(theme == "dark")
+    blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
+    balancer.wait("blue => getComputedStyle(document.querySelector('.wb-panel .tracemixed .point')).fill === blue", blue)
     stages = balancer.page.get_by_label("Two stages")
     if not stages.is_checked():
         stages.click()

@@ -48,21 +48,16 @@ def story(lab: Lab) -> Iterator[Notebook]:
     notebook.close()
 
 
-def change_theme(notebook: Notebook, dark: bool) -> None:
-    if notebook.page.evaluate("() => document.body.dataset.jpThemeLight") != str(not dark).lower():
-        notebook.dark(dark)
-
-
 @pytest.mark.parametrize(("width", "theme"), [(1200, "light"), (700, "light"), (420, "light"), (420, "dark"), (1200, "dark")])
 def test_no_word_is_cut_or_covered(story: Notebook, width: int, theme: str) -> None:
-    change_theme(story, theme == "dark")
+    story.dark(theme == "dark")
     story.set_width(width)
     story.screenshot(f"kl_monitor_{width}" + ("_dark" if theme == "dark" else ""))
     assert_layout(story.page)
 
 
 def test_keys_scrub_evaluations_and_what_a_model_wrote_stays_text(story: Notebook) -> None:
-    change_theme(story, dark=False)
+    story.dark(False)
     story.set_width(1200)
     page, said = story.page, "step => document.querySelector('.wb-extra .wb-between .wb-hint').textContent.startsWith(`Step ${step} ·`)"
     story.wait(said, "1\u202f600")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import IN_THEME, Lab, Notebook
 from tests.browser.layout import assert_layout
 
 pytestmark = pytest.mark.browser
@@ -25,10 +25,6 @@ SMALL = """town = MethodChooser("town-small", [wb.Full(), wb.LoRA(rank=4)], gpu=
 town.state.batch_size, town.state.sequence_length, town.state.precision = 2, 32, "fp32"
 town"""
 
-IN_THEME = """() => {
-    const heading = document.querySelector('.wb-panel .annotation-text'), probe = document.querySelector('.wb-panel h2');
-    return heading && getComputedStyle(heading).fill === getComputedStyle(probe).color;
-}"""
 NAME = "() => document.activeElement?.getAttribute('aria-label') || document.activeElement?.labels?.[0]?.textContent || ''"
 
 
@@ -70,8 +66,7 @@ def shown(lab: Lab) -> Iterator[Page]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 700, 420])
 def test_no_word_is_cut_or_covered(shown: Page, width: int, theme: str) -> None:
-    if shown.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
-        shown.notebook.dark(theme == "dark")
+    shown.notebook.dark(theme == "dark")
     shown.notebook.set_width(width)
     shown.notebook.wait(IN_THEME)
     shown.notebook.screenshot(f"method_chooser_{width}" + ("_dark" if theme == "dark" else ""))
@@ -83,8 +78,7 @@ def test_no_word_is_cut_or_covered(shown: Page, width: int, theme: str) -> None:
 
 def test_keys_alone_change_what_it_takes(shown: Page) -> None:
     page = shown.page
-    if page.evaluate("() => document.body.dataset.jpThemeLight") != "true":
-        shown.notebook.dark(False)
+    shown.notebook.dark(False)
     shown.notebook.set_width(1200)
     before = shown.wait_sentence("RTX 4090 has")
     assert before.startswith("LoRA r 8 needs 75.4 GiB at batch 8 of 512 tokens")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import IN_THEME, Lab, Notebook
 from tests.browser.layout import assert_layout
 
 pytestmark = pytest.mark.browser
@@ -32,10 +32,6 @@ for name in ("Ann", "Bob", "Cem with a long name"):
     judged(name, 60, bias=3.0 * (name == "Bob"))
 panel = PreferenceArena("arena.db", judge="Dan")
 panel"""
-IN_THEME = """() => {
-    const heading = document.querySelector('.wb-panel .annotation-text'), probe = document.querySelector('.wb-panel h2');
-    return heading && getComputedStyle(heading).fill === getComputedStyle(probe).color;
-}"""
 
 
 class Page:
@@ -150,8 +146,7 @@ def test_rankings_thumbs_and_scores_by_keys(shown: Page) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 700, 420])
 def test_no_word_is_cut_or_covered(shown: Page, width: int, theme: str) -> None:
-    if shown.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
-        shown.notebook.dark(theme == "dark")
+    shown.notebook.dark(theme == "dark")
     shown.notebook.set_width(width)
     for view, first in (("Results", "Rating"), ("Judge", "Judgements")):
         shown.page.get_by_role("button", name=view, exact=True).click()
@@ -164,8 +159,7 @@ def test_no_word_is_cut_or_covered(shown: Page, width: int, theme: str) -> None:
 
 def test_results_name_the_bias_and_follow_what_others_judge(shown: Page) -> None:
     page = shown.page
-    if page.evaluate("() => document.body.dataset.jpThemeLight") != "true":
-        shown.notebook.dark(False)
+    shown.notebook.dark(False)
     shown.notebook.set_width(1200)
     page.get_by_role("button", name="Results", exact=True).click()
     sentence = shown.says("Position bias: what is shown first wins")

@@ -194,11 +194,10 @@ def test_perplexity_is_measured_with_progress_and_layers_one_at_a_time(viewer: N
 @pytest.mark.parametrize("width", [1200, 700, 420])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_no_word_is_cut_or_covered(viewer: Notebook, width: int, theme: str) -> None:
-    if viewer.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
-        viewer.dark(theme == "dark")
-        blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
-        viewer.wait("blue => [...document.querySelectorAll('.wb-panel .scatterlayer .point')].some(p => getComputedStyle(p).fill === blue)",
-                    blue)
+    viewer.dark(theme == "dark")
+    blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
+    viewer.wait("blue => [...document.querySelectorAll('.wb-panel .scatterlayer .point')].some(p => getComputedStyle(p).fill === blue)",
+                blue)
     viewer.set_width(width)
     viewer.screenshot(f"quantization_viewer_{width}" + ("_dark" if theme == "dark" else ""))
     assert_layout(viewer.page)

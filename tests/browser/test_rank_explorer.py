@@ -207,10 +207,9 @@ def test_another_adapter_is_compared(explorer: Notebook) -> None:
 @pytest.mark.parametrize("width", [1200, 960, 700, 420])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_no_word_is_cut_or_covered(explorer: Notebook, width: int, theme: str) -> None:
-    if explorer.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
-        explorer.dark(theme == "dark")
-        blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
-        explorer.wait("blue => getComputedStyle(document.querySelector('.wb-panel .tracepicked .point')).fill === blue", blue)
+    explorer.dark(theme == "dark")
+    blue = {"light": "rgb(0, 114, 178)", "dark": "rgb(75, 163, 220)"}[theme]
+    explorer.wait("blue => getComputedStyle(document.querySelector('.wb-panel .tracepicked .point')).fill === blue", blue)
     explorer.set_width(width)
     explorer.screenshot(f"rank_explorer_{width}" + ("_dark" if theme == "dark" else ""))
     assert_layout(explorer.page)

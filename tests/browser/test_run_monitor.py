@@ -256,23 +256,17 @@ def story(lab: Lab) -> Iterator[Notebook]:
     notebook.close()
 
 
-def change_theme(notebook: Notebook, dark: bool) -> None:
-    """Only where it differs: JupyterLab saves each choice, and a choice made again may arrive after the next one and undo it."""
-    if notebook.page.evaluate("() => document.body.dataset.jpThemeLight") != str(not dark).lower():
-        notebook.dark(dark)
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 1090, 960, 880, 700, 420])
 def test_no_word_is_cut_or_covered(story: Notebook, width: int, theme: str) -> None:
-    change_theme(story, theme == "dark")
+    story.dark(theme == "dark")
     story.set_width(width)
     story.screenshot(f"run_monitor_{width}" + ("_dark" if theme == "dark" else ""))
     assert_layout(story.page)
 
 
 def test_keys_pick_a_run_and_lay_one_over_the_figure(story: Notebook) -> None:
-    change_theme(story, dark=False)
+    story.dark(False)
     story.set_width(1200)
     page = story.page
     page.locator(".wb-run-list-place tr.on").focus()

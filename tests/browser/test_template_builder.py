@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import IN_THEME, Lab, Notebook
 from tests.browser.layout import assert_layout
 
 pytestmark = pytest.mark.browser
@@ -25,11 +25,6 @@ hostile = TemplateBuilder([{"question": row[BAD], "answer": row["answer"], BAD: 
     wb.Task(name=BAD, system=BAD, templates=(wb.Template(name=BAD, input="{{ question }} " + BAD, target="{{ answer }}"),)))
 hostile"""
 
-IN_THEME = """() => {
-    const heading = document.querySelector('.wb-panel .annotation-text'), probe = document.querySelector('.wb-panel h2');
-    return heading && getComputedStyle(heading).fill === getComputedStyle(probe).color;
-}"""
-"""Whether the figure is drawn in the page's colours of now."""
 
 
 class Page:
@@ -70,8 +65,7 @@ def built(lab: Lab) -> Iterator[Page]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 700, 420])
 def test_no_word_is_cut_or_covered(built: Page, width: int, theme: str) -> None:
-    if built.page.evaluate("() => document.body.dataset.jpThemeLight") != str(theme == "light").lower():
-        built.notebook.dark(theme == "dark")
+    built.notebook.dark(theme == "dark")
     built.notebook.set_width(width)
     built.notebook.wait(IN_THEME)
     built.notebook.screenshot(f"template_builder_{width}" + ("_dark" if theme == "dark" else ""))
@@ -80,8 +74,7 @@ def test_no_word_is_cut_or_covered(built: Page, width: int, theme: str) -> None:
 
 def test_a_template_with_a_mistake_is_written_and_mended(built: Page) -> None:
     page = built.page
-    if page.evaluate("() => document.body.dataset.jpThemeLight") != "true":
-        built.notebook.dark(False)
+    built.notebook.dark(False)
     built.notebook.set_width(1200)
     before = page.locator(".wb-token").all_text_contents()
     built.field("Input").fill("Letter: {{ letter }}\nQuestion: {{ qestion }}")

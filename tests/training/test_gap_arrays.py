@@ -9,7 +9,7 @@ from workbench.training import gap_arrays
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    heldout = gap_arrays.of_pairs(np.array([0, 2]), np.array([0.5, -1.0]), np.array([0.25, 2.0]))
+    heldout = gap_arrays.PairRewards(np.array([0, 2]), np.zeros(2), np.ones(2), np.array([0.5, -1.0]), np.array([0.25, 2.0]))
     event = gap_arrays.save(tmp_path, 40, heldout)
     assert event.step == 40 and (tmp_path / event.file).exists() and not list(tmp_path.rglob("*.partial"))
     found = gap_arrays.load(tmp_path, event)

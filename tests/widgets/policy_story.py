@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import workbench as wb
+from tests.widgets.fakes import prepared
 from workbench.alignment.kl import gold_of_rl
 from workbench.journal import events as ev
 from workbench.journal.log import Log
@@ -127,20 +128,6 @@ def events(steps: int = 1600, last: int | None = None, change: int | None = 700,
                     rewards={"helpful": 0.8 * proxy[k], "brief": 0.2 * proxy[k]},
                 )
             yield ev.Saved(step=step, folder=f"checkpoints/step-{step:06d}")
-
-
-def prepared(steps: int) -> ev.Prepared:
-    return ev.Prepared(
-        rows=900,
-        heldout_rows=100,
-        dropped={},
-        truncated=0,
-        tokens=9000,
-        trained_tokens=4000,
-        parameters=1000,
-        trainable_parameters=10,
-        steps=steps,
-    )
 
 
 def policy_run(folder: Path, *told: ev.Event, made: Recipe | None = None, ended: str = "finished", living: bool = False) -> Run:

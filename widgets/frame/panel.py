@@ -4,11 +4,12 @@ A panel subclass computes; this file lays out, refreshes, shows errors and progr
 there is no kernel. Knows nothing of any one panel, and never runs long work itself.
 """
 
+import contextlib
 import dataclasses
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from widgets.frame.pump import Pump, Turn
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
+from workbench.errors import WorkbenchError
 
 WIDTHS = ("wide", "medium", "narrow")
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -176,6 +178,17 @@ class Panel:
                     key.remove_class("wb-bad")
             if not self._errors and self._live is not None:
                 self._live.remove_class("wb-stale")
+
+    @contextlib.contextmanager
+    def errors_at(self, control: Any) -> Iterator[None]:
+        """Inside, what a person can mend ends the work and is said at `control`, in place of what stood there."""
+        self.clear_error(control)
+        try:
+            yield
+        except WorkbenchError as error:
+            self.show_error(control, str(error))
+        except OSError as error:
+            self.show_error(control, f"The disk said no: {error.strerror or error}. Nothing was changed.")
 
     def busy(self, words: str | None, done: float = 0, total: float | None = None, cancel: Callable[[], object] | None = None) -> None:
         """Shows progress above the figure with a Cancel button, from any thread; `busy(None)` takes it away."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from widgets.frame.errands import Errands
 from widgets.kl_monitor.reading import LIVING, in_force
-from workbench.errors import WorkbenchError
 
 
 class Actions:
@@ -22,14 +21,8 @@ class Actions:
         monitor = self.monitor
 
         def do() -> None:
-            widget = getattr(monitor.made, control) if monitor.made else None
-            monitor.clear_error(widget)
-            try:
+            with monitor.errors_at(getattr(monitor.made, control) if monitor.made else None):
                 job()
-            except WorkbenchError as error:
-                monitor.show_error(widget, str(error))
-            except OSError as error:
-                monitor.show_error(widget, f"The disk said no: {error.strerror or error}. Nothing was changed.")
             monitor.look_again()
 
         self.errands.add(do, key)

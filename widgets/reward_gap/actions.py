@@ -28,15 +28,11 @@ class Actions:
         def do() -> None:
             widget = getattr(panel.made, control)
             widget = getattr(widget, "box", widget)
-            panel.clear_error(widget)
             try:
-                job()
+                with panel.errors_at(widget):
+                    job()
             except Cancelled:
                 panel.show_error(widget, "It was cancelled. Pick the run again to begin anew.")
-            except WorkbenchError as error:
-                panel.show_error(widget, str(error))
-            except OSError as error:
-                panel.show_error(widget, f"The disk said no: {error.strerror or error}. Nothing was changed.")
             finally:
                 panel.busy(None)
             panel.refresh()

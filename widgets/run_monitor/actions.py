@@ -24,14 +24,8 @@ class Actions:
         monitor = self.monitor
 
         def do() -> None:
-            widget = getattr(monitor.made, control) if monitor.made else None
-            monitor.clear_error(widget)
-            try:
+            with monitor.errors_at(getattr(monitor.made, control) if monitor.made else None):
                 job()
-            except WorkbenchError as error:
-                monitor.show_error(widget, str(error))
-            except OSError as error:
-                monitor.show_error(widget, f"The disk said no: {error.strerror or error}. Nothing was changed.")
             monitor.look_again()
 
         (errands or self.errands).add(do)

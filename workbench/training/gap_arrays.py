@@ -48,13 +48,6 @@ class PairRewards:
         return len(self.row)
 
 
-def of_pairs(row: "np.ndarray", chosen: "np.ndarray", rejected: "np.ndarray") -> PairRewards:
-    """Of rows that are pairs: the first reply is the better one."""
-    import numpy as np
-
-    return PairRewards(row, np.zeros(len(row)), np.ones(len(row)), chosen, rejected)
-
-
 def joined(parts: list[PairRewards]) -> PairRewards:
     """All in one, by row; of a pair that comes twice the last. Raises `ValueError` for none."""
     import numpy as np
