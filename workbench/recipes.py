@@ -18,7 +18,7 @@ from workbench.data import comparisons, labelled, prompts, run_rows, verdicts
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError, RecipeError
-from workbench.models import frozen, loading, methods
+from workbench.models import frozen, kernels, loading, methods
 
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
@@ -30,6 +30,9 @@ HEADED = ("classification", "reward")
 """Objectives that put a new head on the model."""
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+TRACKERS = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb", "trackio": "trackio", "comet_ml": "comet_ml", "clearml": "clearml",
+            "swanlab": "swanlab", "neptune": "neptune", "dvclive": "dvclive", "codecarbon": "codecarbon"}
+"""What transformers reports to, and the package that each needs."""
 LIVE: dict[str, tuple[float, float]] = {"learning_rate": (0.0, 1.0), "evaluate_every": (1, 10**9), "mixture": (0.0, 1e12)} | objectives.RANGES
 """Settings that can be changed while a run goes, with the range a value (of `mixture` and `reward_weights`: each weight) must lie in. Those
 of `objectives.RANGES` only runs of an objective that has them can change."""
@@ -92,6 +95,12 @@ class Recipe:
     sample_tokens: int = 32
     precision: str = "auto"
     """auto is bf16 on a GPU that has it and fp32 on a CPU."""
+    attention: str = "auto"
+    """"auto", "sdpa", "eager" or "flash": see `models/kernels.py`."""
+    compile: bool = False
+    """The forward and backward pass compiled by torch (`sft` and `pretraining`); the first step takes longer."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that hear of every step too: "tensorboard", "mlflow", any of `TRACKERS`."""
     seed: int = 0
     training_arguments: dict[str, Any] = field(default_factory=dict)
     """Anything else of `transformers.TrainingArguments`, passed through."""
@@ -100,6 +109,8 @@ class Recipe:
 
     def __post_init__(self):
         self.model = getattr(self.model, "folder", self.model)
+        if isinstance(self.report_to, (str, list)):
+            self.report_to = (self.report_to,) if isinstance(self.report_to, str) else tuple(self.report_to)
         for name in ("model", "data", "heldout"):
             if isinstance(getattr(self, name), Path):
                 setattr(self, name, str(getattr(self, name)))
@@ -225,7 +236,8 @@ def check(recipe: Recipe) -> None:
          f"heldout is {recipe.heldout!r}; it must be a share below 1, or a source of rows.", "Use heldout=0.1.")
     for name in ("early_stopping", "keep_best"):
         need(not getattr(recipe, name) or recipe.heldout != 0, f"{name} needs held-out rows, and heldout is 0.", "Use heldout=0.1.")
-    for name in ("packing", "completions_only", "keep_best"):
+    one_of("attention", kernels.ATTENTION)
+    for name in ("packing", "completions_only", "keep_best", "compile"):
         need(isinstance(getattr(recipe, name), bool), f"{name} is {getattr(recipe, name)!r}; it is True or False.", f"Use {name}=False.")
     for name in ("optimizer_arguments", "training_arguments"):
         value = getattr(recipe, name)
@@ -260,6 +272,14 @@ def check(recipe: Recipe) -> None:
          "Use gradient_accumulation=1 and a larger batch_size.")
     need(recipe.settings is None or not recipe.packing, f"Packing puts several texts into one row, and {recipe.objective} scores each reply alone.",
          "Use packing=False.")
+    imitates = recipe.objective in ("sft", "pretraining")
+    need(imitates or not recipe.compile, f"compile=True compiles sft and pretraining, and this recipe's objective is {recipe.objective!r}.", "Use compile=False.")
+    need(imitates or recipe.attention != "flash", f"attention='flash' is for sft and pretraining, and this recipe's objective is {recipe.objective!r}.",
+         'Use attention="auto".')
+    need(not (recipe.compile and recipe.attention == "flash"), "The flash kernel is told anew with each batch where examples begin, and would be compiled anew with each.",
+         'Use compile=False, or attention="sdpa".')
+    need(isinstance(recipe.report_to, tuple) and all(isinstance(name, str) and name in TRACKERS for name in recipe.report_to),
+         f"report_to is {recipe.report_to!r}; trackers are {', '.join(TRACKERS)}.", 'Use report_to=("tensorboard",).')
     need(recipe.objective != "reward" or type(asked) is int, "sample_prompts names prompts, and a reward model writes no replies to them.",
          "Use sample_prompts=3, held-out comparisons.")
     unknown = sorted(set(recipe.optimizer_arguments) - {"beta1", "beta2", "epsilon"})
@@ -272,7 +292,7 @@ def check(recipe: Recipe) -> None:
 OURS = frozenset({
     "output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
     "warmup_steps", "warmup_ratio", "optim", "weight_decay", "max_grad_norm", "seed", "eval_strategy", "eval_steps", "save_strategy", "save_steps",
-    "save_total_limit", "logging_steps", "logging_strategy", "report_to", "bf16", "fp16", "remove_unused_columns", "load_best_model_at_end",
+    "save_total_limit", "logging_steps", "logging_strategy", "report_to", "torch_compile", "bf16", "fp16", "remove_unused_columns", "load_best_model_at_end",
     "metric_for_best_model", "disable_tqdm", "push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo",
     "hub_always_push", "hub_revision", "adam_beta1", "adam_beta2", "adam_epsilon"})
 """Training arguments that recipes spell themselves, or that the journal relies on."""

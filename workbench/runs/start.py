@@ -12,9 +12,10 @@ from typing import Any
 from workbench import living
 from workbench.data import run_rows
 from workbench.errors import RecipeError, RunError
+from workbench.models import kernels
 from workbench.models.checking import check_method
 from workbench.recipes import HEADED, OBJECTIVES, TOWN_MODELS, Recipe, resolve_model
-from workbench.runs import processes
+from workbench.runs import processes, trackers
 from workbench.runs.run import Run
 
 
@@ -34,6 +35,8 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
         raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.start(wb.Recipe(model="town", data="town:instructions")).')
     model = resolve_model(recipe.model)
     check_method(recipe.method, model, recipe.objective in HEADED)
+    kernels.check(recipe.attention, recipe.compile, recipe.precision)
+    trackers.check(recipe.report_to)
     if recipe.settings:
         recipe.settings.prepare()
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])

@@ -6,7 +6,8 @@ Under a block mask the kernel works through every T x T block, and throws most o
 attends causally as S x L without any mask (what is right of an example's end is never looked at), and the results go back to where they came from. Of the output head, only
 the positions before a trained token matter for the loss, so only these reach it. Both give what the mask and the whole logits give, in another order of summation.
 
-Not here: models whose attention is more than causal softmax (sliding windows, sinks, soft caps), which keep the mask; and several processes.
+On a GPU a kernel of its own takes the groups' place (`varlen.py`). Not here: models whose attention is more than causal softmax (sliding
+windows, sinks, soft caps), which keep the mask; and several processes.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from workbench.probes import IGNORE
+from workbench.training import varlen
 
 NAME = "examples_apart"
 WASTE = 0.75
@@ -46,6 +48,8 @@ def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
 
 class Groups:
     """Where the examples of one batch lie: `index` of each group is S x L into the B*T positions, `back` takes the groups' outputs, end to end, to the positions."""
+
+    shares_heads = False
 
     def __init__(self, lengths: list[list[int]], width: int):
         """`lengths`: of each row, its examples' lengths in order; what is left of the `width` T is padding."""
@@ -82,17 +86,18 @@ class Groups:
         return torch.cat(outputs).index_select(0, self.back).unflatten(0, self.shape)
 
 
-_current: Groups | None = None
+_current: Groups | varlen.Segments | None = None
 """Of the batch that is in the model. One of a process: a checkpointed layer computes again during the backward pass, out of reach of any argument."""
 
 
-def apart(lengths: list[list[int]], width: int) -> contextlib.AbstractContextManager[None]:
-    """Attention inside the block, forward and backward, keeps these examples apart; `lengths` and `width` as `Groups` takes them."""
-    return within(Groups(lengths, width))
+def apart(lengths: list[list[int]], width: int, kernel: varlen.Kernel | None = None) -> contextlib.AbstractContextManager[None]:
+    """Attention inside the block, forward and backward, keeps these examples apart; `lengths` and `width` as `Groups` takes them, `kernel` a
+    GPU's."""
+    return within(Groups(lengths, width) if kernel is None else varlen.Segments(lengths, width, kernel))
 
 
 @contextlib.contextmanager
-def within(groups: Groups) -> Iterator[None]:
+def within(groups: Groups | varlen.Segments) -> Iterator[None]:
     """Attention inside the block, forward and backward, goes as these groups have it."""
     global _current
     _current = groups
@@ -105,16 +110,24 @@ def within(groups: Groups) -> Iterator[None]:
 def _attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, dropout: float = 0.0,
                scaling: float | None = None, is_causal: bool | None = None, **more: Any) -> tuple[torch.Tensor, None]:
     plain = _current is not None and (query.shape[0], query.shape[2]) == _current.shape and key.shape[2] == query.shape[2] and is_causal is not False
-    if not plain or any(more.get(name) is not None for name in MORE):
+    if not plain or any(more.get(name) is not None for name in MORE) or (dropout and _current.shares_heads):  # its kernels drop nothing
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **more)
-    groups = query.shape[1] // key.shape[1]
+    groups = 1 if _current.shares_heads else query.shape[1] // key.shape[1]
     return _current.attend(query, repeat_kv(key, groups), repeat_kv(value, groups), dropout, scaling), None
 
 
-def prepare(model: Any) -> bool:
-    """Let the model's attention keep examples apart inside `apart`; elsewhere it is sdpa as before. False, and nothing changed, where it cannot: on an accelerator, whose
-    own kernels do this, and for attention that is not sdpa."""
-    if model.device.type != "cpu" or getattr(model.config, "_attn_implementation", "") != "sdpa":
+def choose(model: Any, attention: str) -> None:
+    """Attention as a recipe asks for it: "sdpa" and "eager" are transformers' own with a mask, and `prepare` leaves them."""
+    if attention in ("sdpa", "eager"):
+        model.set_attn_implementation(attention)
+        model.keeps_mask = True
+
+
+def prepare(model: Any, kernel: varlen.Kernel | None = None) -> bool:
+    """Let the model's attention keep examples apart inside `apart`; elsewhere it is sdpa as before. False, and nothing changed, where it cannot: on an accelerator with no
+    `kernel` of its own for it, and for attention that is not sdpa."""
+    asked_for = getattr(model, "keeps_mask", False) or getattr(model.config, "_attn_implementation", "") != "sdpa"
+    if asked_for or (model.device.type != "cpu" and kernel is None):
         return False
     transformers.AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -157,18 +170,21 @@ def loss_of(logits: torch.Tensor, targets: torch.Tensor, count: torch.Tensor | i
 class PackedSteps:
     """Mixed into a trainer of packed rows: its steps and evaluations go the quick way. Batches carry `lengths`, as `rows.Collator(count=True)` gives them."""
 
+    kernel: varlen.Kernel | None = None
+    """Of a GPU; None takes the CPU's way."""
+
     def __init__(self, *args: Any, **kw: Any):
         super().__init__(*args, **kw)
         self.trained = TrainedLogits(self.model)
         self.compute_loss_func = lambda outputs, _labels, num_items_in_batch=None: loss_of(outputs.logits, self.trained.targets, num_items_in_batch)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        with apart(inputs.pop("lengths"), inputs["input_ids"].shape[1]):
+        with apart(inputs.pop("lengths"), inputs["input_ids"].shape[1], self.kernel):
             return super().training_step(model, inputs, num_items_in_batch)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         inputs.pop("real_tokens", None)
-        with apart(inputs.pop("lengths"), inputs["input_ids"].shape[1]):
+        with apart(inputs.pop("lengths"), inputs["input_ids"].shape[1], self.kernel):
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kw: Any) -> Any:

@@ -18,7 +18,7 @@ from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
 from workbench.models import frozen
 from workbench.recipes import Recipe
-from workbench.training import supervised
+from workbench.training import fast_rows, supervised
 from workbench.training.mixed import MixedRows
 from workbench.training.rows import Prepared
 from workbench.training.supervised import CountingTrainer, Job
@@ -93,6 +93,7 @@ def mixed(recipe: Recipe, found: RunRows, tables: dict[str, list[Row | None]], o
 def adapted(recipe: Recipe, model: Any) -> Any:
     """The model as its method trains it. Raises `RecipeError` where nothing of its head would be trained."""
     model.config.use_cache = False
+    fast_rows.choose(model, recipe.attention)
     model = recipe.method.apply(model)
     body = model.base_model_prefix + "."
     of_head = (weights for name, weights in model.named_parameters() if body not in name or "modules_to_save" in name)

@@ -21,7 +21,7 @@ from workbench.journal import events as ev
 from workbench.models import loading
 from workbench.recipes import Recipe, resolve_model
 from workbench.templates import chat
-from workbench.training import headed, rollouts
+from workbench.training import fast_rows, headed, rollouts
 from workbench.training.reference import first_logits, off_is_start
 from workbench.training.rows import Prepared
 from workbench.training.supervised import Job
@@ -77,6 +77,7 @@ def load_job(recipe: Recipe, found: RunRows) -> PolicyJob:
     transformers.set_seed(recipe.seed)
     source, rounded = resolve_model(recipe.model), bool(recipe.method.load_kwargs())
     model, tokenizer = loading.load_base(source, recipe.method, device="cuda" if rounded and torch.cuda.is_available() else "cpu")
+    fast_rows.choose(model, recipe.attention)
     if loading.classifies(model.config):
         raise RecipeError(f"{recipe.model} is a classifier or reward model, which writes no replies.",
                           'Use a language model, such as model="town".')

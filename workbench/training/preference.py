@@ -28,7 +28,7 @@ from workbench.journal import events as ev
 from workbench.models import loading
 from workbench.recipes import Recipe, resolve_model
 from workbench.templates import chat
-from workbench.training import gap_arrays, headed, reply_logps, reply_rows, supervised
+from workbench.training import fast_rows, gap_arrays, headed, reply_logps, reply_rows, supervised
 from workbench.training.gap_arrays import PairRewards
 from workbench.training.preference_terms import Replies, Seen, metrics, objective_loss
 from workbench.training.reference import KeptSums, first_logits, off_is_start
@@ -204,6 +204,7 @@ def load_job(recipe: Recipe, found: RunRows) -> PreferenceJob:
     source = resolve_model(recipe.model)
     device = "cuda" if recipe.method.load_kwargs() and torch.cuda.is_available() else "cpu"
     model, tokenizer = loading.load_base(source, recipe.method, device=device)
+    fast_rows.choose(model, recipe.attention)
     notes = loading.prepare_tokenizer(tokenizer, model.config) + chat.ensure_template(tokenizer)
     max_length = headed.room(recipe, model.config, notes)
     tables, cut, first = {}, 0, 0

@@ -23,7 +23,7 @@ from workbench.journal import events as ev
 from workbench.models import loading, saving
 from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
-from workbench.training import fast_rows
+from workbench.training import fast_rows, varlen
 from workbench.training import rows as rows_module
 from workbench.training.mixed import MixedRows
 from workbench.training.rows import Collator, Prepared
@@ -127,6 +127,7 @@ def load_job(recipe: Recipe, found: RunRows) -> Job:
     source = resolve_model(recipe.model)
     rounded = bool(recipe.method.load_kwargs())  # such a model is put where it trains as it is read
     model, tokenizer = loading.load_base(source, recipe.method, device="cuda" if rounded and torch.cuda.is_available() else "cpu")
+    fast_rows.choose(model, recipe.attention)
     notes = loading.prepare_tokenizer(tokenizer, model.config) + chat.ensure_template(tokenizer)
     room = getattr(model.config, "max_position_embeddings", None)
     max_length = min(recipe.max_length, room) if room else recipe.max_length
@@ -194,7 +195,7 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
         eval_strategy="steps" if evaluates else "no", eval_steps=(recipe.evaluate_every or every) if evaluates else None,
         metric_for_best_model="eval_loss" if evaluates else None, greater_is_better=False if evaluates else None,
         save_strategy="steps", save_steps=recipe.checkpoint_every or every, logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False,
-        report_to=[], disable_tqdm=True, remove_unused_columns=False, bf16=bf16, fp16=recipe.precision == "fp16", use_cpu=not cuda,
+        torch_compile=recipe.compile, report_to=[], disable_tqdm=True, remove_unused_columns=False, bf16=bf16, fp16=recipe.precision == "fp16", use_cpu=not cuda,
         dataloader_pin_memory=cuda) | recipe.training_arguments
 
 
@@ -212,11 +213,31 @@ def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[An
         stopping.early_stopping_patience_counter = fruitless
         callbacks = [stopping, *callbacks]
     collator = collator or Collator(job.tokenizer.pad_token_id, job.max_length if recipe.packing else None, count=True)
-    quick = recipe.packing and fast_rows.prepare(job.model)
+    quick, kernel = _quick_way(recipe, job, args)
     trainer = (kind or (PackedTrainer if quick else CountingTrainer))(model=job.model, args=args, train_dataset=job.train.rows, eval_dataset=job.heldout.rows if evaluates else None,
                               data_collator=collator, processing_class=job.tokenizer, callbacks=callbacks, **options)
     trainer.remove_callback(transformers.PrinterCallback)
+    if kernel is not None:
+        trainer.kernel = kernel
     return trainer
+
+
+def _quick_way(recipe: Recipe, job: Job, args: Any) -> tuple[bool, varlen.Kernel | None]:
+    """Whether rows go the quick way, and a GPU's kernel for it. Raises `RecipeError` where the kernel was asked for and cannot be had."""
+    asked = recipe.attention == "flash"
+    if recipe.compile or not (recipe.packing or asked):  # a compiled pass cannot be told anew with each batch where examples begin
+        return False, None
+    if args.device.type == "cpu" and not asked:
+        return fast_rows.prepare(job.model), None
+    half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+    kernel, why = varlen.usable(job.model, str(args.device), half) if half else (None, "It computes in 16 bits, and this run does not.")
+    if kernel is not None and fast_rows.prepare(job.model, kernel):
+        return True, kernel
+    why = why or "This model's attention is more than causal softmax."
+    if asked:
+        raise RecipeError(f"attention is 'flash', and it cannot be had. {why}", 'Use attention="auto".')
+    job.notes.append(f"Packed rows are kept apart by a mask, which is slower than a kernel. {why}")
+    return False, None
 
 
 def sampler(recipe: Recipe, job: Job, probes: Any) -> Callable[[Any, int], list[ev.Sampled]]:
