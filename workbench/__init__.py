@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "Recipe": "workbench.recipes", "difference": "workbench.recipes", "load": "workbench.recipes",
     **dict.fromkeys(("Full", "Freeze", "FrozenBackbone", "BitFit", "Adapters", "PromptTuning", "LoRA", "QLoRA", "Peft", "QAT"), "workbench.models.methods"),
-    "Several": "workbench.models.several",
+    "Several": "workbench.models.several", "Launch": "workbench.launching", "launch_command": "workbench.runs.several_machines",
     **dict.fromkeys(("DPO", "IPO", "KTO", "ORPO", "RRHF"), "workbench.alignment.preference_objectives"),
     **dict.fromkeys(("PPO", "GRPO", "RLOO"), "workbench.alignment.policy_objectives"),
     **dict.fromkeys(("Sampling", "Beam", "DiverseBeam"), "workbench.models.samplers"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench import town
+from workbench import launching, town
 from workbench.alignment import objectives, policy_objectives, preference_objectives
 from workbench.data import comparisons, labelled, prompts, run_rows, verdicts
 from workbench.data.mixture import Mixture
@@ -102,6 +102,8 @@ class Recipe:
     report_to: tuple[str, ...] = ()
     """Trackers that hear of every step too: "tensorboard", "mlflow", any of `TRACKERS`."""
     seed: int = 0
+    launch: launching.Launch | None = None
+    """`wb.Launch(processes=2, strategy="ddp")`: several processes; None is one."""
     training_arguments: dict[str, Any] = field(default_factory=dict)
     """Anything else of `transformers.TrainingArguments`, passed through."""
     data_hash: str = ""
@@ -122,9 +124,10 @@ class Recipe:
             self.data = run_rows.data_from_json(self.data)
         if isinstance(self.method, dict):
             self.method = methods.from_json(self.method)
+        self.launch = launching.from_json(self.launch)
         check(self)
         if self.steps is None and self.epochs is None:
-            self.steps = math.ceil(self.data.rows / (self.batch_size * self.gradient_accumulation)) if isinstance(self.data, Stages) else 200
+            self.steps = math.ceil(self.data.rows / launching.rows_a_step(self)) if isinstance(self.data, Stages) else 200
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `recipe.json`. Raises `RecipeError` while the rows are still in memory."""
@@ -137,6 +140,7 @@ class Recipe:
                               "Start it (the rows are kept in the run folder), or give a file.")
         body = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         settings = {"settings": self.settings.to_json()} if self.settings else {}
+        body["launch"] = self.launch.to_json() if self.launch else None
         return {k: v for k, v in body.items() if k != "settings"} | {"data": data, "method": self.method.to_json()} | settings
 
     @classmethod
@@ -285,6 +289,7 @@ def check(recipe: Recipe) -> None:
     unknown = sorted(set(recipe.optimizer_arguments) - {"beta1", "beta2", "epsilon"})
     need(not unknown, f"optimizer_arguments has {unknown[:1]}, which is none of beta1, beta2, epsilon.",
          "Give other optimizer options as training_arguments={'optim_args': ...}.")
+    launching.check(recipe)
     ours = sorted(set(recipe.training_arguments) & OURS)
     need(not ours, f"training_arguments sets {', '.join(ours)}, which the recipe itself decides.", "Use the recipe's own field.")
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench import living
+from workbench import launching, living
 from workbench.data import run_rows
 from workbench.errors import RecipeError, RunError
 from workbench.models import kernels
@@ -24,6 +24,9 @@ def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) ->
 
     Raises `RecipeError`, `DataError` or `RunError` where it cannot work; nothing is left behind then.
     """
+    if isinstance(recipe, Recipe) and recipe.launch and recipe.launch.machines > 1:
+        raise RecipeError(f"This recipe is for {recipe.launch.machines} machines, and this one cannot start the others.",
+                          "Use wb.launch_command(recipe, runs), and type what it says on each.")
     folder = prepare(recipe, runs, name)
     processes.spawn(folder)
     return Run(folder)
@@ -35,6 +38,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
         raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.start(wb.Recipe(model="town", data="town:instructions")).')
     model = resolve_model(recipe.model)
     check_method(recipe.method, model, recipe.objective in HEADED)
+    launching.ready(recipe.launch)
     kernels.check(recipe.attention, recipe.compile, recipe.precision)
     trackers.check(recipe.report_to)
     if recipe.settings:
