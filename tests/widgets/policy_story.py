@@ -144,3 +144,16 @@ def policy_run(folder: Path, *told: ev.Event, made: Recipe | None = None, ended:
         journal.write(ev.encode(ev.Ended(step=max((event.step for event in told), default=0), status=ended)))
     journal.close()
     return wb.attach(folder)
+
+
+def write(run: Run, *told: ev.Event) -> None:
+    """More of the journal of a run."""
+    journal = Log(run.folder / "journal.jsonl")
+    for event in told:
+        journal.write(ev.encode(event))
+    journal.close()
+
+
+def healthy(folder: Path, last: int = 400, **more: object) -> Run:
+    """A run that does well, `last` steps of 400."""
+    return policy_run(folder, *events(400, last, change=None), made=recipe(18.0, 400), **more)

@@ -43,6 +43,19 @@ class Actions:
             monitor.made.apply.disabled = monitor.status not in LIVING or run.read_only or not monitor.unsent()
         self.later("apply", key="wanted")  # what a branch would change stands under its button
 
+    def hold(self, who: str) -> None:
+        """Who holds β from the next step on, of `controls.HOLDERS`."""
+        run = self.monitor.run
+        if run is None:
+            return
+        now, sliders = in_force(run), self.monitor.made.sliders
+        if "kl_target" in now:
+            self.want("kl_target", (now["kl_target"] or sliders["kl_target"].value) if who == "target" else None)
+        if who == "off":
+            self.want("beta", 0.0)
+        elif not self.pending().get("beta", now["beta"]):
+            self.want("beta", now["beta"] or sliders["beta"].value)
+
     def weigh(self, name: str, value: float) -> None:
         """The weight of one reward; the others keep theirs."""
         weights = self.pending().get("reward_weights") or in_force(self.monitor.run).get("reward_weights", {})

@@ -5,11 +5,11 @@ text.
 """
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
+from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.kl_monitor import tokens
 from widgets.kl_monitor.reading import ESTIMATORS, LIVING, short_name
@@ -22,6 +22,8 @@ UNITS = {
 }
 RANGES = {"beta": (1e-3, 1.0), "kl_target": (0.5, 100.0), "learning_rate": (1e-7, 1e-2)}
 """What the handles reach; any number can be typed."""
+HOLDERS = {"hand": "by hand", "target": "by the KL target", "off": "off"}
+"""Who holds β: one who moves its handle, the controller that keeps KL at its target, or nobody (β is 0)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class View:
     """Whether all that is pending is on its way."""
     why_not: str = ""
     adaptive: str = ""
+    held: str = ""
+    """Who holds β, of `HOLDERS`; "" where the run has none."""
     estimator: str = "k1"
     alarms: list[tuple[str, str, bool]] = field(default_factory=list)
     back: tuple[str, str] = ("Branch", "")
@@ -100,6 +104,8 @@ class Controls(Hearing):
             self.heard(slider, lambda value, name=name: do.want(name, value))
         self.weights_place, self.weights = ipw.VBox([], layout=ipw.Layout(width="100%", grid_gap="12px")), {}
         self.adaptive, self.why_not = controls.html(""), controls.html("")
+        self.held = controls.toggles("β is held", [(words, who) for who, words in HOLDERS.items()], view.held or "hand")
+        self.heard(self.held, do.hold)
         self.apply = controls.button("Apply at next step", on_click=do.apply)
         self.estimator = controls.toggles("Estimator", list(ESTIMATORS), view.estimator)
         self.heard(self.estimator, do.estimate)
@@ -109,6 +115,7 @@ class Controls(Hearing):
         self.back_words = controls.html("")
         change = controls.group(
             "Change while it runs",
+            self.held,
             self.sliders["beta"],
             self.adaptive,
             self.sliders["kl_target"],
@@ -173,7 +180,7 @@ class Controls(Hearing):
         for name, slider in self.sliders.items():
             there = name in view.now
             slider.disabled = not there or not (view.living or view.can_branch)
-            if there and view.now[name] is not None:
+            if there and view.now[name]:  # a β of 0 has no place among decades: `held` says it
                 if hasattr(slider, "home"):
                     slider.home = view.now[name]
                 if name not in self._do.pending():
@@ -182,6 +189,10 @@ class Controls(Hearing):
             slider.disabled = not (view.living or view.can_branch)
             if "reward_weights" not in self._do.pending():
                 slider.value = weights[name]
+        holders = [(words, who) for who, words in HOLDERS.items() if who != "target" or "kl_target" in view.now]
+        if list(self.held.options) != holders:
+            self.held.options = holders
+        self.held.value, self.held.disabled = view.held or "hand", self.sliders["beta"].disabled
         self.apply.disabled = not view.living or not view.pending or view.sent
         self.adaptive.value = f'<span class="wb-hint">{escape(view.adaptive)}</span>'
         self.why_not.value = f'<span class="wb-hint">{escape(view.why_not)}</span>'

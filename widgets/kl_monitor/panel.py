@@ -5,11 +5,11 @@ in `controls.py`, alarms judged by `workbench.alignment.alarms`; here they are j
 """
 
 import time
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
 from widgets.frame import controls as shared
+from widgets.frame.markup import escape
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
 from widgets.frame.selection import Selection
@@ -174,7 +174,7 @@ class KLMonitor(Panel):
 
     def unsent(self) -> dict[str, Any]:
         """What a person set that no worker was given yet."""
-        return {name: value for name, value in self.state.pending.items() if self.sent.get(name, (None,))[0] != value}
+        return {name: value for name, value in self.state.pending.items() if name not in self.sent or self.sent[name][0] != value}
 
     def _view(self, taken: Taken) -> View:
         run = taken.run
@@ -199,6 +199,7 @@ class KLMonitor(Panel):
             sent=not self.unsent(),
             why_not=words.why_not(run.read_only, recipe is not None, living, str(taken.status)),
             adaptive=words.adaptive_words(now),
+            held=words.holder(now | self.state.pending),
             estimator=self.state.estimator,
             alarms=words.table(taken.curves),
             back=back,

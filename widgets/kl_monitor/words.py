@@ -185,12 +185,21 @@ def why_not(read_only: bool, has_recipe: bool, living: bool, status: str) -> str
 def adaptive_words(now: dict[str, Any]) -> str:
     """Who holds β."""
     if now.get("kl_target") is not None:
-        return f"β follows the KL target of {_value(now['kl_target'])} nats; one set here is where it goes on from. run.set(kl_target=None) lets it go."
+        return f"β follows the KL target of {_value(now['kl_target'])} nats; one set here is where it goes on from."
     if "kl_target" in now:
         return "β stays where it is put, until a KL target is set."
     if "beta" in now:
         return "β stays where it is put: this objective has none that follows a KL target."
     return ""
+
+
+def holder(now: dict[str, Any]) -> str:
+    """Who holds β where these settings are in force: "hand", "target" or "off"; "" where there is none."""
+    if "beta" not in now:
+        return ""
+    if now["beta"] == 0:
+        return "off"
+    return "hand" if now.get("kl_target") is None else "target"
 
 
 def progress(status: str, history: Any) -> tuple[str, str, str, float | None]:

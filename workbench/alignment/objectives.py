@@ -115,4 +115,5 @@ def check_live(name: str, value: Any, settings: Objective | None, objective: str
             of_part = f" of {part!r}" if part else ""
             raise RecipeError(f"{name}{of_part} cannot be {number!r}; it must lie between {least:g} and {most:g}.", "Nothing was changed.")
     if not isinstance(value, dict) and name not in settings.optional:
-        dataclasses.replace(settings, **{name: value})  # an objective may have narrower bounds: the beta of IPO is above 0
+        # an objective may have narrower bounds (the beta of IPO is above 0); what is optional may be let go by the same change
+        dataclasses.replace(settings, **dict.fromkeys(settings.optional) | {name: value})
