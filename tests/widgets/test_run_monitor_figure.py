@@ -87,6 +87,26 @@ def test_average_equals_pandas_and_a_loop() -> None:
     assert list(mine) == [float(streamed.extend([value])[0]) for value in values]
 
 
+@pytest.mark.parametrize("span", [1, 5, 100])
+def test_average_of_a_long_run_equals_the_one_step_by_step(span: float) -> None:
+    draw = np.random.default_rng(span)
+    values = 2 + draw.standard_normal(30_000)
+    values[draw.random(len(values)) < 0.1] = math.nan
+    values[:3] = math.nan
+    stepwise, opened = Average(span), Average(span)
+    expected = np.concatenate([stepwise.extend(part) for part in np.array_split(values, 300)])
+    assert opened.extend(values[:12_345]) == pytest.approx(expected[:12_345], rel=1e-12, nan_ok=True)
+    assert opened.extend(values[12_345:]) == pytest.approx(expected[12_345:], rel=1e-12, nan_ok=True)
+    assert opened.extend([1.0])[0] == pytest.approx(stepwise.extend([1.0])[0], rel=1e-12)
+
+
+def test_lines_that_are_no_events_are_told(run: FakeRun, engine: FakeEngine) -> None:
+    assert "journal" not in RunMonitor(run, engine=engine).summary().text
+    with open(run.folder / "journal.jsonl", "ab") as journal:
+        journal.write(b'\x00\xff garbage\n{"v":1,"event":"step","st\n')
+    assert RunMonitor(run, engine=engine).summary().text.endswith("2 lines of its journal cannot be read and were passed over.")
+
+
 def test_marks_stand_at_their_steps_in_every_cell(run: FakeRun, engine: FakeEngine) -> None:
     run.write(ev.Changed(step=60, field="evaluate_every", old=20, new=10), ev.Changed(step=60, field="learning_rate", old=1e-4, new=2.5e-5))
     drawn = RunMonitor(run, engine=engine).figure()

@@ -129,7 +129,7 @@ def split(figures: dict[str, dict]) -> tuple[dict[str, dict], dict[str, tuple[np
             key = str(trace.get("uid", f"#{place}"))
             if key in found and not (same(found[key][0], x) and same(found[key][1], y)):
                 key = f"{width}/{key}"
-            found[key] = (x, y, _thins(trace), trace.get("xaxis", "x"))
+            found[key] = (x, y, thins(trace), trace.get("xaxis", "x"))
             traces.append(plain_json({name: value for name, value in trace.items() if name not in ("x", "y")})
                           | {"x": {"$": key, "k": "x"}, "y": {"$": key, "k": "y"}})
         specs[width] = {"data": traces, "layout": plain_json(figure["layout"])}
@@ -165,7 +165,7 @@ def diff(old: Any, new: Any, path: tuple = ()) -> list[list]:
     return [[list(path), new]]
 
 
-def _thins(trace: dict) -> bool:
+def thins(trace: dict) -> bool:
     """A line may lose points; a cloud, or a trace with one size, colour or word per point, may not."""
     if trace.get("type", "scatter") != "scatter" or "markers" in trace.get("mode", "lines") or "text" in trace.get("mode", "lines"):
         return False

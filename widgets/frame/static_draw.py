@@ -32,7 +32,7 @@ class Drawing:
         self.size, self.ink, self.family = font.get("size", 12), paint(font.get("color"), "#444"), str(font.get("family", "sans-serif"))
         self.out: list[str] = []
         self.margin = {side: (self.layout.get("margin") or {}).get(side, 0) for side in "lrtb"}
-        self.data = [dict(trace) for trace in figure["data"] if trace.get("visible", True) is True]
+        self.data = [_thinned(trace) for trace in figure["data"] if trace.get("visible", True) is True]
         self.axes = self._axes()
 
     def text(self) -> str:
@@ -150,17 +150,10 @@ class Drawing:
         self.out.append("</g>")
 
     def _points(self, trace: dict) -> list[tuple[float, float] | None]:
-        from widgets.frame.columns import numbers
-        from widgets.frame.downsample import decimate
-
         x, y = trace.get("x"), trace.get("y")
-        x = range(len(y)) if x is None else x
-        xs, ys = numbers(x if not isinstance(x, range) else list(x)), numbers(y)
-        if "markers" not in trace.get("mode", "lines") and xs is not None and ys is not None and len(xs) == len(ys):
-            x, y = decimate(xs, ys, 2000)
         across, up = self._pair(trace)
         found = []
-        for a, b in zip(x, y, strict=False):
+        for a, b in zip(range(len(y)) if x is None else x, y, strict=False):
             at = across.px(item(a)), up.px(item(b))
             found.append(None if None in at else at)
         return found
@@ -324,6 +317,21 @@ class Drawing:
         if words:
             self.out.append(f'<text x="{num(x)}" y="{num(y)}" font-size="{num(size)}" fill="{colour}" text-anchor="{anchor}" '
                             f'xml:space="preserve">{spans(words)}</text>')
+
+
+def _thinned(trace: dict) -> dict:
+    """The trace with as few points as show the same; everything after looks at each point in turn."""
+    from widgets.frame.columns import numbers, thins
+    from widgets.frame.downsample import decimate
+
+    x, y = trace.get("x"), trace.get("y")
+    if not thins(trace) or y is None:
+        return dict(trace)
+    xs, ys = numbers(list(range(len(y))) if x is None else x), numbers(y)
+    if xs is None or ys is None or len(xs) != len(ys):
+        return dict(trace)
+    xs, ys = decimate(xs, ys, 2000)
+    return {**trace, "x": xs, "y": ys}
 
 
 def spans(words: str) -> str:

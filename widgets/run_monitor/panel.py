@@ -229,6 +229,14 @@ class RunMonitor(Panel):
         self.controls()
         return self.made.extra
 
+    def _bundle(self, live: bool) -> dict[str, Any]:
+        with self._lock:
+            self._taken = self._take()  # one look for the sentence, the picture and the page: that of a long run takes a while
+            try:
+                return super()._bundle(live)
+            finally:
+                self._taken = None
+
     def _build(self) -> None:
         self._taken = self._go_on(self._take())
         try:
@@ -343,17 +351,17 @@ class RunMonitor(Panel):
     def _append(self, run: Any) -> None:
         """Send the new points alone."""
         self._appended_at = time.monotonic()
-        columns, start = run.history.metrics(), self._sent
-        step, loss = columns["step"][start:], columns["loss"][start:]
+        columns = run.history.metrics(self._sent)
+        step, loss = columns["step"], columns["loss"]
         self._sent += len(step)
         self._many = len(step) > (3 * MANY if self._many else MANY)  # a frame three times as long holds three times as many
         values = {
             "raw": loss,
             "train": self._average.extend(loss),
-            "rate": [value * self._scale for value in columns["learning_rate"][start:]],
-            "grad": columns["grad_norm"][start:],
-            "speed": columns["tokens_per_s"][start:],
-            "memory": columns["memory_gib"][start:],
+            "rate": [value * self._scale for value in columns["learning_rate"]],
+            "grad": columns["grad_norm"],
+            "speed": columns["tokens_per_s"],
+            "memory": columns["memory_gib"],
         }
         self._live.extend({uid: (step, y) for uid, y in values.items()})
         self.made.progress.show(*words.progress(self.status, run.history))

@@ -25,6 +25,11 @@ OVER = ("finished", "stopped", "failed", "died")
 
 def summary(status: str, history: History, curves: RunCurves, span: float, parent: RunCurves | None = None) -> Sentence:
     """What the figure shows now. `status` is the run's (its `.sentence` and `.remedy` are used where it has them)."""
+    said = _summary(status, history, curves, span, parent)
+    return said if history.damage in said.text else Sentence(said.kind, f"{said.text} {history.damage}")
+
+
+def _summary(status: str, history: History, curves: RunCurves, span: float, parent: RunCurves | None) -> Sentence:
     sentence, remedy = getattr(status, "sentence", ""), getattr(status, "remedy", "")
     ended = history.ended
     if status == "died":

@@ -4,16 +4,22 @@
 checkpoint are forgotten and run again, so every curve has one value a step. Does not know whether the worker lives: see `runs`.
 """
 
+import itertools
 import math
 import threading
 from array import array
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from workbench.journal import bulk
 from workbench.journal import events as ev
 from workbench.journal.log import Tail
 
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "epoch", "tokens", "tokens_per_s", "memory_gib", "time")
+ANYWHERE = frozenset(("evaluated", "sampled", "replied", "arrays", "changed", "saved", "answered", "refused"))
+"""Kinds that are folded in without a look at the steps before them."""
 
 
 class History:
@@ -62,19 +68,66 @@ class History:
 
     def refresh(self) -> int:
         """Read what is new; returns the number of events. Safe from several threads."""
-        count = 0
         with self._lock:
-            for line in self._tail.read():
-                if not line.strip():
-                    continue
-                try:
-                    event = ev.decode(line)
-                except ValueError:
-                    self.damaged += 1
-                    continue
+            return sum(self._fold(block) for block in self._tail.blocks())
+
+    def _fold(self, block: bytes) -> int:
+        """Whole lines, many steps of them at once; returns how many were events."""
+        count = 0
+        for piece in bulk.pieces(block) if len(block) >= bulk.LEAST else (block,):
+            if isinstance(piece, bulk.Steps):
+                count += self._fold_steps(piece)
+                continue
+            for event in filter(None, map(self._decoded, piece.splitlines())):
                 self.apply(event)
                 count += 1
         return count
+
+    def _decoded(self, line: bytes) -> ev.Event | None:
+        """The event of a line; None where it has none, counted unless it is empty."""
+        if not line.strip():
+            return None
+        try:
+            return ev.decode(line)
+        except ValueError:
+            self.damaged += 1
+            return None
+
+    def _fold_steps(self, steps: bulk.Steps) -> int:
+        """Many steps at once, the other events at their places among them; returns how many events."""
+        done, number = 0, steps.columns["step"]
+        onward = not len(number) or number[0] > self.step and bool((np.diff(number) > 0).all())
+        events = count = len(number)
+        for place, line in steps.others:
+            event = self._decoded(line)
+            if event is None:
+                continue
+            if not onward or event.kind not in ANYWHERE:
+                self._take(steps.columns, done, place)
+                done = place
+            self.apply(event)
+            events += 1
+        self._take(steps.columns, done, count)
+        return events
+
+    def _take(self, columns: dict[str, np.ndarray], start: int, end: int) -> None:
+        """Steps `start` to `end` of `columns`, as `_on_step` takes one."""
+        if start == end:
+            return
+        self.last_time = max(self.last_time, float(columns["time"][start:end].max()))
+        self.phase = "paused" if self.phase == "paused" else "running"
+        back = start + 1 + np.flatnonzero(np.diff(columns["step"][start:end]) <= 0)
+        for a, b in itertools.pairwise([start, *back.tolist(), end]):
+            first = int(columns["step"][a])
+            if self.step and first <= self.step:
+                self._forget_after(first - 1)
+            self.step = int(columns["step"][b - 1])
+            rows = len(self.columns["step"])
+            for name in columns.keys() - self.columns.keys():
+                self.columns[name] = array("d", [math.nan]) * rows
+            for name, column in self.columns.items():
+                values = columns.get(name)
+                column.frombytes(np.full(b - a, math.nan).tobytes() if values is None else values[a:b].tobytes())
 
     def apply(self, event: ev.Event) -> None:
         """Fold one event in."""
@@ -132,7 +185,9 @@ class History:
         self.undone = [c for c in self.undone if (c.command, c.field, c.step) != (event.command, event.field, event.step)]
 
     def _on_saved(self, event: ev.Saved) -> None:
-        self.checkpoints = [c for c in self.checkpoints if c.step != event.step] + [event]
+        if self.checkpoints and self.checkpoints[-1].step >= event.step:
+            self.checkpoints = [c for c in self.checkpoints if c.step != event.step]
+        self.checkpoints.append(event)
 
     def _on_paused(self, event: ev.Paused) -> None:
         self.phase = "paused"
@@ -178,6 +233,12 @@ class History:
         return min(known, key=lambda e: e.loss) if known else None
 
     @property
+    def damage(self) -> str:
+        """What is wrong with the journal itself, a sentence; "" where nothing is."""
+        lines = "1 line" if self.damaged == 1 else f"{self.damaged} lines"
+        return f"{lines} of its journal cannot be read and {'was' if self.damaged == 1 else 'were'} passed over." if self.damaged else ""
+
+    @property
     def last_checkpoint(self) -> int:
         """Step of the newest checkpoint the journal names (0: none)."""
         return self.checkpoints[-1].step if self.checkpoints else 0
@@ -189,7 +250,7 @@ class History:
                 return change.new
         return default
 
-    def metrics(self) -> dict[str, array]:
-        """Copies of the columns, all of one length."""
+    def metrics(self, start: int = 0) -> dict[str, array]:
+        """Copies of the columns from row `start` on, all of one length."""
         with self._lock:
-            return {name: array("d", column) for name, column in self.columns.items()}
+            return {name: column[start:] for name, column in self.columns.items()}

@@ -78,6 +78,11 @@ class Tail:
 
         `block_size` bytes are in memory at once. A line longer than that is damage: it is stepped over, in pieces that are no events.
         """
+        for block in self.blocks(block_size):
+            yield from block.splitlines()
+
+    def blocks(self, block_size: int = BLOCK) -> Iterator[bytes]:
+        """As `read`, many lines at once, with their newlines."""
         try:
             file = open(self.path, "rb")
         except FileNotFoundError:
@@ -92,4 +97,4 @@ class Tail:
                     return
                 end = end or len(block)
                 self.offset += end
-                yield from block[:end].splitlines()
+                yield block[:end]

@@ -51,6 +51,13 @@ def living_pid(folder: Path, history: History) -> int | None:
 
 def status_of(folder: Path, history: History) -> Status:
     """The status of the run in `folder`; reads what is new in its journal."""
+    status = _status_of(folder, history)
+    if history.damaged:
+        status.sentence += f" {history.damage}"
+    return status
+
+
+def _status_of(folder: Path, history: History) -> Status:
     history.refresh()
     pid = living_pid(folder, history)
     history.refresh()  # again, after looking at the process: its last words count
