@@ -232,6 +232,30 @@ class Refused(Event):
 
 
 @dataclass(slots=True, kw_only=True)
+class Reported(Event):
+    """`{"event":"reported","tracker":"mlflow","url":"http://.../runs/3f2a","run":"3f2a"}`: a tracker follows this run.
+
+    `url` is its page there, or `folder` where its files lie and `command` what shows them; `run` the tracker's own name for it. No keys.
+    """
+
+    kind: ClassVar[str] = "reported"
+    tracker: str
+    url: str = ""
+    folder: str = ""
+    command: str = ""
+    run: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Noted(Event):
+    """`{"event":"noted","step":40,"note":"The webhook did not answer."}`: a sentence a person should know, said while the run goes."""
+
+    kind: ClassVar[str] = "noted"
+    step: int
+    note: str
+
+
+@dataclass(slots=True, kw_only=True)
 class Ended(Event):
     """`{"event":"ended","step":200,"status":"finished","result":"result"}`: the worker's last word.
 

@@ -54,6 +54,9 @@ class History:
         self.prepared: ev.Prepared | None = None
         self.started: ev.Started | None = None
         self.queued: ev.Queued | None = None
+        self.trackers: dict[str, ev.Reported] = {}
+        """Who else follows the run, by name."""
+        self.notes: list[ev.Noted] = []
         self.ended: ev.Ended | None = None
         self.resumptions: list[int] = []
         self.phase = "new"
@@ -151,6 +154,8 @@ class History:
         self.forked, self.started, self.ended, self.queued, self.phase = event, None, None, None, "new"
         self.answers.clear()
         self.resumptions.clear()
+        self.trackers.clear()
+        self.notes.clear()
 
     def _on_prepared(self, event: ev.Prepared) -> None:
         self.prepared, self.steps, self.phase = event, event.steps, "running"
@@ -203,6 +208,12 @@ class History:
     def _on_refused(self, event: ev.Refused) -> None:
         self.refusals.append(event)
         self.answers[event.command] = event
+
+    def _on_reported(self, event: ev.Reported) -> None:
+        self.trackers[event.tracker] = event
+
+    def _on_noted(self, event: ev.Noted) -> None:
+        self.notes.append(event)
 
     def _on_ended(self, event: ev.Ended) -> None:
         self.ended, self.phase = event, event.status

@@ -62,7 +62,7 @@ class GroupTrainer(PolicyTrainer):
         """The run's folder says more."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        transformers.Trainer.log(self, logs, start_time)  # what trl measured has its names in `metrics`
+        transformers.Trainer.log(self, self.with_drawn(logs), start_time)  # what trl measured has its names in `metrics`
 
     def get_train_dataloader(self) -> Any:
         asked = dict(batch_size=self.args.generation_batch_size // self.num_generations, collate_fn=policy_rows.together)

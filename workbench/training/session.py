@@ -98,7 +98,7 @@ class Session:
         # these import torch and transformers: only now that the device is ours
         from workbench import probes as questions
         from workbench.models.loading import parameter_count
-        from workbench.training import room
+        from workbench.training import reporting, room
         from workbench.training.stream import Stream
 
         before = room.used()
@@ -116,6 +116,7 @@ class Session:
             best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best)
         trainer = objective.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
                                           fruitless([e for e in self.history.evaluations if e.step <= start]))
+        reporting.attach(trainer, self.folder, self.history, start, self.journal.write)
         self.room = room.of(trainer, self.recipe.method, room.longest_row(job.train.rows, job.max_length), before)
         everything, trainable = parameter_count(job.model)
         self.journal.write(ev.Prepared(

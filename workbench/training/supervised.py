@@ -73,6 +73,13 @@ class CountingTrainer(transformers.Trainer):
         if not saving.restore(model or self.model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(self.with_drawn(logs), start_time)
+
+    def with_drawn(self, logs: dict[str, float]) -> dict[str, float]:
+        """What is logged of a step, for trackers with the metrics that the journal takes by itself: they would lie in every checkpoint."""
+        return logs | self.take_drawn() if self.args.report_to and "loss" in logs else logs
+
     def take_drawn(self) -> dict[str, float]:
         """Rows of each source since the last call, as metrics of a step; {} where there is no mixture."""
         drawn, self.drawn = self.drawn, []
@@ -195,7 +202,7 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
         eval_strategy="steps" if evaluates else "no", eval_steps=(recipe.evaluate_every or every) if evaluates else None,
         metric_for_best_model="eval_loss" if evaluates else None, greater_is_better=False if evaluates else None,
         save_strategy="steps", save_steps=recipe.checkpoint_every or every, logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False,
-        torch_compile=recipe.compile, report_to=[], disable_tqdm=True, remove_unused_columns=False, bf16=bf16, fp16=recipe.precision == "fp16", use_cpu=not cuda,
+        torch_compile=recipe.compile, report_to=list(recipe.report_to), disable_tqdm=True, remove_unused_columns=False, bf16=bf16, fp16=recipe.precision == "fp16", use_cpu=not cuda,
         dataloader_pin_memory=cuda) | recipe.training_arguments
 
 
