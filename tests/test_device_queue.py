@@ -1,4 +1,4 @@
-"""The queue for the device, with real processes: in the order asked for, one at a time, never blocked by the dead."""
+"""The queue for the device, with real processes: in the order asked for, one at a time, never blocked by the dead. Fairness between people: `test_fair_queue.py`."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from workbench import device_queue
 from pathlib import Path
 place = device_queue.Place(sys.argv[1], Path(sys.argv[2]))
 print("placed", flush=True)
-place.wait(lambda ahead: print("behind", *ahead, flush=True), lambda: False)
+place.wait(lambda standing: print("behind", *standing.behind, flush=True), lambda: False)
 print("turn", flush=True)
 sys.stdin.readline()
 """
@@ -51,18 +51,19 @@ def test_a_killed_holder_frees_the_queue_and_leaves_nothing(tmp_path):
     third.communicate("\n")
 
 
-def test_a_clock_set_back_does_not_give_the_device_twice(tmp_path):
+def test_a_clock_set_back_does_not_change_the_order_nor_give_the_device_twice(tmp_path, monkeypatch):
     first = waiter("first", tmp_path)
     assert [first.stdout.readline() for _ in range(2)] == ["placed\n", "turn\n"]
+    monkeypatch.setattr(device_queue.time, "time_ns", lambda: 1)
     late = device_queue.draw("late", os.getpid(), tmp_path)
     place = device_queue.Place("late", tmp_path)
-    assert place.ticket == late
-    late.rename(tmp_path / f"{1:020d}-{os.getpid()}")  # as if drawn long before
-    place.ticket = tmp_path / f"{1:020d}-{os.getpid()}"
+    assert place.ticket == late and [ticket.run for ticket in place.ahead()] == ["first"]
+    monkeypatch.undo()
+    next(path for path in tmp_path.glob("[0-9]*-*") if device_queue.holder(path) == "first").unlink()  # as if it stood behind
     told = []
     assert place.ahead() == []
     assert not place.wait(told.append, lambda: bool(told)), "given up, for the device is taken"
-    assert told == [["another run"]]
+    assert told == [device_queue.Standing(1, ["another run"])]
     first.communicate("\n")
 
 

@@ -20,7 +20,7 @@ def test_the_public_surface_is_as_agreed():
         "KTO", "LoRA", "Mixture", "ORPO", "PPO", "Peft", "Probes", "PromptTuning", "QAT", "QLoRA", "RLOO", "RRHF", "Recipe",
         "RecipeError", "Run", "RunError", "Sampling", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError",
         "WorkbenchError", "attach", "best_of_n", "collect_replies", "count_parameters", "difference", "export", "invert", "list_runs",
-        "load", "load_rows", "plan_memory", "push", "rejection_rounds", "replay", "standby", "start", "sweep", "train", "unfold"]
+        "load", "load_rows", "plan_memory", "push", "queue", "rejection_rounds", "replay", "standby", "start", "sweep", "train", "unfold"]
     assert all(getattr(wb, name) is not None for name in wb.__all__)
 
 

@@ -14,6 +14,7 @@ _PUBLIC = {
     **dict.fromkeys(("Sampling", "Beam", "DiverseBeam"), "workbench.models.samplers"),
     **dict.fromkeys(("best_of_n", "rejection_rounds"), "workbench.evaluation.best_of_n"), "collect_replies": "workbench.evaluation.replies",
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
+    "queue": "workbench.runs.turns",
     "sweep": "workbench.runs.sweep", "Sweep": "workbench.runs.sweep", "export": "workbench.runs.export", "push": "workbench.runs.export",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
     "count_parameters": "workbench.sizing", "plan_memory": "workbench.sizing",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from workbench.runs.standby import standby
     from workbench.runs.start import start, train
     from workbench.runs.sweep import Sweep, sweep
+    from workbench.runs.turns import queue
     from workbench.sizing import count_parameters, plan_memory
     from workbench.templates.demonstrations import invert
     from workbench.templates.sandbox import TemplateError

@@ -1,21 +1,84 @@
-"""Whose turn it is for the device: one run at a time on a machine, in the order they were asked for.
+"""Whose turn it is for the device: one run at a time on a machine, fairly by person, and a person's own runs in the order they were asked for.
 
-Whoever starts a worker draws its ticket at once, a file named by the time and the worker's pid; so a worker that is ready sooner does not overtake. A ticket counts while its
-process lives, so a killed worker never blocks the ones behind it; a lock on a slot makes sure that no two have the device even if the clock was set back.
-`WORKBENCH_QUEUE` names the folder (one for everybody on the machine by default), `WORKBENCH_SLOTS` how many may run at once.
+Next is the person with the fewest runs on the device now, and of those whose last turn began the longest ago (who never had one comes first, the oldest ticket decides
+between equals). A person is a user of the machine; where several share one, as under some JupyterHubs, each is the name in `WORKBENCH_PERSON`. Such names share their
+user's turns, so nobody gains by having several.
+
+Whoever starts a worker draws its ticket at once, a file named by the time and the worker's pid; so a worker that is ready sooner does not overtake. A ticket counts
+while its process lives, so a killed worker never blocks the ones behind it; a lock on a slot makes sure that no two have the device even if the clock was set back.
+`WORKBENCH_QUEUE` names the folder (one for everybody on the machine by default), `WORKBENCH_SLOTS` how many may run at once. There is no server: tickets, and the
+number of each person's last turn, are files of that person's in a folder where nobody can remove another's. Not here: what stops somebody from editing his own.
 """
 
 import contextlib
+import dataclasses
 import fcntl
+import hashlib
+import itertools
+import json
+import math
 import os
+import pwd
+import secrets
+import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench import living
+from workbench.errors import RunError
 
-POLL_S = 0.05
+POLL_S, POLL_AT_MOST_S = 0.05, 1.0
+"""The next run looks so often; one further back looks less often, in proportion to its place."""
+COUNT_S = 0.25
+"""A run looks whether those ahead of it live each so many seconds for each of them: with 200 waiting that is all the work there is."""
+NAMED = 5
+"""So many of the runs ahead are named."""
+AT_MOST = 1 << 15
+"""Bytes of a ticket that are read."""
+Person = tuple[int, str]
+"""A user's id, and a digest of the name within it ("": none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A run's place. `order` sorts one person's; `turn` is the number of its turn once it has the device, 0 before; `asked` seconds since 1970."""
+
+    path: Path
+    pid: int
+    created: float
+    uid: int
+    run: str
+    order: int
+    person: str = ""
+    folder: str = ""
+    asked: float = 0.0
+    turn: int = 0
+
+    @property
+    def whose(self) -> Person:
+        return self.uid, _digest(self.person)
+
+    @property
+    def alive(self) -> bool:
+        return living.alive(self.pid, self.created)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a waiting run stands. `position` 1 is next; `behind` names the first `NAMED` runs ahead, `people` whose those are ([] where all
+    are its own person's), and `mine` counts the runs ahead of it that wait and are its own person's."""
+
+    position: int
+    behind: list[str] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    mine: int = 0
+
+
+# the folder --------------------------------------------------------------------------------------------------------------------------
 
 
 def queue_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -27,9 +90,17 @@ def queue_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return folder
 
 
+def slots_of(environment: Mapping[str, str] = os.environ) -> int:
+    """How many runs may have the device at once."""
+    try:
+        return max(1, int(environment.get("WORKBENCH_SLOTS") or 1))
+    except ValueError:
+        raise RunError(f"WORKBENCH_SLOTS is {environment['WORKBENCH_SLOTS']!r}, which is no number of runs.", "Set it to 1, or unset it.") from None
+
+
 @contextlib.contextmanager
 def _door(folder: Path) -> Iterator[None]:
-    """One at a time: no ticket appears before one that was already looked past."""
+    """One at a time: no ticket appears before one that was already looked past, and none changes while a turn is taken."""
     door = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(door, fcntl.LOCK_EX)
@@ -38,11 +109,24 @@ def _door(folder: Path) -> Iterator[None]:
         os.close(door)
 
 
-def draw(run_name: str, pid: int, folder: Path | None = None) -> Path:
-    """A ticket for process `pid`, behind all that are there."""
+def draw(run_name: str, pid: int, folder: Path | None = None, run_folder: str | Path = "") -> Path:
+    """A ticket for process `pid`, behind all of its person's that are there."""
     folder = folder or queue_folder()
     with _door(folder):
-        return _write(folder / f"{time.time_ns():020d}-{pid}", run_name)
+        there, order = read(folder), time.time_ns()
+        for ticket in there:
+            if ticket.uid == os.getuid() and not ticket.alive:
+                ticket.path.unlink(missing_ok=True)
+            else:
+                order = max(order, ticket.order + 1)  # behind it even where the clock was set back
+        path = folder / f"{order:020d}-{pid}"
+        _write(Ticket(path, pid, living.created(pid), os.getuid(), run_name, order, _person(), str(run_folder), time.time()))
+    return path
+
+
+def _person() -> str:
+    """What this process's person is called among those who share its user."""
+    return os.environ.get("WORKBENCH_PERSON", "").strip()[:64]
 
 
 def hand_over(run_name: str, old: int, new: int, folder: Path | None = None) -> None:
@@ -50,78 +134,243 @@ def hand_over(run_name: str, old: int, new: int, folder: Path | None = None) -> 
     folder = folder or queue_folder()
     with _door(folder):
         for ticket in _tickets(folder, old, run_name)[:1]:
-            _write(folder / f"{ticket.name.split('-')[0]}-{new}", run_name)
-            ticket.unlink()
+            _write(dataclasses.replace(ticket, path=folder / f"{ticket.path.name.split('-')[0]}-{new}", pid=new, created=living.created(new)))
+            ticket.path.unlink()
 
 
 def give_up(run_name: str, pid: int, folder: Path) -> None:
     """Take the ticket that process `pid` has for this run out of the queue."""
     with _door(folder):
         for ticket in _tickets(folder, pid, run_name)[:1]:
-            ticket.unlink()
+            ticket.path.unlink()
 
 
-def _tickets(folder: Path, pid: int, run_name: str = "") -> list[Path]:
-    """The tickets that count of process `pid`, the first drawn first; of one run alone where it is named."""
-    return [ticket for ticket in sorted(folder.glob(f"[0-9]*-{pid}")) if (name := holder(ticket)) is not None and run_name in ("", name)]
+def move_up(run_name: str, pid: int, folder: Path | None = None) -> None:
+    """Make the run the next of its person's. Raises `RunError` where it does not wait, or is another person's."""
+    folder = folder or queue_folder()
+    with _door(folder):
+        mine = _tickets(folder, pid, run_name)[:1]
+        if not mine or mine[0].turn:
+            raise RunError(f"{run_name} cannot be moved up: it does not wait for the device.", "python -m workbench queue shows what waits.")
+        ticket = mine[0]
+        if ticket.whose != (os.getuid(), _digest(_person())):
+            raise RunError(f"{run_name} cannot be moved up here: it is {name_of(ticket)}'s.", "Each person orders runs of their own.")
+        others = [other.order for other in read(folder) if other.whose == ticket.whose and not other.turn and other.path != ticket.path]
+        if others and min(others) < ticket.order:
+            _write(dataclasses.replace(ticket, order=min(others) - 1))
 
 
-def _write(ticket: Path, run_name: str) -> Path:
-    """Whole or not there: an empty one would be taken for a dead process's, and removed."""
-    unseen = ticket.with_name(f".{ticket.name}")
-    unseen.write_text(f"{living.created(int(ticket.name.split('-')[1]))}\n{run_name}")
-    return unseen.replace(ticket)
+# tickets on disk ---------------------------------------------------------------------------------------------------------------------
 
 
-def holder(ticket: Path) -> str | None:
-    """The run a ticket stands for; None where its process is gone."""
-    try:
-        created, name = ticket.read_text().split("\n", 1)
-        return name if living.alive(int(ticket.name.split("-")[1]), float(created)) else None
-    except (OSError, ValueError):
+def read(folder: Path) -> list[Ticket]:
+    """Every ticket that can be read, whether its process lives or not."""
+    return [ticket for path in folder.glob("[0-9]*-*") if (ticket := _read(path)) is not None]
+
+
+def _read(path: Path) -> Ticket | None:
+    """Others write here too: what is no plain small file, or says nonsense, is no ticket."""
+    found = _content(path)
+    if found is None:
         return None
+    try:
+        body = json.loads(found[1])
+        ticket = Ticket(path, int(path.name.split("-")[1]), float(body["created"]), found[0], str(body["run"])[:255], int(body["order"]), str(body["person"])[:64],
+                        str(body["folder"]), float(body["asked"]), int(body["turn"]))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return ticket if ticket.pid > 0 else None
+
+
+def _content(path: Path) -> tuple[int, bytes] | None:
+    """(its owner, its first bytes) of a plain file; a pipe or a link that somebody put there is not opened."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(file)
+        return (found.st_uid, os.read(file, AT_MOST)) if stat.S_ISREG(found.st_mode) else None
+    finally:
+        os.close(file)
+
+
+def _write(ticket: Ticket) -> None:
+    body = {name: getattr(ticket, name) for name in ("created", "run", "order", "person", "folder", "asked", "turn")}
+    _put(ticket.path, json.dumps(body).encode())
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Whole or not there, under a name that nobody can have made before: half a ticket would be taken for a dead process's."""
+    file, unseen = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with open(file, "wb") as opened:
+            opened.write(content)
+        os.chmod(unseen, 0o644)
+        os.replace(unseen, path)
+    except OSError:
+        os.unlink(unseen)
+        raise
+
+
+def _tickets(folder: Path, pid: int, run_name: str = "") -> list[Ticket]:
+    """The tickets that count of process `pid`, the first drawn first; of one run alone where it is named."""
+    found = [_read(path) for path in sorted(folder.glob(f"[0-9]*-{pid}"))]
+    return [ticket for ticket in found if ticket is not None and run_name in ("", ticket.run) and ticket.alive]
+
+
+def holder(path: Path) -> str | None:
+    """The run a ticket stands for; None where its process is gone."""
+    ticket = _read(path)
+    return ticket.run if ticket is not None and ticket.alive else None
+
+
+def name_of(ticket: Ticket) -> str:
+    """Whose it is, in a word: the name given, else the user's."""
+    if ticket.person:
+        return ticket.person
+    try:
+        return pwd.getpwuid(ticket.uid).pw_name
+    except KeyError:  # a container's user id without a name
+        return f"user {ticket.uid}"
+
+
+def _digest(person: str) -> str:
+    return hashlib.blake2b(person.encode(), digest_size=8).hexdigest() if person else ""
+
+
+# whose turn ----------------------------------------------------------------------------------------------------------------------------
+
+
+def turns(folder: Path) -> dict[Person, int]:
+    """The number of each person's last turn. What another user wrote under somebody's name does not count."""
+    found = {}
+    for path in folder.glob("turn-*"):
+        content = _content(path)
+        with contextlib.suppress(ValueError):
+            _, uid, digest, _ = path.name.split("-")
+            if content is not None and content[0] == int(uid):
+                found[int(uid), digest] = max(int(content[1][:18]), found.get((int(uid), digest), 0))
+    return found
+
+
+def _note_turn(folder: Path, whose: Person, number: int) -> None:
+    """A file under a name that nobody can have taken before, in the place of the one from the turn before."""
+    before = list(folder.glob(f"turn-{whose[0]}-{whose[1]}-*"))
+    _put(folder / f"turn-{whose[0]}-{whose[1]}-{secrets.token_hex(8)}", str(number).encode())
+    for path in before:
+        with contextlib.suppress(PermissionError):  # another user's, who only pretends
+            path.unlink(missing_ok=True)
+
+
+def fair(tickets: Iterable[Ticket], last: Mapping[Person, int], slots: int = 1) -> list[Ticket]:
+    """The order of turns: those that have one, then each next one as if the turn that began first ended first. Pure."""
+    tickets = list(tickets)
+    line = sorted((ticket for ticket in tickets if ticket.turn), key=lambda ticket: ticket.turn)
+    waiting: dict[Person, list[Ticket]] = {}
+    for ticket in sorted((ticket for ticket in tickets if not ticket.turn), key=lambda ticket: (ticket.order, ticket.path.name), reverse=True):
+        waiting.setdefault(ticket.whose, []).append(ticket)
+    last = {**last, **{ticket.whose: max(ticket.turn, last.get(ticket.whose, 0)) for ticket in line}}
+    turn, on = max(last.values(), default=0), [ticket.whose for ticket in line]
+    by_user = {uid: max(number for whose, number in last.items() if whose[0] == uid) for uid, _ in last}
+    while waiting:
+        del on[:max(0, len(on) - slots + 1)]
+        users, people = Counter(uid for uid, _ in on), Counter(on)
+        whose = min(waiting, key=lambda w: (users[w[0]], by_user.get(w[0], 0), people[w], last.get(w, 0), waiting[w][-1].order))
+        line.append(waiting[whose].pop())
+        if not waiting[whose]:
+            del waiting[whose]
+        turn += 1
+        last[whose] = by_user[whose[0]] = turn
+        on.append(whose)
+    return line
+
+
+def line(folder: Path | None = None) -> list[Ticket]:
+    """Everybody's runs that have the device or wait for it, in the order of their turns."""
+    folder = folder or queue_folder()
+    return fair([ticket for ticket in read(folder) if ticket.alive], turns(folder), slots_of())
 
 
 class Place:
     """This process's place in the queue, given back when the process ends."""
 
-    def __init__(self, run_name: str, folder: Path | None = None):
-        self.folder = folder or queue_folder()
+    def __init__(self, run_name: str, folder: Path | None = None, run_folder: str | Path = ""):
+        self.folder, self.run_name, self.run_folder = folder or queue_folder(), run_name, run_folder
         mine = _tickets(self.folder, os.getpid())
-        self.ticket = mine[0] if mine else draw(run_name, os.getpid(), self.folder)
+        self.ticket = mine[0].path if mine else draw(run_name, os.getpid(), self.folder, run_folder)
         self._slot: int | None = None
+        self._line: list[Ticket] = []
+        self._changed = 0
+        """When the folder had last changed as `_line` was read, in ns."""
 
-    def ahead(self) -> list[str]:
-        """Names of the runs before this one; tickets whose process is gone are removed."""
-        names = []
-        for ticket in sorted(self.folder.glob("[0-9]*-*")):
-            if ticket.name >= self.ticket.name:
-                break
-            name = holder(ticket)
-            if name is not None:
-                names.append(name)
-            else:
+    def ahead(self) -> list[Ticket]:
+        """The runs before this one; tickets whose process is gone are removed."""
+        found = self._before()
+        while gone := {ticket.path for ticket in found if not ticket.alive}:
+            for path in gone:
                 with contextlib.suppress(OSError):  # another person's: not in the way, and theirs to remove
-                    ticket.unlink(missing_ok=True)
-        return names
+                    path.unlink(missing_ok=True)
+            # without them another's turn may come first
+            self._line = fair([ticket for ticket in self._line if ticket.path not in gone], turns(self.folder), slots_of())
+            found = self._cut()
+        return found
 
-    def wait(self, told: Callable[[list[str]], None], given_up: Callable[[], bool]) -> bool:
+    def _before(self) -> list[Ticket]:
+        """The line up to this run, read again where the folder has changed: every ticket that comes, goes or changes changes it."""
+        changed, now = os.stat(self.folder).st_mtime_ns, time.time_ns()
+        # a change may still come within the clock tick of the last one
+        if changed != self._changed or not 10**8 < now - changed:
+            self._line = fair(read(self.folder), turns(self.folder), slots_of())
+            self._changed = changed
+        return self._cut()
+
+    def _cut(self) -> list[Ticket]:
+        return list(itertools.takewhile(lambda ticket: ticket.path != self.ticket, self._line))
+
+    def wait(self, told: Callable[[Standing], None], given_up: Callable[[], bool]) -> bool:
         """Wait for the turn; `told` hears of every change of who is ahead. False when `given_up` says so."""
-        slots = max(1, int(os.environ.get("WORKBENCH_SLOTS", "1")))
-        before: list[str] = []
-        while len(ahead := self.ahead()) >= slots or not self._take(slots):
-            ahead = ahead or ["another run"]
-            if ahead != before:
-                told(ahead)
-                before = ahead
+        slots, before, counted, ahead = slots_of(), None, -math.inf, []
+        while True:
+            if not self.ticket.exists():  # somebody removed it: at the end of the line again
+                self.ticket = draw(self.run_name, os.getpid(), self.folder, self.run_folder)
+            front = self._before()
+            # far behind it is enough to know that the device is taken; who lives further ahead is looked at now and then
+            if len(front) <= slots or time.monotonic() - counted > COUNT_S * len(ahead) or front[:slots] != ahead[:slots]:
+                ahead, counted = self.ahead(), time.monotonic()
+            if len(ahead) < slots and self._take(slots):
+                return True
+            standing = self._standing(ahead)
+            if standing != before:
+                told(standing)
+                before = standing
             if given_up():
                 self.release()
                 return False
-            time.sleep(POLL_S)
-        return True
+            time.sleep(min(POLL_AT_MOST_S, POLL_S * max(1, len(ahead) - slots + 1)))
+
+    def _standing(self, ahead: list[Ticket]) -> Standing:
+        if not ahead:
+            return Standing(1, ["another run"])
+        mine = _read(self.ticket)
+        whose = mine.whose if mine else None
+        people = [name_of(ticket) for ticket in ahead[:NAMED]] if any(ticket.whose != whose for ticket in ahead) else []
+        return Standing(len(ahead), [ticket.run for ticket in ahead[:NAMED]], people, sum(ticket.whose == whose and not ticket.turn for ticket in ahead))
 
     def _take(self, slots: int) -> bool:
-        """Lock a free slot; the lock goes with the process."""
+        """Have a turn if it is still this run's: looked at again with the door closed. The lock on the slot goes with the process."""
+        with _door(self.folder):
+            self._changed = 0
+            if len(self.ahead()) >= slots or not self._lock(slots):
+                return False
+            mine, last = _read(self.ticket), turns(self.folder)
+            if mine is not None:
+                number = 1 + max([*last.values(), *(ticket.turn for ticket in self._line)], default=0)
+                _note_turn(self.folder, mine.whose, number)
+                _write(dataclasses.replace(mine, turn=number))
+        return True
+
+    def _lock(self, slots: int) -> bool:
         for number in range(slots):
             path = self.folder / f"slot-{number}"
             # created apart: in a folder for everybody, Linux refuses O_CREAT on another person's file
@@ -140,5 +389,6 @@ class Place:
     def release(self) -> None:
         self.ticket.unlink(missing_ok=True)
         if self._slot is not None:
+            fcntl.flock(self._slot, fcntl.LOCK_UN)  # closing alone would leave it with processes forked meanwhile
             os.close(self._slot)
             self._slot = None

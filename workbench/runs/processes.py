@@ -28,7 +28,7 @@ def spawn(folder: Path, asked: float | None = None) -> int:
     asked = time.time() if asked is None else asked
 
     def note(pid: int) -> None:
-        ticket = device_queue.draw(folder.name, pid)
+        ticket = device_queue.draw(folder.name, pid, run_folder=folder)
         try:
             living.note(folder, pid, asked=asked)
         except RunError:

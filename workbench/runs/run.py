@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data import run_rows
+from workbench import device_queue
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
 from workbench.journal.history import History
@@ -145,6 +146,11 @@ class Run:
 
     def resume(self) -> "Run":
         """Go on: after a pause, or with a new worker from the last checkpoint after the old one stopped or died."""
+    def move_up(self) -> None:
+        """While it waits for the device: make it the next of its person's runs. Raises `RunError` where it does not wait, or is another's."""
+        self._refuse_read_only("moved up")
+        device_queue.move_up(self.name, self.pid or 0)
+
         status = self.status
         if status in LIVING:
             self._send(cmd.Resume(), "resumed")

@@ -1,10 +1,12 @@
 """What state a run is in, as a word with a sentence: from its journal, and from whether its worker lives."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workbench import living
+from workbench.journal.events import Queued
 from workbench.journal.history import History
 from workbench.runs import processes
 
@@ -74,7 +76,7 @@ def _status_of(folder: Path, history: History) -> Status:
         return Status(ended.status, f"{ended.status.capitalize()} at {where}. {ended.reason}".strip(), remedy)
     if pid is not None:
         if history.phase == "queued":
-            return Status("queued", f"Waits for the device behind {', '.join(history.queued.behind)}.")
+            return Status("queued", f"Waits for the device behind {behind_words(history.queued)}.")
         if not anew and history.phase in ("running", "paused"):
             step = max(history.step, step_of_script(folder))
             where = f"step {step}" + (f" of {history.steps}" if history.steps else "")
@@ -86,6 +88,13 @@ def _status_of(folder: Path, history: History) -> Status:
     step = history.last_checkpoint
     again = f"run.resume() goes on from step {step}." if step else "run.resume() starts it again."
     return Status("died", f"The worker {how_it_died(worker)} at {where}.", f"{again} {OUT_OF_MEMORY}", processes.tail(folder / "worker.log"))
+
+
+def behind_words(queued: Queued, short: Callable[[str], str] = str) -> str:
+    """`ada's town-lora8, town-full and 3 others`: the runs ahead of one that waits, as `short` names them, the one whose turn it is first."""
+    names = [f"{person}'s {short(name)}" for person, name in zip(queued.people, queued.behind, strict=False)] or [short(name) for name in queued.behind]
+    others = queued.position - len(names)
+    return ", ".join(names) + (f" and {others} other{'s' if others > 1 else ''}" if others > 0 else "")
 
 
 def left_by_script(result: str) -> str:
