@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 KINDS = {"pair": "Pairs", "ranking": "Ranks", "thumbs": "Thumbs", "scores": "Scores"}
 """Kinds of judgement, and how they are called."""
-ROWS = {"paired": "Paired", "ranked": "Ranked", "unpaired": "Unpaired"}
+ROWS = {"paired": "Paired", "ranked": "Ranked", "unpaired": "Unpaired", "scored": "Scored"}
 SCORES = (1, 2, 3, 4, 5)
 MOST_REPLIES = 6
 
