@@ -100,6 +100,20 @@ class Step(Event):
     """`{"event":"step","step":41,"loss":2.29,...}`: one optimizer step. Loss in nats per trained token, `grad_norm` before clipping.
 
     `tokens` are real (non-padding) tokens read in this step; `memory_gib` the process's resident memory on CPU, the peak allocated
+@dataclass(slots=True, kw_only=True)
+class Launched(Event):
+    """`{"event":"launched","step":0,"strategy":"fsdp","pids":[71,72],"hosts":["a","a"],"shares":[0.5,0.5],"backend":"gloo"}`: several processes
+    train this run, and how they share the model was looked at: `shares` of the weights that each of them holds, by rank."""
+
+    kind: ClassVar[str] = "launched"
+    step: int
+    strategy: str
+    pids: list[int]
+    hosts: list[str] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    backend: str = ""
+
+
     on the device on GPU. What a trainer logs beyond these is in `extra`, and of a mixture "rows/NAME", the step's rows of each source. None where unknown or not finite.
     """
 

@@ -52,6 +52,8 @@ class History:
         """Ids of the pauses and resumptions that took place."""
         self.forked: ev.Forked | None = None
         self.prepared: ev.Prepared | None = None
+        self.launched: ev.Launched | None = None
+        """The processes that train it, where there are several."""
         self.started: ev.Started | None = None
         self.queued: ev.Queued | None = None
         self.trackers: dict[str, ev.Reported] = {}
@@ -142,6 +144,9 @@ class History:
     # one method an event, named for its kind
     def _on_queued(self, event: ev.Queued) -> None:
         self.queued, self.phase = event, "queued"
+
+    def _on_launched(self, event: ev.Launched) -> None:
+        self.launched = event
 
     def _on_started(self, event: ev.Started) -> None:
         self.started, self.ended, self.queued, self.phase = event, None, None, "starting"
@@ -238,16 +243,16 @@ class History:
         self.step = min(self.step, step)
 
     @property
-    def best(self) -> ev.Evaluated | None:
-        """The evaluation with the lowest held-out loss."""
-        known = [e for e in self.evaluations if e.loss is not None]
-        return min(known, key=lambda e: e.loss) if known else None
-
-    @property
     def damage(self) -> str:
         """What is wrong with the journal itself, a sentence; "" where nothing is."""
         lines = "1 line" if self.damaged == 1 else f"{self.damaged} lines"
         return f"{lines} of its journal cannot be read and {'was' if self.damaged == 1 else 'were'} passed over." if self.damaged else ""
+
+    @property
+    def best(self) -> ev.Evaluated | None:
+        """The evaluation with the lowest held-out loss."""
+        known = [e for e in self.evaluations if e.loss is not None]
+        return min(known, key=lambda e: e.loss) if known else None
 
     @property
     def last_checkpoint(self) -> int:

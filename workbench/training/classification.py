@@ -18,7 +18,7 @@ from workbench.data.run_rows import RunRows
 from workbench.journal import events as ev
 from workbench.models import classifier
 from workbench.recipes import Recipe, resolve_model
-from workbench.training import headed
+from workbench.training import headed, together
 from workbench.training.headed import HeadedJob, HeadedTrainer
 
 Row = dict[str, Any]
@@ -62,14 +62,15 @@ class ClassifierTrainer(HeadedTrainer):
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         loss, logits, labels = transformers.Trainer.prediction_step(self, model, inputs, False, ignore_keys)
-        self.heldout = self.heldout[0] + loss.item() * len(labels), self.heldout[1] + len(labels)
-        self.answers.append((logits.float().cpu(), labels.cpu()))
+        self.add_heldout(loss, len(labels))
+        if not self.spare:
+            self.answers.append((logits.float().cpu(), labels.cpu()))
         return loss, None, None
 
     def evaluation_loop(self, *args: Any, **kw: Any) -> Any:
         self.answers: list[tuple[torch.Tensor, torch.Tensor]] = []
         out = super().evaluation_loop(*args, **kw)
-        logits, labels = (torch.cat(parts).numpy() for parts in zip(*self.answers, strict=True))
+        logits, labels = (torch.cat(parts).numpy() for parts in zip(*together.joined(self.answers), strict=True))
         scores = classifier.score(logits, labels)
         out.metrics.update(eval_accuracy=scores.accuracy, eval_macro_f1=scores.macro_f1)
         return out

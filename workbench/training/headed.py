@@ -14,6 +14,7 @@ import torch
 import transformers
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from workbench import launching
 from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
 from workbench.models import frozen
@@ -84,7 +85,7 @@ def mixed(recipe: Recipe, found: RunRows, tables: dict[str, list[Row | None]], o
     """Of a mixture's rows: `out` draws them by its weights. Of one source's rows nothing changes."""
     if not found.segments:
         return
-    rows_a_step = recipe.batch_size * recipe.gradient_accumulation
+    rows_a_step = launching.rows_a_step(recipe)
     drawn = supervised.total_steps(recipe, found.rows) * rows_a_step
     out.rows = MixedRows(found, drawn, rows_a_step, recipe.seed, lambda name, row: tables[name][row])
     out.examples = len(out.rows)

@@ -79,14 +79,16 @@ class PPOTrainer(PolicyTrainer):
     def _clip_grad_norm(self, model: Any) -> torch.Tensor:
         return self.accelerator.clip_grad_norm_([*model.parameters(), *self.value_head.parameters()], self.args.max_grad_norm)
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
+    def save_own(self, folder: Path) -> None:
+        super().save_own(folder)
+        if not self.args.should_save:
+            return
         weights = {name: tensor.cpu() for name, tensor in self.value_head.state_dict().items()}
-        safetensors.torch.save_file(weights, Path(output_dir) / VALUE_FILE)
+        safetensors.torch.save_file(weights, folder / VALUE_FILE)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.value_head.load_state_dict(safetensors.torch.load_file(Path(resume_from_checkpoint) / VALUE_FILE))
+    def restore_own(self, folder: Path) -> None:
+        super().restore_own(folder)
+        self.value_head.load_state_dict(safetensors.torch.load_file(folder / VALUE_FILE))
 
     # --- a round -----------------------------------------------------------------------------------------------------------------
 

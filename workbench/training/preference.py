@@ -28,7 +28,7 @@ from workbench.journal import events as ev
 from workbench.models import loading
 from workbench.recipes import Recipe, resolve_model
 from workbench.templates import chat
-from workbench.training import fast_rows, gap_arrays, headed, reply_logps, reply_rows, supervised
+from workbench.training import fast_rows, gap_arrays, headed, reply_logps, reply_rows, supervised, together
 from workbench.training.gap_arrays import PairRewards
 from workbench.training.preference_terms import Replies, Seen, metrics, objective_loss
 from workbench.training.reference import KeptSums, first_logits, off_is_start
@@ -141,14 +141,15 @@ class PreferenceTrainer(CountingTrainer):
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         total, seen = objective_loss(self.settings, self.live.get("beta", self.settings.beta), outputs.logps, self._now[0])
-        self.seen.append(seen)
-        if self.args.eval_strategy != "no":
-            self.rewarded.append(seen)
+        if not self.spare:
+            self.seen.append(seen)
+            if self.args.eval_strategy != "no":
+                self.rewarded.append(seen)
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
     def take_drawn(self) -> dict[str, float]:
         seen, self.seen = self.seen, []
-        return super().take_drawn() | metrics(seen) | ({"beta": self.live["beta"]} if self.live else {})
+        return super().take_drawn() | metrics(of_all(seen)) | ({"beta": self.live["beta"]} if self.live else {})
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         own, self.data_collator = self.data_collator, dataclasses.replace(self.data_collator, count=False)
@@ -160,29 +161,33 @@ class PreferenceTrainer(CountingTrainer):
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         with torch.no_grad(), self._ready(inputs), self.compute_loss_context_manager():
             loss = self.compute_loss(model, self._prepare_inputs(inputs)).detach()
-        rows = len(inputs["labels"])
-        self.heldout = self.heldout[0] + loss.item() * rows, self.heldout[1] + rows
+        self.add_heldout(loss, len(inputs["labels"]))
         return loss, None, None
 
     def evaluation_loop(self, *args: Any, **kw: Any) -> Any:
         trained, self.seen, drawn, self.rewarded = self.seen, [], self.rewarded, []
         out = super().evaluation_loop(*args, **kw)
-        out.metrics.update({f"eval_{name}": value for name, value in metrics(self.seen).items()})
-        heldout, train = (pair_rewards(seen) for seen in (self.rewarded, drawn))
-        if self.arrays is not None and heldout is not None and self.args.world_size == 1:
+        out.metrics.update({f"eval_{name}": value for name, value in metrics(of_all(self.seen)).items()})
+        heldout, train = (pair_rewards(of_all(seen)) for seen in (self.rewarded, drawn))
+        if self.arrays is not None and heldout is not None and together.rank() == 0:
             self.arrays.append(gap_arrays.save(Path(self.args.output_dir).parent, self.state.global_step, heldout, train))
         self.seen, self.rewarded = trained, []
         return out
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
+    def save_own(self, folder: Path) -> None:
+        super().save_own(folder)
         if self.reference is not None:
-            self.reference.save(output_dir)
+            self.reference.save(folder)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+    def restore_own(self, folder: Path) -> None:
+        super().restore_own(folder)
         if self.reference is not None:
-            self.reference.restore(resume_from_checkpoint)
+            self.reference.restore(folder)
+
+
+def of_all(seen: list[Seen]) -> list[Seen]:
+    """What every process saw."""
+    return seen if together.world() == 1 else together.joined([one.cpu() for one in seen])
 
 
 def pair_rewards(seen: list[Seen]) -> PairRewards | None:

@@ -7,6 +7,7 @@ log-probabilities are computed.
 Shapes: N rows, M replies, P pairs.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,11 @@ class Seen:
     right: torch.Tensor
     """Of each pair, or each judged reply, whether it is on the right side; a half for neither."""
     kl: float | None = None
+
+    def cpu(self) -> "Seen":
+        """The same, without a GPU."""
+        names = ("chosen", "rejected", "logp_chosen", "logp_rejected", "right")
+        return dataclasses.replace(self, **{name: getattr(self, name).cpu() for name in names})
 
 
 def objective_loss(settings: Objective, beta: float, logps: torch.Tensor, told: Replies) -> tuple[torch.Tensor, Seen]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.training import fast_rows, reply_logps
+from workbench.training import fast_rows, reply_logps, together
 from workbench.training.reply_logps import ReplyLogps, Row
 
 FILE = "reference.safetensors"
@@ -75,9 +75,13 @@ class KeptSums:
             self.policy.train(training)
 
     def save(self, folder: str | Path) -> None:
-        """Into a checkpoint. Raises `OSError` where the disk refuses."""
+        """Into a checkpoint, with what other processes computed. Raises `OSError` where the disk refuses."""
         from safetensors.numpy import save_file
 
+        for kept in together.gathered(self._kept) if together.world() > 1 else ():
+            self._kept |= kept
+        if together.rank() != 0:
+            return
         keys = np.frombuffer(b"".join(self._kept), np.uint8).reshape(-1, 16)
         save_file({"keys": keys, "values": np.array(list(self._kept.values()), np.float32)}, Path(folder) / FILE)
 

@@ -26,7 +26,7 @@ from workbench.journal import events as ev
 from workbench.models import classifier, reward
 from workbench.recipes import Recipe, resolve_model
 from workbench.templates import chat
-from workbench.training import fast_rows, gap_arrays, headed, laid_rows
+from workbench.training import fast_rows, gap_arrays, headed, laid_rows, together
 from workbench.training.gap_arrays import PairRewards
 from workbench.training.headed import HeadedJob, HeadedTrainer
 
@@ -95,10 +95,11 @@ class RewardTrainer(HeadedTrainer):
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         pairs, weights, margins, told = self._comparing
-        values = outputs.logits.detach().float()
-        self.seen.append((reward.gaps(values, pairs), pairs[:, 2]))
-        if self.args.eval_strategy != "no":
-            self.rewarded.append((values, told))
+        if not self.spare:
+            values = outputs.logits.detach().float()
+            self.seen.append((reward.gaps(values, pairs), pairs[:, 2]))
+            if self.args.eval_strategy != "no":
+                self.rewarded.append((values, told))
         total = (weights * reward.pair_losses(outputs.logits, pairs, margins)).sum()
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
@@ -112,24 +113,31 @@ class RewardTrainer(HeadedTrainer):
 
     def take_drawn(self) -> dict[str, float]:
         seen, self.seen = self.seen, []
-        return super().take_drawn() | metrics(seen, self.heads)
+        return super().take_drawn() | metrics(of_all(seen), self.heads)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), _apart(inputs):
             loss = self.compute_loss(model, inputs).detach()
-        self.heldout = self.heldout[0] + loss.item() * len(inputs["labels"]), self.heldout[1] + len(inputs["labels"])
+        self.add_heldout(loss, len(inputs["labels"]))
         return loss, None, None
 
     def evaluation_loop(self, *args: Any, **kw: Any) -> Any:
         trained, self.seen, drawn, self.rewarded = self.seen, [], self.rewarded, []
         out = super().evaluation_loop(*args, **kw)
-        out.metrics.update({f"eval_{name}": value for name, value in metrics(self.seen, self.heads).items()})
-        if self.arrays is not None and self.args.world_size == 1:
-            heldout, train = (pair_rewards(seen, self.heads) for seen in (self.rewarded, drawn))
+        out.metrics.update({f"eval_{name}": value for name, value in metrics(of_all(self.seen), self.heads).items()})
+        heldout, train = (pair_rewards(of_all(seen), self.heads) for seen in (self.rewarded, drawn))
+        if self.arrays is not None and together.rank() == 0:
             self.arrays.append(gap_arrays.save(Path(self.args.output_dir).parent, self.state.global_step, heldout, train))
         self.seen, self.rewarded = trained, []
         return out
+
+
+def of_all(seen: list[tuple[torch.Tensor, ...]]) -> list[tuple[torch.Tensor, ...]]:
+    """What every process saw."""
+    if together.world() == 1:
+        return seen
+    return together.joined([tuple(part.cpu() for part in parts) for parts in seen])
 
 
 def pair_rewards(rewarded: list[tuple[torch.Tensor, torch.Tensor]], heads: tuple[str, ...]) -> PairRewards | None:

@@ -25,6 +25,7 @@ from workbench.errors import RecipeError, RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.recipes import Recipe, check_live
+from workbench.training import together
 from workbench.training.control import Inbox, Settings
 from workbench.probes import Probes
 from workbench.training.writer import Journal, started
@@ -51,7 +52,7 @@ class Stream(TrainerCallback):
                  draw_by: Callable[[dict[str, float], int], Any] | None = None, adopt: Callable[[int], str] | None = None,
                  sample: Callable[[Any, int], list[ev.Sampled]] | None = None, probes: Probes | None = None, best: float | None = None,
                  found_best: Callable[[int], None] | None = None, save_best: bool = False, recipe: Recipe | None = None,
-                 live: Callable[[], dict[str, Any]] | None = None):
+                 live: Callable[[], dict[str, Any]] | None = None, sharded: bool = False):
         self.folder = Path(folder)
         self.journal, self.probes, self.inbox = journal, probes, inbox
         self._own = journal is None
@@ -61,7 +62,10 @@ class Stream(TrainerCallback):
         self._best, self._found_best, self._save_best = best, found_best, save_best
         self._settings: Settings | None = None
         self._recipe, self._live = recipe, live
+        self._sharded = sharded
+        """Whether each process has but a part of the model, so that all of them answer a question together."""
         self._process = psutil.Process()
+        self._card: gpu.Card | None = None
         self._paused, self._credit = False, 0
         self._boundary_after = ""
         self._since = 0.0
@@ -81,6 +85,7 @@ class Stream(TrainerCallback):
             peak = kw["lr_scheduler"].base_lrs[0]  # a resumed schedule has the peak it was last given
         self._settings = Settings(peak, int(state.eval_steps) if args.eval_strategy == "steps" else None, self._mixture, self._draw_by,
                                   self._live() if self._live else None)
+        self._card = gpu.own_card()
         if self._own:  # an earlier training with this callback may have left these
             self.step, self.stopped, self._paused, self._credit = state.global_step, False, False, 0
         if self._own and self._leads(state):
@@ -115,9 +120,7 @@ class Stream(TrainerCallback):
             self._lock.truncate()
         if self._leads(state):
             self.inbox.look()
-        stop = self._stop_signal or self.inbox.stops(state.global_step)
-        if self._world() > 1:
-            stop = self._share(stop)
+        stop = together.share(self._stop_signal or self.inbox.stops(state.global_step))
         if stop and args.save_strategy != "no":
             control.should_save = True
         # DefaultFlowCallback has set the flags by now: the boundary comes after the last thing that this step still does
@@ -128,12 +131,12 @@ class Stream(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kw: Any) -> None:
         logs = logs or {}
-        if "loss" in logs and not any(name.startswith("eval_") for name in logs) and self._leads(state):
-            self.journal.write(self._step_event(state, logs))
+        if "loss" in logs and not any(name.startswith("eval_") for name in logs):
+            self._write(state, self._step_event(state, logs))  # every process has a part in its counts
         self._boundary_if("log", state, control, kw)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **kw: Any) -> None:
-        if self._leads(state) and metrics:
+        if metrics:
             loss = metrics.get("eval_loss")
             best = loss is not None and (self._best is None or loss < self._best)
             self._best = loss if best else self._best
@@ -144,13 +147,14 @@ class Stream(TrainerCallback):
             extra = {name.removeprefix("eval_"): float(value) for name, value in metrics.items()
                      if name not in ("eval_loss", "eval_runtime", "epoch") and "per_second" not in name and isinstance(value, (int, float))}
             seconds = metrics.get("eval_runtime", 0.0)
-            self.journal.write(ev.Evaluated(step=state.global_step, loss=loss, seconds=seconds, best=best, extra=extra))
-            if self._sample:
+            self._write(state, ev.Evaluated(step=state.global_step, loss=loss, seconds=seconds, best=best, extra=extra))
+            if self._sample and (self._sharded or self._leads(state)):
                 for sample in self._sample(kw["model"], state.global_step):
-                    self.journal.write(sample)
+                    self._write(state, sample)
         self._boundary_if("evaluate", state, control, kw)
 
     def on_save(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+        together.meet()  # each has written its part of the checkpoint
         if self._leads(state):
             step = state.global_step
             folder = self._adopt(step) if self._adopt else str(Path(args.output_dir).resolve() / f"checkpoint-{step}")
@@ -199,9 +203,7 @@ class Stream(TrainerCallback):
         """New commands, the same ones on every rank."""
         if self._leads(state):
             self.inbox.look()
-        if self._world() > 1:
-            self.inbox.waiting = self._share(self.inbox.waiting)
-            self._stop_signal = self._share(self._stop_signal)
+        self.inbox.waiting, self._stop_signal = together.share((self.inbox.waiting, self._stop_signal))
 
     def _obey(self, command: cmd.Command, state: Any, kw: dict[str, Any]) -> None:
         step = state.global_step
@@ -243,7 +245,7 @@ class Stream(TrainerCallback):
         self._write(state, ev.Changed(step=state.global_step, field=field, old=old, new=new, command=command, by=by))
 
     def _answer(self, command: cmd.Probe, state: Any) -> None:
-        if not self._leads(state):
+        if not (self._sharded or self._leads(state)):
             return
         if self.probes is None:
             error = "This trainer has no tokenizer to ask with; give it processing_class=tokenizer."
@@ -264,6 +266,7 @@ class Stream(TrainerCallback):
             tokens, self._seen = state.num_input_tokens_seen - self._seen, state.num_input_tokens_seen
         extra = {name: float(value) for name, value in logs.items() if name not in NOT_METRICS and isinstance(value, (int, float))}
         extra |= self._extra() if self._extra else {}
+        extra |= self._card.read() if self._card else {}
         return ev.Step(step=state.global_step, loss=logs["loss"], learning_rate=logs.get("learning_rate"), grad_norm=logs.get("grad_norm"),
                        epoch=state.epoch, tokens=tokens, tokens_per_s=tokens / seconds if tokens and seconds > 0 else None,
                        memory_gib=self._memory_gib(), extra=extra)
@@ -330,17 +333,6 @@ class Stream(TrainerCallback):
     @staticmethod
     def _leads(state: Any) -> bool:
         return state.is_world_process_zero
-
-    @staticmethod
-    def _world() -> int:
-        return int(os.environ.get("WORLD_SIZE", "1")) if torch.distributed.is_available() and torch.distributed.is_initialized() else 1
-
-    @staticmethod
-    def _share(value: Any) -> Any:
-        """Rank 0's value, on every rank."""
-        box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
 
 
 def _release(lock: TextIO) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from workbench import town
+from workbench import launching, town
 from workbench.data import layouts
 from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
@@ -25,6 +25,7 @@ from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
 from workbench.training import fast_rows, varlen
 from workbench.training import rows as rows_module
+from workbench.training import shards, strategies, together
 from workbench.training.mixed import MixedRows
 from workbench.training.rows import Collator, Prepared
 
@@ -48,6 +49,17 @@ class CountingTrainer(transformers.Trainer):
         """Sources of the rows of this step."""
         self.live: dict[str, Any] = {}
         """The objective's own settings that can be changed at any step; read at each, kept in checkpoints."""
+        self.spare = self.evaluating = False
+        """Whether the batch that is read counts for nothing: see `shards.py`."""
+        self.proof: Callable[[CountingTrainer], None] | None = None
+        """Told of the trainer once its model is the one of a launch (`strategies.py`), before the first step."""
+
+    def train(self, resume_from_checkpoint: Any = None, **kw: Any) -> Any:
+        if together.world() > 1:
+            transformers.set_seed(self.args.seed + together.rank())  # the weights are the same; what is dropped out of them need not be
+        if resume_from_checkpoint:
+            self.restore_own(Path(resume_from_checkpoint))
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kw)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.counted += inputs.pop("real_tokens", 0)
@@ -55,21 +67,56 @@ class CountingTrainer(transformers.Trainer):
         self.drawn += inputs.pop("sources", ())
         return super().training_step(model, inputs, num_items_in_batch)
 
+    def _prepare_for_training(self, *args: Any, **kw: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **kw)
+        if self.proof is not None:
+            self.proof(self)
+        return prepared
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.spare = isinstance(inputs, dict) and inputs.pop("spare", False)
+        return super()._prepare_inputs(inputs)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        if self.evaluating and together.world() > 1:
+            return None  # each process has means of its own batches, and the evaluation adds them up
+        return super()._get_num_items_in_batch(batch_samples, device)
+
+    def compute_loss(self, *args: Any, **kw: Any) -> Any:
+        out = super().compute_loss(*args, **kw)
+        if not self.spare:
+            return out
+        return (out[0] * 0, *out[1:]) if isinstance(out, tuple) else out * 0
+
+    def _get_dataloader(self, dataset: Any, description: str, batch_size: int, sampler_fn: Any = None, is_training: bool = False,
+                        dataloader_key: str | None = None) -> Any:
+        if together.world() == 1:
+            return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+        shuffled = is_training and not isinstance(dataset, MixedRows)
+        return shards.loader(dataset, self.data_collator, batch_size, self.args.data_seed if shuffled else None)
+
     def get_train_dataloader(self) -> Any:
-        if not isinstance(self.train_dataset, MixedRows):
+        if together.world() > 1 or not isinstance(self.train_dataset, MixedRows):
             return super().get_train_dataloader()
         # in order, and nothing read ahead: accelerate's loader has the next batch before a change of the mixture can reach it
         return torch.utils.data.DataLoader(self.train_dataset, batch_size=self._train_batch_size, collate_fn=self.data_collator)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        if self.live:
-            (Path(output_dir) / LIVE_FILE).write_text(json.dumps(self.live))
+        self.save_own(Path(output_dir))
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        kept = Path(resume_from_checkpoint) / LIVE_FILE
+    def save_own(self, folder: Path) -> None:
+        """Into a checkpoint, what is ours to keep; every process comes here."""
+        if self.live and self.args.should_save:
+            (folder / LIVE_FILE).write_text(json.dumps(self.live))
+
+    def restore_own(self, folder: Path) -> None:
+        """What `save_own` kept, before the trainer itself goes on from the checkpoint."""
+        kept = folder / LIVE_FILE
         if kept.exists():
             self.live.update(json.loads(kept.read_text()))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if not saving.restore(model or self.model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -82,17 +129,23 @@ class CountingTrainer(transformers.Trainer):
 
     def take_drawn(self) -> dict[str, float]:
         """Rows of each source since the last call, as metrics of a step; {} where there is no mixture."""
-        drawn, self.drawn = self.drawn, []
+        drawn, self.drawn = together.joined(self.drawn), []
         return {f"rows/{name}": count for name, count in self.train_dataset.counts(drawn).items()} if drawn else {}
 
     def take_count(self) -> int:
+        """Real tokens since the last call, of all processes; each calls it."""
         count, self.counted = self.counted, 0
-        return count
+        return sum(together.gathered(count))
+
+    def add_heldout(self, loss: torch.Tensor, count: int) -> None:
+        """A batch's mean loss over `count` tokens or rows, for the mean of the evaluation."""
+        if not self.spare:
+            self.heldout = self.heldout[0] + loss.item() * count, self.heldout[1] + count
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         out = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         tokens = int((inputs["labels"][:, 1:] != -100).sum())
-        self.heldout = self.heldout[0] + out[0].item() * tokens, self.heldout[1] + tokens
+        self.add_heldout(out[0], tokens)
         return out
 
     def evaluation_loop(self, *args: Any, **kw: Any) -> Any:
@@ -171,7 +224,7 @@ def _mixed(recipe: Recipe, found: RunRows, tokenizer: Any, options: dict[str, An
     def features(name: str, row: int) -> dict[str, Any] | None:
         return rows_module.features(tokenizer, example(name, row), **options)
 
-    rows_a_step = recipe.batch_size * recipe.gradient_accumulation
+    rows_a_step = launching.rows_a_step(recipe)
     drawn = MixedRows(found, total_steps(recipe, found.rows) * rows_a_step, rows_a_step, recipe.seed, features)
     first = list(dict.fromkeys(zip(drawn.source[:LOOKED_AT].tolist(), drawn.row[:LOOKED_AT].tolist(), strict=True)))
     looked = rows_module.prepare([example(drawn.names[source], row) for source, row in first], tokenizer, packing=False, what="rows first drawn", **options)
@@ -184,7 +237,7 @@ def total_steps(recipe: Recipe, row_count: int) -> int:
     """Optimizer steps: as asked, or `epochs` over the (packed) rows, counted as transformers' Trainer does."""
     if recipe.steps is not None:
         return recipe.steps
-    batches = math.ceil(row_count / recipe.batch_size)
+    batches = math.ceil(row_count / launching.rows_a_pass(recipe))
     return math.ceil(recipe.epochs * max(1, math.ceil(batches / recipe.gradient_accumulation)))
 
 
@@ -203,7 +256,7 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
         metric_for_best_model="eval_loss" if evaluates else None, greater_is_better=False if evaluates else None,
         save_strategy="steps", save_steps=recipe.checkpoint_every or every, logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False,
         torch_compile=recipe.compile, report_to=list(recipe.report_to), disable_tqdm=True, remove_unused_columns=False, bf16=bf16, fp16=recipe.precision == "fp16", use_cpu=not cuda,
-        dataloader_pin_memory=cuda) | recipe.training_arguments
+        dataloader_pin_memory=cuda) | strategies.arguments(recipe.launch) | recipe.training_arguments
 
 
 def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any], fruitless: int = 0, *, kind: type[CountingTrainer] | None = None,

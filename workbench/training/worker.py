@@ -68,7 +68,8 @@ def _print_traceback() -> None:
         pass
 
 
-def _told_of(error: BaseException, step: int, room: Any = None) -> ev.Ended:
+def told_of(error: BaseException, step: int, room: Any = None) -> ev.Ended:
+    """The last word of a run that ended with `error`; `room` knows what its memory was planned to be."""
     text = str(error).strip().splitlines()
     reason, remedy = f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ") + ".", "See worker.log for where; mend it, then run.resume()."
     whole = str(error)

@@ -25,6 +25,13 @@ class Journal:
         self.log.write(ev.encode(event))
 
 
+class Mute:
+    """A pen that writes nothing: of several processes that train one run, one writes."""
+
+    def write(self, event: ev.Event) -> None:
+        pass
+
+
 def started(attempt: int = 1, resumed_from: int | None = None) -> ev.Started:
     """The event that says which process, device and packages run."""
     packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl", "datasets")}

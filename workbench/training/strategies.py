@@ -1,0 +1,96 @@
+"""How several processes share one model, and the proof that they really do.
+
+A launch that is not what was asked trains on all the same: on a CPU `accelerate launch` runs one process and drops FSDP without a word.
+So processes count each other before anything is loaded (`meet`), and before the first step the model itself is looked at (`prove`): wrapped
+by DDP, cut up as DTensors, or held by DeepSpeed at the stage asked for, with the numbers each process really holds. Not here: who starts
+the processes (`launched.py`, torchrun).
+"""
+
+import datetime
+import os
+import socket
+from typing import Any
+
+import torch
+
+from workbench.errors import RunError
+from workbench.journal import events as ev
+from workbench.launching import Launch
+from workbench.training import together
+from workbench.training.ranks import STORE
+
+PATIENCE = datetime.timedelta(minutes=30)
+"""How long a process waits for the others: one may be loading, or answer a question that a notebook asked."""
+
+
+def arguments(launch: Launch | None) -> dict[str, Any]:
+    """What `transformers.TrainingArguments` is given for a launch."""
+    if launch is None:
+        return {}
+    return {"ddp_timeout": int(PATIENCE.total_seconds())}
+
+
+def meet(launch: Launch) -> None:
+    """Join the others. Raises `RunError` where they are not as many as the launch asks for, or share a GPU."""
+    told = int(os.environ.get("WORLD_SIZE", "1"))
+    if told == launch.world:
+        cuda = torch.cuda.is_available()
+        if cuda and torch.cuda.device_count() < launch.processes:
+            raise RunError(f"{launch.processes} processes were asked for, and this machine has {torch.cuda.device_count()} GPUs.",
+                           f"Use wb.Launch(processes={torch.cuda.device_count()}), or hide the GPUs: CUDA_VISIBLE_DEVICES=''.")
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        store = os.environ.get(STORE)
+        torch.distributed.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{store}" if store else "env://", timeout=PATIENCE,
+                                             rank=int(os.environ["RANK"]), world_size=told)
+    found = len(set(together.gathered((socket.gethostname(), os.getpid()))))
+    if found != launch.world:
+        raise RunError(f"{launch.world} processes were asked for, and {found} run.",
+                       f"Start them with torchrun --nproc-per-node={launch.processes} --nnodes={launch.machines}, as wb.launch_command says.")
+
+
+def prove(trainer: Any, launch: Launch) -> ev.Launched:
+    """What really runs. Raises `RunError` where it is not what was asked; every process calls it."""
+    kind, share = held(trainer)
+    told = together.gathered((socket.gethostname(), os.getpid(), kind, share, trainer.args.world_size))
+    hosts, pids, kinds, shares, worlds = (list(column) for column in zip(*told, strict=True))
+    odd = sorted({f"{other} ({portion:.0%} of the weights on a process)" for other, portion in zip(kinds, shares, strict=True)
+                  if other != launch.strategy or launch.sharded and portion > 0.5 + 0.5 / launch.world})
+    if odd or set(worlds) != {launch.world}:
+        raise RunError(f"{launch.world} processes under {launch.strategy} were asked for; what runs is {', '.join(odd) or launch.strategy} "
+                       f"with a world of {', '.join(map(str, sorted(set(worlds))))}.",
+                       'Use strategy="ddp", which every machine can do.')
+    return ev.Launched(step=trainer.state.global_step, strategy=launch.strategy, pids=pids, hosts=hosts, shares=shares,
+                       backend=torch.distributed.get_backend())
+
+
+def held(trainer: Any) -> tuple[str, float]:
+    """The strategy that the trainer's model shows, and the share of its weights that this process holds."""
+    model = trainer.model_wrapped
+    if type(model).__name__ == "DeepSpeedEngine":
+        parameters = list(model.module.parameters())
+        everything = sum(getattr(p, "ds_numel", p.numel()) for p in parameters)
+        here = sum(p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel() for p in parameters)
+        return f"zero{model.zero_optimization_stage()}", here / everything
+    parameters = list(model.parameters())
+    here = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in parameters)
+    everything = sum(p.numel() for p in parameters)
+    if any(hasattr(p, "to_local") for p in parameters):
+        return "fsdp", here / everything
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        return "ddp", 1.0
+    return "one process" if together.world() == 1 else "no strategy", 1.0
+
+
+def settle(launch: Launch) -> None:
+    """Have this process use its part of the machine."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // launch.processes))
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
+def part() -> None:
+    """Leave the others, once all are done."""
+    together.meet()
+    torch.distributed.destroy_process_group()
