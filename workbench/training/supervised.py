@@ -150,9 +150,13 @@ class CountingTrainer(transformers.Trainer):
 
     def evaluation_loop(self, *args: Any, **kw: Any) -> Any:
         # transformers averages batches as if each held as many tokens: the loss would depend on the batch size
-        self.heldout = 0.0, 0
-        out = super().evaluation_loop(*args, **kw)
-        out.metrics["eval_loss"] = self.heldout[0] / self.heldout[1]
+        self.heldout, self.evaluating = (0.0, 0), True
+        try:
+            out = super().evaluation_loop(*args, **kw)
+        finally:
+            self.evaluating = False
+        total, count = together.summed(self.heldout)
+        out.metrics["eval_loss"] = total / count
         return out
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
