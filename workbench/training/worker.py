@@ -57,7 +57,7 @@ def run(folder: Path) -> int:
     except Exception as error:  # the worker's last word: written down whole, then the process fails
         reserve.unlink(missing_ok=True)
         _print_traceback()
-        session.end(_told_of(error, session.step, session.room))
+        session.end(told_of(error, session.step, session.room))
     return 1
 
 
