@@ -60,6 +60,16 @@ def watch(run: Any) -> list[Alarm]:
     return alarms_of(series, target=targets_of(run, series["step"]), evaluations=evaluations_of(run.history))
 
 
+def news(run: Any, said: set[str]) -> list[Alarm]:
+    """Of the alarms that stand now those not told yet; `said` are the kinds that were, and is brought up to date: what has gone and comes
+    again is news."""
+    now = watch(run)
+    fresh = [alarm for alarm in now if alarm.kind not in said]
+    said.clear()
+    said.update(alarm.kind for alarm in now)
+    return fresh
+
+
 def targets_of(run: Any, step: Any) -> np.ndarray | None:
     """The KL target in force at each of `step`, nats: the recipe's, and what it was changed to, NaN where it was switched off;
     None where there never was one."""

@@ -5,6 +5,7 @@ Any number of handles on one folder, in any process, see and say the same; every
 
 import json
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from workbench.errors import RunError
 from workbench.journal import commands as cmd
 from workbench.journal.history import History
 from workbench.recipes import Recipe, check_live, live_value, resolve_model
-from workbench.runs import processes
+from workbench.runs import alerts, processes
+from workbench.runs.alerts import Alert
 from workbench.runs.status import LIVING, STATUSES, Status, left_by_script, living_pid, status_of
 
 if TYPE_CHECKING:
@@ -256,6 +258,11 @@ class Run:
             raise RunError(str(error)) from error
 
     # what comes after --------------------------------------------------------------------------------------------------------------
+
+    def alert(self, to: Callable[[dict[str, str]], Any] | str, on: Iterable[str] = ("failed", "finished", "alarm")) -> Alert:
+        """Tell `to` (a function of one dict, or a web address that takes JSON) when the run fails or dies, finishes, is stopped ("stopped"), or does
+        something alarming, as long as this process lives; what has happened already is told at once. WORKBENCH_WEBHOOK tells after it, too."""
+        return alerts.watch(self, to, on)
 
     def wait(self, timeout: float | None = None, until: int | str | None = None) -> Status:
         """Wait for the end, or until a step is done (a number) or a status is there (a word). Raises `RunError` at the timeout."""

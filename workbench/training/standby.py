@@ -19,6 +19,7 @@ from typing import Any
 
 from workbench import device_queue, living
 from workbench.errors import RunError
+from workbench.training import telling
 
 
 def take_over(environment: dict[str, str]) -> None:
@@ -69,7 +70,7 @@ def _adopt(line: str) -> Path | None:
 
 def _serve() -> Path | None:
     gc.freeze()  # a collection in a worker would touch, and so copy, every page it shares with this process
-    workers: dict[int, Path] = {}
+    workers: dict[int, dict[str, Any]] = {}
     heard, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, so that the wake-up is written
     signal.set_wakeup_fd(wake)
@@ -95,7 +96,7 @@ def _serve() -> Path | None:
                     return _adopt(line.decode())
 
 
-def _fork(told: dict[str, Any], workers: dict[int, Path]) -> int:
+def _fork(told: dict[str, Any], workers: dict[int, dict[str, Any]]) -> int:
     """A worker for one folder: 0 in it, its pid in the standby.
 
     The run, and its place in the queue, were noted under the standby's pid. They are made the worker's before it does anything, so that however early it dies, it is
@@ -119,21 +120,38 @@ def _fork(told: dict[str, Any], workers: dict[int, Path]) -> int:
             device_queue.give_up(folder.name, os.getpid(), queue)
             living.note_exit(folder, os.getpid(), 1)
         else:
-            workers[pid] = folder
+            workers[pid] = told
             device_queue.hand_over(folder.name, os.getpid(), pid, queue)
             living.note(folder, pid, standby=os.getpid())
     os.close(go)
     return pid or -1
 
 
-def _bury(workers: dict[int, Path]) -> None:
+def _bury(workers: dict[int, dict[str, Any]]) -> None:
     """Write down how each worker ended, then let its process go: until then it counts as living, so nobody finds it dead without a word."""
     while (ended := _dead_child()) is not None:
-        folder = workers.pop(ended.si_pid, None)  # None for a helper process of a library
-        if folder is not None:
+        told = workers.pop(ended.si_pid, None)  # None for a helper process of a library
+        if told is not None:
+            code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
             with contextlib.suppress(OSError, RunError):  # the folder may be gone, or its disk full
-                living.note_exit(folder, ended.si_pid, ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
+                living.note_exit(Path(told["folder"]), ended.si_pid, code)
+            if code < 0:
+                _tell(told, signal.Signals(-code).name)
         os.waitpid(ended.si_pid, 0)
+
+
+def _tell(told: dict[str, Any], by: str) -> None:
+    """A worker that was killed says nothing itself: a process of its own tells who wants to hear, so that nobody waits for it here."""
+    environment = _environment(told)
+    if not telling.address(environment):
+        return
+    with contextlib.suppress(OSError):  # no memory for another process
+        if os.fork() == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                telling.died(Path(told["folder"]), f"was killed ({by})", environment)
+            finally:
+                os._exit(0)
 
 
 def _dead_child() -> os.waitid_result | None:

@@ -17,6 +17,7 @@ from workbench import living
 from workbench.errors import WorkbenchError
 from workbench.journal import events as ev
 from workbench.training.session import Session
+from workbench.training import telling
 from workbench.training.standby import stand_by, take_over
 
 HANDOVER_S = 10.0
@@ -48,6 +49,7 @@ def run(folder: Path) -> int:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()} has the run", flush=True)  # attempts share one log
     signal.signal(signal.SIGTERM, lambda *_: session.request_stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the notebook's terminal is not meant for the run
+    told = telling.Telling(session)
     try:
         status = session.train()
         return 0 if status in ("finished", "stopped") else 1
@@ -58,6 +60,8 @@ def run(folder: Path) -> int:
         reserve.unlink(missing_ok=True)
         _print_traceback()
         session.end(told_of(error, session.step, session.room))
+    finally:
+        told.end()
     return 1
 
 
