@@ -160,9 +160,9 @@ def _number(value: float | None, digits: int = 4) -> str:
 def runs(given: argparse.Namespace) -> int:
     import pandas as pd
 
-    from workbench.runs.listing import opened, row_of, run_folders
+    from workbench.runs.listing import in_passing, row_of, run_folders
 
-    rows = [row_of(opened(folder)) for folder in run_folders(given.runs)]
+    rows = [row_of(in_passing(folder)) for folder in run_folders(given.runs)]
     if not rows:
         print(f"No runs in {given.runs}.", file=sys.stderr)
         return 0

@@ -76,6 +76,10 @@ class History:
         with self._lock:
             return sum(self._fold(block) for block in self._tail.blocks())
 
+    def begin_at(self, offset: int) -> None:
+        """Take what stands before byte `offset` for read: for who applied what matters of it."""
+        self._tail.offset = offset
+
     def _fold(self, block: bytes) -> int:
         """Whole lines, many steps of them at once; returns how many were events."""
         count = 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.runs.attach import attach
+from workbench.runs.glance import glance
 from workbench.runs.run import Run
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _seen: dict[Path, tuple[int, int, Run]] = {}
 """Journal's inode, its size and the run, by folder: a panel lists runs every two seconds, and a long journal takes a while to read."""
+_glanced: dict[str, tuple[int, int, Run]] = {}
+"""The same of runs that were only seen in passing."""
 COLUMNS = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note", "started", "folder")
 
 
@@ -39,6 +42,24 @@ def opened(folder: Path) -> Run:
     return run
 
 
+def in_passing(folder: Path) -> Run:
+    """The run in `folder`, for its row alone: of one that has ended the last lines of its journal are read, of others all."""
+    try:
+        found = os.stat(folder / "journal.jsonl")
+    except FileNotFoundError:
+        return attach(folder)
+    key = os.path.abspath(folder)
+    inode, size, run = _glanced.get(key, (None, 0, None))
+    if inode == found.st_ino and size == found.st_size:
+        return run
+    run = None if folder.resolve() in _seen else glance(folder)
+    if run is None:
+        _glanced.pop(key, None)
+        return opened(folder)
+    _glanced[key] = (found.st_ino, found.st_size, run)
+    return run
+
+
 def row_of(run: Run) -> dict[str, object]:
     """One run as a row of the table. A loss is None where there is none yet, NaN where the last one was not finite."""
     import datetime
@@ -56,4 +77,4 @@ def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":
     """One row a run, newest first: name, status, step, steps, loss, heldout_loss, parent, note, started, folder. Empty where there are none."""
     import pandas as pd
 
-    return pd.DataFrame([row_of(opened(folder)) for folder in run_folders(runs)], columns=list(COLUMNS))
+    return pd.DataFrame([row_of(in_passing(folder)) for folder in run_folders(runs)], columns=list(COLUMNS))
