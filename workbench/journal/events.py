@@ -32,11 +32,16 @@ class Event:
 
 @dataclass(slots=True, kw_only=True)
 class Queued(Event):
-    """`{"event":"queued","position":2,"behind":["town-lora8"]}`: waits for the device; position 1 is next."""
+    """`{"event":"queued","position":2,"behind":["town-lora8"]}`: waits for the device; position 1 is next.
+
+    `behind` names the first runs ahead of it, `people` whose they are ([] where all are its own person's); `mine` counts those ahead that wait and are its own person's.
+    """
 
     kind: ClassVar[str] = "queued"
     position: int
     behind: list[str] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    mine: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,11 +101,6 @@ class Prepared(Event):
 
 
 @dataclass(slots=True, kw_only=True)
-class Step(Event):
-    """`{"event":"step","step":41,"loss":2.29,...}`: one optimizer step. Loss in nats per trained token, `grad_norm` before clipping.
-
-    `tokens` are real (non-padding) tokens read in this step; `memory_gib` the process's resident memory on CPU, the peak allocated
-@dataclass(slots=True, kw_only=True)
 class Launched(Event):
     """`{"event":"launched","step":0,"strategy":"fsdp","pids":[71,72],"hosts":["a","a"],"shares":[0.5,0.5],"backend":"gloo"}`: several processes
     train this run, and how they share the model was looked at: `shares` of the weights that each of them holds, by rank."""
@@ -114,6 +114,11 @@ class Launched(Event):
     backend: str = ""
 
 
+@dataclass(slots=True, kw_only=True)
+class Step(Event):
+    """`{"event":"step","step":41,"loss":2.29,...}`: one optimizer step. Loss in nats per trained token, `grad_norm` before clipping.
+
+    `tokens` are real (non-padding) tokens read in this step; `memory_gib` the process's resident memory on CPU, the peak allocated
     on the device on GPU. What a trainer logs beyond these is in `extra`, and of a mixture "rows/NAME", the step's rows of each source. None where unknown or not finite.
     """
 
