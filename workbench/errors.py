@@ -9,14 +9,18 @@ import difflib
 import functools
 from typing import Any
 
+from workbench.legible import words
+
 
 class WorkbenchError(Exception):
     """Something the caller can mend.
 
-    `what` is one sentence that says what was wrong; `remedy` says what to do about it (may be empty).
+    `what` is one sentence that says what was wrong; `remedy` says what to do about it (may be empty). Names and values of data in them are
+    made legible: no control characters, no word without end.
     """
 
     def __init__(self, what: str, remedy: str = ""):
+        what, remedy = words(what), words(remedy)
         super().__init__(what, remedy)
         self.what, self.remedy = what, remedy
 

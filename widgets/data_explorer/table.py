@@ -12,6 +12,7 @@ import anywidget
 import traitlets
 
 from widgets.frame import theme
+from widgets.frame.sending import legible
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,9 +26,9 @@ class RowTable(anywidget.AnyWidget):
 
     _esm = (HERE / "table.js").read_text(encoding="utf-8")
     _css = theme.css() + (HERE / "data_explorer.css").read_text(encoding="utf-8")
-    shown = traitlets.Dict().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True, to_json=legible("key"))
     """head: [{key, label, num, sorted}], rows: [{row, cells, mark, picked}], start, total, cursor, empty."""
-    detail = traitlets.Dict().tag(sync=True)
+    detail = traitlets.Dict().tag(sync=True, to_json=legible("words"))
     """row, mark, fields: [[name, text]], notes: [words], others: [{row, label, text}], words: what to mark in the text."""
 
     KINDS = {"cursor": "row", "go": "to", "sort": "key", "mark": "how", "undo": None}

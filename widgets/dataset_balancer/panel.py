@@ -5,7 +5,6 @@ on counts. Numbers are reckoned in `balance.py`, drawn in `figure.py`, said in `
 """
 
 from dataclasses import dataclass, replace
-from html import escape
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from widgets.dataset_balancer.measuring import Measuring
 from widgets.dataset_balancer.source_table import COLUMNS
 from widgets.dataset_balancer.state import State, mixed
 from widgets.frame import controls as frame_controls
+from widgets.frame.markup import escape
 from widgets.frame.panel import Panel
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number
@@ -350,14 +350,16 @@ class DatasetBalancer(Panel):
         known = name in self.measuring.opened
         sampled = profile is not None and profile.measured < profile.rows
         rows = self.base.rows_of(name) if known else None
+        task, fault = state.task_of(name), self.measuring.faults.get(name, "")
+        own = task == name
         return dict(
-            name=name, task=state.task_of(name), rows="–" if rows is None else number(rows),
+            name=name, shown=name if own else f"{name} · {task}", called=name, title=fault or (name if own else f"{name}, task {task}"),
+            hold="hold it out to test on" if own else f"hold out the whole task {task}", task=task, rows="–" if rows is None else number(rows),
             tokens="–" if profile is None else ("~" if sampled else "") + words.amount(profile.tokens),
             mean="–" if profile is None else number(profile.mean, 0 if profile.mean >= 99.5 else 1),
             copies="–" if profile is None or profile.copies is None else ("≥ " if sampled else "") + words.percent(profile.copies),
             value=(state.weights if state.rule == "weights" else state.multipliers).get(name, 1.0),
-            stage=2 if name in state.second else 1, out=state.task_of(name) in state.held_out,
-            fault=self.measuring.faults.get(name, ""),
+            stage=2 if name in state.second else 1, out=task in state.held_out,
         )
 
     def _drawn(self, found: Balance | None) -> str:

@@ -24,7 +24,7 @@ function render({model, el}) {
   const number = row => {
     const input = made("input", "wb-factor"), what = model.get("by_hand") ? "weight" : "factor";
     Object.assign(input, {type: "text", inputMode: "decimal", autocomplete: "off", value: String(row.value)});
-    input.setAttribute("aria-label", `${what} of ${row.name}`);
+    input.setAttribute("aria-label", `${what} of ${row.called}`);
     input.dataset.field = "value";
     const take = () => {
       const value = Number(input.value.trim().replace("×", "").replace(",", ".") || NaN);
@@ -53,7 +53,7 @@ function render({model, el}) {
     button.type = "button";
     button.dataset.field = "stage";
     button.title = "change the stage";
-    button.setAttribute("aria-label", `stage of ${row.name}: ${row.stage}`);
+    button.setAttribute("aria-label", `stage of ${row.called}: ${row.stage}`);
     button.addEventListener("click", () => set(row.name, "stage", 3 - row.stage));
     return button;
   };
@@ -62,7 +62,7 @@ function render({model, el}) {
     Object.assign(check, {type: "checkbox", checked: row.out});
     check.dataset.field = "out";
     check.setAttribute("aria-label", `hold out the task ${row.task}`);
-    check.title = row.task === row.name ? "hold it out to test on" : `hold out the whole task ${row.task}`;
+    check.title = row.hold;
     check.addEventListener("change", () => set(row.name, "out", check.checked));
     return check;
   };
@@ -70,7 +70,7 @@ function render({model, el}) {
   const fill = () => {
     const live = model.get("live");
     for (const [name, [natural, mixed, epochs, line]] of cells) {
-      const [a, b, c, over] = live[name] ?? ["–", "–", "–", false];
+      const [a, b, c, over] = Object.hasOwn(live, name) ? live[name] : ["–", "–", "–", false];
       if (natural.textContent !== a) natural.textContent = a;
       if (mixed.textContent !== b) mixed.textContent = b;
       if (epochs.textContent !== c) epochs.textContent = c;
@@ -98,8 +98,8 @@ function render({model, el}) {
       line.dataset.id = row.name;
       line.tabIndex = row.name === reachable ? 0 : -1;
       line.setAttribute("aria-selected", String(picked.has(row.name)));
-      const name = made("td", "clip", row.task === row.name ? row.name : `${row.name} · ${row.task}`);
-      name.title = row.fault || (row.task === row.name ? row.name : `${row.name}, task ${row.task}`);
+      const name = made("td", "clip", row.shown);
+      name.title = row.title;
       const live = [made("td", "num c-natural"), made("td", "num c-mixed"), made("td", "num")];
       const value = made("td", "num"), held = made("td", "num");
       const factor = number(row), check = out(row);

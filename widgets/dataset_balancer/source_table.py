@@ -10,6 +10,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from widgets.frame.sending import legible
+
 COLUMNS = ("source", "rows", "tokens", "tokens a row", "copies %", "natural %", "mixed %", "epochs")
 
 
@@ -20,8 +22,8 @@ class SourceTable(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("source_table.js").read_text(encoding="utf-8")
     _css = Path(__file__).with_name("dataset_balancer.css").read_text(encoding="utf-8")
-    rows = traitlets.List(traitlets.Dict()).tag(sync=True)
-    """What a source is: name, task, rows, tokens, mean, copies (words), value (number), stage, out, fault."""
+    rows = traitlets.List(traitlets.Dict()).tag(sync=True, to_json=legible("name"))
+    """What a source is: name, and as words shown, called, title, hold, task, rows, tokens, mean, copies (words), value (number), stage, out."""
     live = traitlets.Dict().tag(sync=True)
     """Name -> [natural %, mixed %, epochs, whether these are too many], as words: what changes while a slider moves."""
     picked = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -5,15 +5,20 @@ panels observe the widgets they make. Everything that shows text escapes it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 
+from widgets.frame import inputs
+from widgets.frame.inputs import caption
 from widgets.frame.log_slider import LogSlider
+from widgets.frame.markup import escape
 from widgets.frame.several import Several
+from workbench.legible import letters
 
 FULL = {"width": "100%"}
+MOST_CELL, MOST_CLIPPED, MOST_TITLE = 2000, 300, 1000
+"""Letters of a table's cell, of one that shows a line of them, and of what it says on hover."""
 
 
 def slider(description: str, value: float, low: float, high: float, step: float | None = None, *, log: bool = False,
@@ -24,46 +29,46 @@ def slider(description: str, value: float, low: float, high: float, step: float 
     are not to be round numbers, `stops`); `live=False` reports only where the handle is let go. The unit belongs in `description`.
     """
     if log:
-        return LogSlider(description=description, value=value, min=low, max=high, disabled=disabled, live=live, grouped=form == ",",
+        return LogSlider(description=caption(description), value=value, min=low, max=high, disabled=disabled, live=live, grouped=form == ",",
                          stops=[float(stop) for stop in stops], layout=ipw.Layout(**FULL))
-    common = dict(description=description, continuous_update=live, disabled=disabled, layout=ipw.Layout(**FULL))
+    common = dict(description=caption(description), continuous_update=live, disabled=disabled, layout=ipw.Layout(**FULL))
     if all(float(v).is_integer() for v in (value, low, high, step or 1)) and form in (None, "d"):
         return ipw.IntSlider(value=int(value), min=int(low), max=int(high), step=int(step or 1), readout_format=form or "d", **common)
     return ipw.FloatSlider(value=value, min=low, max=high, step=step or (high - low) / 100, readout_format=form or ".2f", **common)
 
 
-def dropdown(description: str, options: Sequence, value: Any = None, **more: Any) -> ipw.Dropdown:
+def dropdown(description: str, options: Sequence, value: Any = None, **more: Any) -> inputs.Dropdown:
     """One of five or more. `options` are values or (label, value) pairs."""
-    return ipw.Dropdown(description=description, options=options, layout=ipw.Layout(**FULL), **_given(value=value), **more)
+    return inputs.Dropdown(description=caption(description), options=options, layout=ipw.Layout(**FULL), **_given(value=value), **more)
 
 
 def toggles(description: str, options: Sequence, value: Any = None, **more: Any) -> ipw.ToggleButtons:
     """One of two to four, all in sight."""
-    return ipw.ToggleButtons(description=description, options=options, layout=ipw.Layout(**FULL), **_given(value=value), **more)
+    return ipw.ToggleButtons(description=caption(description), options=options, layout=ipw.Layout(**FULL), **_given(value=value), **more)
 
 
 def several(description: str, options: Sequence[tuple[str, str]], value: Iterable[str] = (), **more: Any) -> Several:
     """Any number of a few, all in sight; `options` are (words, value)."""
     pairs = [list(option) for option in options]
-    return Several(description=description, options=pairs, value=list(value), layout=ipw.Layout(**FULL), **more)
+    return Several(description=caption(description), options=pairs, value=list(value), layout=ipw.Layout(**FULL), **more)
 
 
 def combobox(description: str, options: Sequence[str], value: str = "", placeholder: str = "", **more: Any) -> ipw.Combobox:
     """A line to type, with proposals."""
-    return ipw.Combobox(description=description, options=tuple(options), value=value, placeholder=placeholder, ensure_option=False,
+    return inputs.Combobox(description=caption(description), options=tuple(options), value=value, placeholder=placeholder, ensure_option=False,
                         continuous_update=False, layout=ipw.Layout(**FULL), **more)
 
 
 def checkbox(description: str, value: bool = False, **more: Any) -> ipw.Checkbox:
-    return ipw.Checkbox(description=description, value=value, indent=False, layout=ipw.Layout(**FULL), **more)
+    return ipw.Checkbox(description=caption(description), value=value, indent=False, layout=ipw.Layout(**FULL), **more)
 
 
 def text(description: str, value: str = "", placeholder: str = "", **more: Any) -> ipw.Text:
-    return ipw.Text(description=description, value=value, placeholder=placeholder, layout=ipw.Layout(**FULL), **more)
+    return inputs.Text(description=caption(description), value=value, placeholder=placeholder, layout=ipw.Layout(**FULL), **more)
 
 
 def textarea(description: str, value: str = "", rows: int = 3, **more: Any) -> ipw.Textarea:
-    return ipw.Textarea(description=description, value=value, rows=rows, layout=ipw.Layout(**FULL), **more)
+    return inputs.Textarea(description=caption(description), value=value, rows=rows, layout=ipw.Layout(**FULL), **more)
 
 
 def button(label: str, icon: str = "", kind: str = "", tooltip: str = "", disabled: bool = False,
@@ -74,7 +79,7 @@ def button(label: str, icon: str = "", kind: str = "", tooltip: str = "", disabl
     """
     if not label and not tooltip:
         raise ValueError("a button without words needs a tooltip: it is its name for a screen reader.")
-    made = ipw.Button(description=label, icon=icon, tooltip=tooltip or None, disabled=disabled,
+    made = ipw.Button(description=caption(label), icon=icon, tooltip=letters(tooltip, MOST_TITLE) or None, disabled=disabled,
                       button_style="primary" if kind == "primary" else "", layout=ipw.Layout(width="auto"))
     if kind in ("danger", "quiet"):
         made.add_class(f"wb-{kind}")
@@ -148,9 +153,9 @@ def table_html(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: I
 
     def cell(tag: str, place: int, value: Any, kind: str = "") -> str:
         names = [name for name, on in (("num", place in numeric), ("clip", place == wide and tag == "td"), (f"wb-word-{kind}", kind)) if on]
-        full = f' title="{escape(str(value))}"' if "clip" in names else ""
+        full = f' title="{escape(value, MOST_TITLE)}"' if "clip" in names else ""
         named = ' class="' + " ".join(names) + '"' if names else ""
-        return f"<{tag}{named}{full}>{escape(str(value))}</{tag}>"
+        return f"<{tag}{named}{full}>{escape(value, MOST_CLIPPED if full else MOST_CELL)}</{tag}>"
 
     kinds = kinds or {}
     words = f'<caption class="wb-unseen">{escape(caption)}</caption>' if caption else ""

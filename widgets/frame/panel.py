@@ -10,15 +10,16 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from html import escape
 from typing import Any, ClassVar
 
 from widgets.frame import static
+from widgets.frame.markup import escape
 from widgets.frame.pump import Pump, Turn
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from workbench.errors import WorkbenchError
+from workbench.legible import words
 
 WIDTHS = ("wide", "medium", "narrow")
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -130,10 +131,10 @@ class Panel:
 
     def _failed(self, error: Exception) -> None:
         with self._lock:
-            words = str(error) or type(error).__name__
-            if self._pump_said != words:
-                self._pump_said = words
-                self.show_error(None, words)
+            said = str(error) or type(error).__name__
+            if self._pump_said != said:
+                self._pump_said = said
+                self.show_error(None, said)
 
     def _recovered(self) -> None:
         with self._lock:
@@ -150,7 +151,7 @@ class Panel:
         with self._lock:
             self.widget
             self.clear_error(control)
-            parts = [controls.html(f'<span class="wb-error" role="alert">{TRIANGLE}<span>{escape(sentence)}</span></span>')]
+            parts = [controls.html(f'<span class="wb-error" role="alert">{TRIANGLE}<span>{escape(words(sentence))}</span></span>')]
             if remedy is not None:
                 parts.append(controls.button(remedy[0], on_click=remedy[1]))
             box = controls.group("", *parts)
@@ -190,13 +191,13 @@ class Panel:
         except OSError as error:
             self.show_error(control, f"The disk said no: {error.strerror or error}. Nothing was changed.")
 
-    def busy(self, words: str | None, done: float = 0, total: float | None = None, cancel: Callable[[], object] | None = None) -> None:
+    def busy(self, what: str | None, done: float = 0, total: float | None = None, cancel: Callable[[], object] | None = None) -> None:
         """Shows progress above the figure with a Cancel button, from any thread; `busy(None)` takes it away."""
         from widgets.frame import controls
 
         with self._lock:
             self.widget
-            if words is None:
+            if what is None:
                 if self._busy is not None:
                     self._main.children = tuple(child for child in self._main.children if child is not self._busy[0])
                     self._busy[0].close()
@@ -210,7 +211,7 @@ class Panel:
                 self._main.children = (self._busy[0], *self._main.children)
             self._busy[2] = cancel
             count = f"{number(done)} of {number(total)}" if total else ""
-            self._busy[1].show(count, "", words, done / total if total else None)
+            self._busy[1].show(count, "", what, done / total if total else None)
             self._busy[0].children[1].disabled = cancel is None
 
     def _figures(self) -> dict[str, dict] | None:

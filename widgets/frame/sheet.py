@@ -9,9 +9,13 @@ and dark. Does not cover: writing files, widgets, 3-D, secondary axes.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from workbench.legible import words
+
 NARROW_SPACE, MINUS = "\u202f", "\u2212"
 QUICK = dict(tickangle=0, ticklabeloverflow="allow")
 """For axes of figures that follow a slider: else plotly measures each tick's label at each drawing, to turn or hide what would not fit: half of its time."""
+MOST = 400
+"""Letters of a label; panels cut theirs shorter."""
 
 
 def ink(name: str) -> str:
@@ -28,14 +32,14 @@ def number(value: float, decimals: int = 0) -> str:
 
 
 def plain(text: object) -> str:
-    """`text` as plotly shows it letter by letter: no tags, no entities, no TeX, one line.
+    """`text` as plotly shows it letter by letter: no tags, no entities, no TeX, no %{fields}, nothing that turns the order of words, one line.
 
     Anything a person or a file wrote (run names, column names, notes) goes through here before it becomes part of a label.
     """
-    words = " ".join(str(text).split())
-    for letter, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):
-        words = words.replace(letter, entity)
-    return words
+    line = " ".join(words(text, MOST).split())
+    for letter, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;"), ("%{", "&#37;{")):
+        line = line.replace(letter, entity)
+    return line
 
 
 def hatch(colours: Sequence[str], over: Sequence[bool]) -> dict:

@@ -6,9 +6,9 @@ skipped). Everything it writes is escaped.
 """
 
 import re
-from html import escape
 
 from widgets.frame import theme as themes
+from widgets.frame.markup import escape
 from widgets.frame.status import Sentence
 
 

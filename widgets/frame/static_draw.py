@@ -2,11 +2,12 @@
 
 import re
 import zlib
-from html import escape, unescape
+from html import unescape
 from typing import Any
 
 import numpy as np
 
+from widgets.frame.markup import escape
 from widgets.frame.static_axis import Axis, item
 from widgets.frame.static_map import cells
 

@@ -14,19 +14,24 @@ import anywidget
 import traitlets
 
 from widgets.frame import theme
+from workbench.legible import words
 
 Kind = Literal["ok", "warn", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """What the figure shows now, in one sentence. `kind`: "ok" fine or running, "warn" something is wrong, "idle" nothing yet."""
+    """What the figure shows now, in one sentence. `kind`: "ok" fine or running, "warn" something is wrong, "idle" nothing yet.
+
+    Names and values in it are made legible (`workbench.legible.words`).
+    """
     kind: Kind
     text: str
 
     def __post_init__(self) -> None:
         if self.kind not in ("ok", "warn", "idle"):
             raise ValueError(f'a sentence is of kind "ok", "warn" or "idle", not {self.kind!r}.')
+        object.__setattr__(self, "text", words(self.text))
 
     @classmethod
     def of(cls, words: "Sentence | str") -> "Sentence":

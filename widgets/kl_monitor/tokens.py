@@ -3,12 +3,12 @@
 Markup with everything that a model wrote escaped. Knows no run and makes no widget.
 """
 
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from widgets.frame import theme
+from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 
 FULL = 3.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from widgets.frame.literals import argument
 from widgets.frame.sheet import MINUS, number
 from widgets.frame.status import Sentence
 from widgets.kl_monitor.reading import Curves, short_name
@@ -227,7 +228,7 @@ def code(
         f"run = wb.attach({folder!r})",
     ]
     for change in history.changes:
-        lines.append(f"# at step {change.step}: run.set({change.field}={change.new!r})")
+        lines.append(f"# at step {change.step}: run.set({argument(change.field, change.new)})")
     if pending:
         lines.append(f"# not applied yet: run.set({_arguments(pending)})")
     if back is not None:
@@ -239,4 +240,4 @@ def code(
 
 
 def _arguments(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+    return ", ".join(argument(name, value) for name, value in values.items())

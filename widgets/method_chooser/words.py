@@ -2,10 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from widgets.frame import controls
+from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.method_chooser.state import PRECISIONS, State, method_of, written

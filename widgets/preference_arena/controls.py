@@ -1,12 +1,12 @@
 """The arena's widgets: who judges what, the view, training rows. Wires them to the actions; shows what the panel tells it."""
 
-from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
+from widgets.frame.markup import escape
 from widgets.preference_arena.desk import Desk
 from widgets.preference_arena.state import KINDS, MOST_REPLIES, ROWS, State
 

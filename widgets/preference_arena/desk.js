@@ -21,7 +21,7 @@ function render({model, el}) {
   el.setAttribute("aria-label", "Replies to judge");
   const place = element("div", "wb-desk-place"), said = element("p", "wb-hint wb-desk-said", "", {role: "status", "aria-live": "polite"});
   el.append(place, said);
-  let token = null, order = [], given = {}, waits = false, buttons = {};
+  let token = null, order = [], given = Object.create(null), waits = false, buttons = {}; // a criterion may be called "constructor"
 
   const send = what => {
     if (waits || token === null) return;
@@ -94,7 +94,7 @@ function render({model, el}) {
     const was = had ? document.activeElement.dataset.role : "";
     token = shown.token ?? null;
     el.dataset.token = token;
-    [order, given, buttons, waits] = [[], {}, {}, false];
+    [order, given, buttons, waits] = [[], Object.create(null), {}, false];
     el.removeAttribute("aria-busy");
     said.textContent = shown.said ?? "";
     const undo = button("Undo", "U", () => send({do: "undo"}), "wb-quiet");

@@ -10,6 +10,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from widgets.frame.sending import legible
+
 HERE = Path(__file__).parent
 
 
@@ -19,7 +21,7 @@ class Desk(anywidget.AnyWidget):
 
     _esm = (HERE / "desk.js").read_text(encoding="utf-8")
     _css = (HERE / "preference_arena.css").read_text(encoding="utf-8")
-    shown = traitlets.Dict().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True, to_json=legible("criteria"))
     """token, kind, prompt, replies, criteria, scores, said (what was kept last), undo (whether there is something to take back), empty
     (words where nothing is left)."""
 

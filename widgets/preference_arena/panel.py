@@ -9,10 +9,10 @@ import getpass
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
+from widgets.frame.markup import escape
 from widgets.frame.panel import Panel
 from widgets.frame.selection import Selection
 from widgets.frame.sheet import number

@@ -24,7 +24,7 @@ function render({model, el}) {
   const fill = () => {
     const live = model.get("live");
     for (const [id, [line, bar, words]] of lines) {
-      const [text, share, kind] = live[id] ?? ["", 0, ""];
+      const [text, share, kind] = Object.hasOwn(live, id) ? live[id] : ["", 0, ""];
       if (words.textContent !== text) words.textContent = text;
       bar.style.width = `${Math.round(100 * share)}%`;
       line.classList.toggle("wb-poor", kind === "poor");
@@ -41,7 +41,7 @@ function render({model, el}) {
     let last = "";
     for (const row of found) {
       const shut = row.group && !words.length && !open.has(row.group);
-      if (row.group && row.group !== last) out.push({id: "\0" + row.group, shown: row.group, group: true, open: !shut, count: sizes.get(row.group)});
+      if (row.group && row.group !== last) out.push({id: "\0" + row.group, shown: row.heading, group: true, open: !shut, count: sizes.get(row.group)});
       last = row.group;
       if (!shut) out.push({id: row.name, shown: row.shown, name: row.name, title: row.title, inside: Boolean(row.group)});
     }

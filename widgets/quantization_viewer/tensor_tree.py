@@ -12,6 +12,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from widgets.frame.sending import legible
 from widgets.frame.sheet import number
 
 _LAYER = re.compile(r"^(.*?\.?(?:\w+)\.\d+)\.(.+)$")
@@ -22,12 +23,13 @@ POOR_DB = 10.0
 
 
 def rows_of(names: Iterable[str], shapes: dict[str, tuple]) -> list[dict[str, Any]]:
-    """Rows of the tree, in order: name, shown (without what the group's other names share), group ("" outside layers), title."""
+    """Rows of the tree, in order: name, shown (without what the group's other names share), group ("" outside layers) and
+    heading, its words, title."""
     names = sorted(names, key=lambda name: (*_place(name), len(shapes[name]) < 2))
     parts = [_parted(name) for name in names]
     short = [".".join(rest.split(".")[-2:] if rest.endswith(".bias") else rest.split(".")[-1:]) for _, rest in parts]
     count = Counter(zip((group for group, _ in parts), short, strict=True))
-    return [dict(name=name, group=group, shown=last if count[group, last] == 1 else rest, title=f"{name}, {shape_words(shapes[name])}")
+    return [dict(name=name, group=group, heading=group, shown=last if count[group, last] == 1 else rest, title=f"{name}, {shape_words(shapes[name])}")
             for name, (group, rest), last in zip(names, parts, short, strict=True)]
 
 
@@ -69,7 +71,7 @@ class TensorTree(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("tensor_tree.js").read_text(encoding="utf-8")
     _css = Path(__file__).with_name("quantization_viewer.css").read_text(encoding="utf-8")
-    rows = traitlets.List(traitlets.Dict()).tag(sync=True)
+    rows = traitlets.List(traitlets.Dict()).tag(sync=True, to_json=legible("name", "group"))
     live = traitlets.Dict().tag(sync=True)
     """Name of a tensor, or "\\0" and that of a group -> `shown`."""
     picked = traitlets.Unicode("").tag(sync=True)

@@ -5,11 +5,12 @@ escaped.
 """
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
+from widgets.frame.inputs import caption
+from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.rank_explorer.spectra import short
 from widgets.rank_explorer.state import MAPS, VARIANTS, State
@@ -126,7 +127,7 @@ class Controls(Hearing):
         if self.rows.value != state.rows:
             self.rows.value = state.rows
         self.rows.layout.display = "" if view.needs_rows else "none"
-        self.base.placeholder = view.base or "as the adapter remembers"
+        self.base.placeholder = caption(view.base) or "as the adapter remembers"
         self.map.value, self.variant.value, self.spread.value = state.map, state.variant, state.spread
         options = tuple(view.matrices) or (("–", ""),)
         if self.matrix.options != options:

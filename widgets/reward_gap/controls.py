@@ -6,11 +6,11 @@ Handlers only call the functions they were given, which enqueue. Prompts and rep
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
+from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.reward_gap.state import SHOWN, State
 

@@ -11,6 +11,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from widgets.frame.sending import legible
 from widgets.frame.sheet import number
 from widgets.run_monitor.curves import short_name
 
@@ -79,7 +80,7 @@ class RunList(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("run_list.js").read_text(encoding="utf-8")
     _css = Path(__file__).with_name("run_monitor.css").read_text(encoding="utf-8")
-    rows = traitlets.List(traitlets.Dict()).tag(sync=True)
+    rows = traitlets.List(traitlets.Dict()).tag(sync=True, to_json=legible("id"))
     picked = traitlets.Unicode("").tag(sync=True)
     overlays = traitlets.List(traitlets.Unicode()).tag(sync=True)
     empty = traitlets.Unicode("No runs yet.").tag(sync=True)

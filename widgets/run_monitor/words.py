@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from widgets.frame.literals import argument
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.run_monitor import answers
@@ -245,10 +246,10 @@ def run_code(folder: str, runs: str, history: History, options: dict[str, Any]) 
     """Python that shows this run again; what was changed while it ran stands there as comments, for it is in the journal already."""
     lines = ["import workbench as wb", "from widgets import RunMonitor", "", f"run = wb.attach({folder!r})"]
     for change in history.changes:
-        lines.append(f"# at step {change.step}: run.set({change.field}={change.new!r})")
-    wanted = {name: value for name, value in options.get("pending", {}).items()}
+        lines.append(f"# at step {change.step}: run.set({argument(change.field, change.new)})")
+    wanted = options.get("pending", {})
     if wanted:
-        lines.append(f"# not applied yet: run.set({', '.join(f'{name}={value!r}' for name, value in wanted.items())})")
+        lines.append(f"# not applied yet: run.set({', '.join(argument(name, value) for name, value in wanted.items())})")
     arguments = [f"runs={runs!r}", *(f"{name}={value!r}" for name, value in options.items() if name != "pending" and value)]
     return "\n".join([*lines, f"monitor = RunMonitor(run, {', '.join(arguments)})"])
 

@@ -6,13 +6,14 @@ another wording, a file or a button put other words into it (`show_fields`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
+from widgets.frame.inputs import caption
+from widgets.frame.markup import escape
 from widgets.frame.panel import TRIANGLE
 from widgets.template_builder.example_view import ExampleView
 from widgets.template_builder.reading import Shown
@@ -46,7 +47,7 @@ class Controls(Hearing):
 
     def __init__(self, do: Any, columns: Sequence[str], view: View):
         state = view.state
-        self.chips = {name: ipw.ToggleButton(description=name, tooltip=f"put the column {name} into the field you wrote in last")
+        self.chips = {name: ipw.ToggleButton(description=caption(name), tooltip=caption(f"put the column {name} into the field you wrote in last"))
                       for name in columns}
         for name, chip in self.chips.items():
             self.heard(chip, lambda used, name=name: do.column(name, used))

@@ -3,7 +3,6 @@
 `ExampleView` is the widget; its page code sets every word as text. `static_html` is the same without a kernel. Computes no tokens.
 """
 
-from html import escape
 from pathlib import Path
 
 import anywidget
@@ -11,6 +10,8 @@ import traitlets
 
 from widgets.frame import theme
 from widgets.frame.controls import table_html
+from widgets.frame.markup import escape
+from widgets.frame.sending import legible
 from widgets.frame.sheet import number
 from widgets.template_builder.reading import Shown, Token
 
@@ -48,10 +49,10 @@ class ExampleView(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("example_view.js").read_text(encoding="utf-8")
     _css = Path(__file__).with_name("template_builder.css").read_text(encoding="utf-8")
-    heading = traitlets.Unicode("").tag(sync=True)
+    heading = traitlets.Unicode("").tag(sync=True, to_json=legible())
     counts = traitlets.List().tag(sync=True)
-    turns = traitlets.List().tag(sync=True)
-    tokens = traitlets.List().tag(sync=True)
+    turns = traitlets.List().tag(sync=True, to_json=legible())
+    tokens = traitlets.List().tag(sync=True, to_json=legible())
     stale = traitlets.Bool(False).tag(sync=True)
 
     def show(self, shown: Shown | None, rows: int) -> None:

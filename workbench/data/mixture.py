@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data import column_types, layouts, sources
 from workbench.errors import DataError
+from workbench.legible import whole_characters
 
 if TYPE_CHECKING:
     import datasets
@@ -74,6 +75,7 @@ class Mixture:
              'Use Mixture({"name": rows or a count}).')
         need(len(names) <= 2048, f"{len(names)} sources are more than the 2048 that can be mixed.", "Join some of them.")
         for name, source in self.sources.items():
+            need(whole_characters(name) == name, f"The name of the source {name!r} holds half a character (a lone surrogate).", "Give it another name.")
             need(not isinstance(source, (bool, float)) and (not isinstance(source, int) or source >= 1),
                  f"The source {name!r} has {source!r} rows.", "Give at least one row, or leave it out.")
         need(self.rule in RULES, f"rule is {self.rule!r}, which is none of {', '.join(RULES)}.", 'Use rule="proportional".')
