@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import orjson
 
+from workbench.legible import whole_characters
+
 VERSION = 1
 KINDS: dict[str, type["Event"]] = {}
 
@@ -317,12 +319,26 @@ def _accepted(annotation: Any) -> tuple[type, ...] | None:
 _TYPES = {kind: [(f.name, _accepted(f.type)) for f in dataclasses.fields(cls) if _accepted(f.type)] for kind, cls in KINDS.items()}
 
 
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+
+
 def encode(event: Event) -> bytes:
-    """One line, newline included. Floats that are not finite become null."""
+    """One line, newline included. Floats that are not finite become null, half characters (in names of files) U+FFFD."""
     body = {"v": VERSION, "event": event.kind}
     for f in dataclasses.fields(event):
         body[f.name] = getattr(event, f.name)
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    try:
+        return orjson.dumps(body, option=_OPTIONS)
+    except TypeError:  # half a character, or what is no JSON at all and raises again
+        return orjson.dumps(_whole(body), option=_OPTIONS)
+
+
+def _whole(node: Any) -> Any:
+    if isinstance(node, str):
+        return whole_characters(node)
+    if isinstance(node, dict):
+        return {_whole(name): _whole(value) for name, value in node.items()}
+    return [_whole(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
 def decode(line: bytes) -> Event:

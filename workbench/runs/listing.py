@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.legible import whole_characters
 from workbench.runs.attach import attach
 from workbench.runs.glance import glance
 from workbench.runs.run import Run
@@ -68,9 +69,10 @@ def row_of(run: Run) -> dict[str, object]:
     loss = history.columns["loss"][-1] if len(history.columns["loss"]) else None
     heldout = [math.nan if event.loss is None else event.loss for event in history.evaluations[-1:]]
     forked = history.forked
-    return {"name": run.name, "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
+    told = {"name": run.name, "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
             "heldout_loss": heldout[0] if heldout else None, "parent": Path(forked.parent).name if forked else "",
             "note": run.note, "started": datetime.datetime.fromtimestamp(history.began or run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
+    return {name: whole_characters(value) if isinstance(value, str) else value for name, value in told.items()}  # a table holds no other
 
 
 def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":
