@@ -325,8 +325,15 @@ def _listed(value: Any) -> list:
     raise TypeError(f"a panel's state holds plain values only, not {type(value).__name__}.")
 
 
+PLAIN = {(int, float): (int, float), (str,): (str,), (tuple, set, frozenset): (tuple,)}
+"""What a field that starts as one of the first may hold in JSON; a list has been made a tuple by then."""
+
+
 def _filled(kind: type, values: dict) -> Any:
-    """`kind(**values)`, lists turned back into the tuples, sets and dataclasses its fields start from."""
+    """`kind(**values)`, lists turned back into the tuples, sets and dataclasses its fields start from.
+
+    Raises ValueError for a value of another type than its field starts with: it would be taken for a number in code.
+    """
     made = {}
     for field in dataclasses.fields(kind):
         if field.name not in values:
@@ -338,5 +345,7 @@ def _filled(kind: type, values: dict) -> Any:
             value = type(start)(tuple(item) if isinstance(item, list) else item for item in value)
         elif dataclasses.is_dataclass(start) and isinstance(value, dict):
             value = _filled(type(start), value)
+        elif value is not None and next((not isinstance(value, kinds) for of, kinds in PLAIN.items() if isinstance(start, of)), False):
+            raise ValueError(f"{field.name} of this state is {value!r}, and it starts as {start!r}.")
         made[field.name] = value
     return kind(**made)
