@@ -7,6 +7,7 @@ lock and writes the last word. Not here: what is trained (`session.py`), and how
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -83,6 +84,7 @@ def _end_with(parent: int) -> None:
     """End when the worker does: nobody would watch this process, and the run could not be resumed."""
     while os.getppid() == parent:
         time.sleep(POLL_S)
+    shutil.rmtree(os.environ[WORDS], ignore_errors=True)
     os._exit(1)
 
 

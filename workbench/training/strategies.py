@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from workbench import launching
 from workbench.errors import RunError
 from workbench.journal import events as ev
 from workbench.launching import Launch
@@ -27,7 +28,27 @@ def arguments(launch: Launch | None) -> dict[str, Any]:
     """What `transformers.TrainingArguments` is given for a launch."""
     if launch is None:
         return {}
-    return {"ddp_timeout": int(PATIENCE.total_seconds())}
+    shared: dict[str, Any] = {"ddp_timeout": int(PATIENCE.total_seconds())}
+    if launch.strategy == "fsdp":
+        shared |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT", "reshard_after_forward": True}}
+    elif launch.strategy in launching.DEEPSPEED:
+        stage = int(launch.strategy.removeprefix("zero"))
+        zero = {"stage": stage} | ({"stage3_gather_16bit_weights_on_model_save": True} if stage == 3 else {})
+        automatic = ("train_micro_batch_size_per_gpu", "train_batch_size", "gradient_accumulation_steps", "gradient_clipping")
+        shared["deepspeed"] = dict.fromkeys(automatic, "auto") | {
+            "zero_optimization": zero, "bf16": {"enabled": "auto"}, "fp16": {"enabled": "auto"}, "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False}
+    return shared
+
+
+def let_shard(args: Any) -> None:
+    """Before the trainer makes its accelerator: accelerate cuts a model up between GPUs alone, and on a CPU leaves FSDP out without a word.
+    torch does it on a CPU as well, so accelerate is told that these are devices; `prove` looks at what came of it."""
+    if args.fsdp_plugin_args is not None and args.device.type == "cpu" and together.world() > 1:
+        from accelerate import PartialState
+        from accelerate.utils import DistributedType
+
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def meet(launch: Launch) -> None:

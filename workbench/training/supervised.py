@@ -67,6 +67,10 @@ class CountingTrainer(transformers.Trainer):
         self.drawn += inputs.pop("sources", ())
         return super().training_step(model, inputs, num_items_in_batch)
 
+    def create_accelerator_and_postprocess(self) -> None:
+        strategies.let_shard(self.args)
+        super().create_accelerator_and_postprocess()
+
     def _prepare_for_training(self, *args: Any, **kw: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **kw)
         if self.proof is not None:
