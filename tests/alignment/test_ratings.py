@@ -128,7 +128,7 @@ def test_elo_by_hand_and_its_expectation():
         ([{"left": "a", "right": None, "winner": "left"}], "None for its right model"),
         ([3], "Vote 1 is 3"),
         (None, "votes are NoneType"),
-        ([{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "c", "winner": "tie"}], "a never lost"),
+        ([{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "c", "winner": "tie"}], "ever won against a"),
         ([{"left": "a", "right": "b", "winner": "tie"}, {"left": "c", "right": "d", "winner": "tie"}], "never compared"),
     ],
 )
