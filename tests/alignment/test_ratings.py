@@ -129,7 +129,7 @@ def test_elo_by_hand_and_its_expectation():
         ([3], "Vote 1 is 3"),
         (None, "votes are NoneType"),
         ([{"left": "a", "right": "b", "winner": "left"}, {"left": "b", "right": "c", "winner": "tie"}], "ever won against a"),
-        ([{"left": "a", "right": "b", "winner": "tie"}, {"left": "c", "right": "d", "winner": "tie"}], "never compared"),
+        ([{"left": "a", "right": "b", "winner": "tie"}, {"left": "c", "right": "d", "winner": "tie"}], "ever compared"),
     ],
 )
 def test_votes_that_give_no_rating_are_refused_in_a_sentence(rows, says):
