@@ -50,6 +50,8 @@ class View:
     run: str = ""
     overlays: list[str] = field(default_factory=list)
     log_tail: str = ""
+    followed: str = ""
+    """Markup: where else the run is followed, and notes on it (`trackers.py`)."""
     smoothing: int = 20
 
     @property
@@ -133,12 +135,15 @@ class Controls(Hearing):
         self.heard(self.note, do.note)
         self.smoothing = controls.slider("Line averaged over, steps", view.smoothing, 1, 200)
         self.heard(self.smoothing, do.smooth)
+        self.followed = controls.html("")
+        self.followed_group = controls.group("Trackers and notes", self.followed)
         self.difference_title, self.difference = controls.heading(""), controls.html("")
         self.difference_group = controls.group("", self.difference_title, self.difference)
         self.column = [
             self.fork_group,
             controls.group("Change while it runs", self.rate, self.source, self.share, self.every, self.apply),
             controls.group("Runs", self.search, self.list, self.note),
+            self.followed_group,
             self.difference_group,
             controls.group("Picture", self.smoothing),
         ]
@@ -215,6 +220,8 @@ class Controls(Hearing):
             self.reply.value = ""
         self.smoothing.value = view.smoothing
         self.list.picked, self.list.overlays = view.run, view.overlays
+        self.followed.value = view.followed
+        self.followed_group.layout.display = "" if view.followed else "none"
         self.difference_title.value = f"<h3>{escape(view.difference_title)}</h3>"
         self.difference.value = difference_html(view.difference)
         self.difference_group.layout.display = "" if view.difference_title else "none"

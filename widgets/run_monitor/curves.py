@@ -29,6 +29,8 @@ SHORT = {
     "warmup_steps": "warm-up",
 }
 """Names of settings as marks and tables show them; others lose their underscores."""
+CARD = {"card_gib": "gpu_memory_gib", "utilisation": "gpu_utilisation"}
+"""What a GPU tells of itself (`training/gpu.py`), by the names of the metrics."""
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d{6}-(?=.)")
 
 
@@ -140,6 +142,9 @@ class RunCurves:
     grad_norm: np.ndarray = field(default_factory=lambda: np.empty(0))
     tokens_per_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     memory_gib: np.ndarray = field(default_factory=lambda: np.empty(0))
+    card_gib: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """Memory in use on the whole GPU; of no length where nobody knows, as `utilisation`, the percent of the time it computes."""
+    utilisation: np.ndarray = field(default_factory=lambda: np.empty(0))
     heldout_step: np.ndarray = field(default_factory=lambda: np.empty(0))
     heldout: np.ndarray = field(default_factory=lambda: np.empty(0))
     marks: list[Mark] = field(default_factory=list)
@@ -183,6 +188,7 @@ def curves_of(history: History, name: str, *, clip: float | None = None, shape: 
         name=name,
         steps=history.steps,
         **{key: columns[key] for key in ("step", "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_gib")},
+        **{name: columns[column] for name, column in CARD.items() if column in columns},
         heldout_step=np.array([s for s, _ in known], float),
         heldout=np.array([v for _, v in known], float),
         marks=marks_of(history, fork_changes),

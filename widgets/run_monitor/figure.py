@@ -17,7 +17,7 @@ from widgets.run_monitor.curves import Overlay, RunCurves
 from widgets.run_monitor.labels import LETTER, Box, Plot, flags, middle, place, size_px
 
 Width = Literal["wide", "medium", "narrow"]
-GROWING = ("raw", "train", "rate", "grad", "speed", "memory")
+GROWING = ("raw", "train", "rate", "grad", "speed", "memory", "card", "busy")
 """Uids of the traces that only ever grow while a run goes."""
 
 
@@ -55,7 +55,7 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
     makes it taller than it was composed (never shorter).
     """
     form = FORMS[width]
-    rows = 4 // form.columns
+    columns, rows = _grid(form, this)
     mixed = this.mixing.shown
     above = form.loss + (SHARES + 14) * (bool(mixed) + bool(this.answers))
     composed = above + rows * (form.small + 14)
@@ -180,17 +180,19 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
     scale = 10.0 ** -power
     grad_top = _high(this.grad_norm)
     clip = this.clip if this.clip and this.clip <= 4 * max(grad_top, 1e-12) else None
-    cells = (
+    columns, rows = _grid(form, this)
+    cells = [
         ("Learning rate", "× 10" + str(power).translate(SUPERSCRIPT) if power else "", rate_top * scale),
         ("Gradient norm", "before clip", max(grad_top, clip or 0)),
         ("Speed", "tokens/s", _high(this.tokens_per_s)),
-        ("Memory", "GiB", max(_high(this.memory_gib), this.planned_gib or 0.0)),
-    )
-    across = (form.width - GAP * (form.columns - 1)) / form.columns
+        ("Memory", "GiB", max(_high(this.memory_gib), _high(this.card_gib), this.planned_gib or 0.0)),
+        *([("GPU", "% busy", 100.0)] if len(this.utilisation) else []),
+    ]
+    across = (form.width - GAP * (columns - 1)) / columns
     plots = []
     for k, (name, unit, most) in enumerate(cells):
-        column, row = k % form.columns, k // form.columns
-        last = row == 4 // form.columns - 1
+        column, row = k % columns, k // columns
+        last = row == rows - 1
         top, left = above + 14 + row * (form.small + 14), column * (across + GAP)
         plots.append(
             _cell(
@@ -208,7 +210,7 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
                 ticks=3,
             )
         )
-    rate, grad, speed, memory = plots
+    rate, grad, speed, memory, *card = plots
     sheet.line(rate.axis, this.step, this.learning_rate * scale, "blue", uid="rate", name="learning rate", meta=dict(scale=scale),
                hovertemplate=f"step %{{x:,d}}<br>%{{y:.3g}} × 10{str(power).translate(SUPERSCRIPT)}<extra></extra>")
     sheet.line(
@@ -238,6 +240,12 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
             name=name,
             hovertemplate=f"step %{{x:,d}}<br>{name} %{{y:{form_of}}}<extra></extra>",
         )
+    if len(this.card_gib):
+        sheet.line(memory.axis, this.step, this.card_gib, "grey", width=1, uid="card", name="GiB in use on the GPU",
+                   hovertemplate="step %{x:,d}<br>GiB in use on the GPU %{y:.2f}<extra></extra>")
+    for plot in card:
+        sheet.line(plot.axis, this.step, this.utilisation, "blue", width=1.25, uid="busy", name="% busy",
+                   hovertemplate="step %{x:,d}<br>GPU busy %{y:.0f} % of the time<extra></extra>")
     if clip:
         sheet.rule(grad.axis, y=clip, colour="vermillion", dash="dash")
         sheet.label(
@@ -266,6 +274,13 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
             bgcolor=ink("surface"),
         )
     return plots
+
+
+def _grid(form: Form, this: RunCurves) -> tuple[int, int]:
+    """Columns and rows of the small cells: four, and one more where the GPU tells how busy it is."""
+    cells = 4 + bool(len(this.utilisation))
+    columns = cells if form.columns == 4 else form.columns
+    return columns, math.ceil(cells / columns)
 
 
 def _high(values: np.ndarray) -> float:

@@ -18,10 +18,11 @@ from widgets.frame.pump import Pump
 from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
 from widgets.run_monitor.actions import Actions
-from widgets.run_monitor.curves import Average, Overlay, RunCurves, automatic_span, short_name
+from widgets.run_monitor.curves import CARD, Average, Overlay, RunCurves, automatic_span, short_name
 from widgets.run_monitor.run_list import matching, rows_of
 from widgets.run_monitor.controls import Controls, View, samples_html
 from widgets.run_monitor.figure import figure
+from widgets.run_monitor.trackers import followed_html
 from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of,
                                          text_of, weights_now)
 from workbench.errors import WorkbenchError
@@ -85,6 +86,8 @@ class RunMonitor(Panel):
         self._sent, self._composed, self._average, self._scale, self._shape = 0, 0, Average(1), 1.0, ()
         self.status, self._seen_at, self._refreshed_at, self._listed_at, self._cost_s, self._list_cost_s = "", 0.0, 0.0, 0.0, 0.0, 0.0
         self._rows: list[dict] = []
+        self._traces: set[str] = set()
+        """Uids of what the page has."""
         self.sent: dict[str, Any] = {}
         """Of `state.pending`, what was given to the worker and is not in force yet."""
         self.query, self._refusals, self._lived, self._appended_at, self._many = "", 0, False, 0.0, False
@@ -129,7 +132,7 @@ class RunMonitor(Panel):
     def extra_html(self) -> str:
         view = self._view(self._take())
         samples = f"<p>{escape(view.prompt)}</p>{samples_html(view.samples)}" if view.samples else ""
-        return samples + (f"<pre>{escape(view.log_tail)}</pre>" if view.log_tail else "")
+        return samples + view.followed + (f"<pre>{escape(view.log_tail)}</pre>" if view.log_tail else "")
 
     # ---- looking
 
@@ -211,6 +214,7 @@ class RunMonitor(Panel):
             run=str(run.folder),
             overlays=list(self.state.overlays),
             log_tail=getattr(taken.status, "log_tail", ""),
+            followed=followed_html(history.trackers, history.notes),
             smoothing=taken.span,
         )
 
@@ -298,8 +302,8 @@ class RunMonitor(Panel):
         """Remember what the page has, so that later points can be appended."""
         self.status, self._shape, self._sent = taken.status, taken.shape, len(taken.curves.step)
         self._composed = self._sent
-        trace = next((trace for trace in self._live.figures["wide"]["data"] if trace.get("uid") == "rate"), None)
-        self._scale = trace["meta"]["scale"] if trace else 0.0
+        traces = {trace["uid"]: trace for trace in self._live.figures["wide"]["data"] if "uid" in trace}
+        self._traces, self._scale = set(traces), traces["rate"]["meta"]["scale"] if "rate" in traces else 0.0
 
     def _shape_of(self, run: Any, status: str) -> tuple:
         history = run.history
@@ -314,6 +318,8 @@ class RunMonitor(Panel):
             len(history.samples),
             len(history.resumptions),
             len(history.refusals),
+            len(history.trackers),
+            len(history.notes),
             history.queued,
             others,
             words.step_now(status, history) - history.step,
@@ -362,6 +368,7 @@ class RunMonitor(Panel):
             "grad": columns["grad_norm"],
             "speed": columns["tokens_per_s"],
             "memory": columns["memory_gib"],
+            **{uid: columns[CARD[name]] for uid, name in (("card", "card_gib"), ("busy", "utilisation")) if uid in self._traces},
         }
         self._live.extend({uid: (step, y) for uid, y in values.items()})
         self.made.progress.show(*words.progress(self.status, run.history))

@@ -14,13 +14,15 @@ from typing import Any
 
 from workbench import webhook
 from workbench.alignment import alarms
-from workbench.errors import RunError
+from workbench.errors import RunError, WorkbenchError
 from workbench.runs.status import LIVING
 
 LOOK_S, ALARM_S, REST_S = 0.25, 2.0, 2.0
 """Between two looks at a run's status, at its curves, and at a run that is over but may be resumed."""
 LAST_WORDS_S = 10.0
 """How long the end of the process waits for what is on its way."""
+EXPECTED = (OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError, WorkbenchError)
+"""What reading a folder that anybody may have written can raise."""
 OVER = {"finished": "finished", "stopped": "stopped", "failed": "failed", "died": "failed"}
 """A status at which a run is over, and the kind of alert that it is."""
 
@@ -33,6 +35,7 @@ class Alert:
         self._to = to
         self.told: list[dict[str, str]] = []
         self.failure = ""
+        self.looking = threading.Lock()
         self._over, self._said, self._due, self._alarm_due, self._alarm_step = "", set(), 0.0, 0.0, -1
 
     def __repr__(self) -> str:
@@ -59,9 +62,7 @@ class Alert:
         history = self.run.history
         losses = history.columns["loss"]
         told = webhook.body(kind, self.run.name, status, reason, remedy=remedy, step=history.step, steps=history.steps, loss=losses[-1] if losses else None)
-        thread = threading.Thread(target=self._deliver, args=(told,), name="workbench alert", daemon=True)
-        _watch.sending.append(thread)
-        thread.start()
+        _watch.send(self._deliver, told)
 
     def _deliver(self, told: dict[str, str]) -> None:
         if callable(self._to):
@@ -79,7 +80,8 @@ class _Watch:
 
     def __init__(self):
         self._alerts: list[Alert] = []
-        self.sending: list[threading.Thread] = []
+        self._sending: list[threading.Thread] = []
+        self._ending = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -98,20 +100,30 @@ class _Watch:
             self._alerts = [other for other in self._alerts if other is not alert]
             self._wake.notify()
 
+    def send(self, deliver: Callable[[dict[str, str]], None], told: dict[str, str]) -> None:
+        """Call `deliver(told)` in a thread of its own; at the end of the process, which starts none, here."""
+        if self._ending:
+            deliver(told)
+            return
+        thread = threading.Thread(target=deliver, args=(told,), name="workbench alert", daemon=True)
+        thread.start()
+        with self._wake:
+            self._sending = [other for other in self._sending if other.is_alive()] + [thread]
+
     def _go(self) -> None:
         while True:
             with self._wake:
                 while (now := time.monotonic()) < (due := min((alert._due for alert in self._alerts), default=now + 3600)):
                     self._wake.wait(due - now)
                 ready = [alert for alert in self._alerts if alert._due <= now]
-                self.sending = [thread for thread in self.sending if thread.is_alive()]
             for alert in ready:
                 self._look(alert)
 
     def _look(self, alert: Alert) -> None:
         try:
-            alert.look()
-        except (OSError, ValueError, RunError) as error:  # the folder is gone, or another program's
+            with alert.looking:  # the end of the process may look while the thread does: nothing is told twice
+                alert.look()
+        except EXPECTED as error:  # the folder is gone, or another program's: the other runs are still watched
             alert.failure = alert.failure or f"{alert.run.name} can no longer be watched: {error}"
             self.remove(alert)
             return
@@ -120,10 +132,11 @@ class _Watch:
 
     def finish(self) -> None:
         """The process ends: what happened since the last look, and what is on its way, still goes out."""
+        self._ending = True
         for alert in list(self._alerts):
             self._look(alert)
         deadline = time.monotonic() + LAST_WORDS_S
-        for thread in list(self.sending):
+        for thread in list(self._sending):
             thread.join(max(0.0, deadline - time.monotonic()))
 
 

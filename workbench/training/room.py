@@ -5,6 +5,7 @@ The plan is made of the model as it stands, so it holds for every method. On a C
 apart. Not here: the reckoning (`models/memory.py`).
 """
 
+import errno
 import resource
 import sys
 from typing import Any
@@ -15,6 +16,8 @@ from workbench.errors import WorkbenchError
 from workbench.models import fitting, memory
 from workbench.models.methods import Full, LoRA, Method, QLoRA
 
+SAID = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed", "bad_alloc")
+"""What errors without a type of their own say: CUDA and bitsandbytes, the CPU's allocator, cuBLAS and cuDNN, C++."""
 TOLD = 2
 """Ways out that are named when a run ran out of memory."""
 
@@ -33,6 +36,13 @@ def most_used() -> int:
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is how torch, CUDA, cuBLAS, bitsandbytes or the system say that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SAID)
 
 
 class Room:

@@ -26,6 +26,7 @@ from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.recipes import Recipe, check_live
 from workbench.training import together
+from workbench.training import gpu
 from workbench.training.control import Inbox, Settings
 from workbench.probes import Probes
 from workbench.training.writer import Journal, started

@@ -74,12 +74,14 @@ def _print_traceback() -> None:
 
 def told_of(error: BaseException, step: int, room: Any = None) -> ev.Ended:
     """The last word of a run that ended with `error`; `room` knows what its memory was planned to be."""
+    from workbench.training.room import out_of_memory
+
     text = str(error).strip().splitlines()
     reason, remedy = f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ") + ".", "See worker.log for where; mend it, then run.resume()."
     whole = str(error)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in whole or "os error 28" in whole:
         reason, remedy = "The disk is full.", "Free some space, then run.resume() goes on from the last checkpoint."
-    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in whole or "alloc" in whole.lower():
+    elif out_of_memory(error):
         reason = "The device ran out of memory."
         remedy = "Use a smaller batch_size with more gradient_accumulation, a shorter max_length, or LoRA; fork with those."
         if room is not None:
