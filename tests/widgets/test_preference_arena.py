@@ -15,7 +15,7 @@ from widgets.preference_arena.figure import FORMS, figure, progress
 from widgets.preference_arena.reading import Counts, Person, Rated, Results
 from widgets.preference_arena.state import State
 from workbench.alignment import PreferenceStore, bradley_terry, elo
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchError
 
 BAD = "<img src=x onerror='hacked()'><script>hacked()</script> $x$"
 BETTER = {"base": 0.0, "tuned": 1.0, BAD: 2.0}
@@ -336,9 +336,34 @@ def test_replies_are_asked_for_in_the_background_and_can_be_cancelled(tmp_path):
     )
     _ = stopped.widget
     assert stopped.actions.wait() and 1 <= len(asked) < 50 and len(stopped.store.replies()) == len(asked) and stopped._busy is None
-    broken = PreferenceArena.from_replies(["a"], {"a": "./nowhere"}, tmp_path / "r.db")
+    with pytest.raises(WorkbenchError, match="no folder nowhere"):
+        PreferenceArena.from_replies(["a"], {"a": "./nowhere"}, tmp_path / "r.db")
+
+    def refuses(text):
+        raise DataError("It does not answer.", "Start it.")
+
+    broken = PreferenceArena.from_replies(["a"], {"a": refuses}, tmp_path / "r.db")
     _ = broken.widget
-    assert broken.actions.wait() and "nowhere" in broken._errors[None][1].children[0].value
+    assert broken.actions.wait() and "It does not answer." in broken._errors[None][1].children[0].value
+
+
+def test_what_is_still_being_done_is_said(tmp_path):
+    said = []
+
+    def slow(text):
+        said.append((arena.summary().text, arena._nothing()))
+        return text
+
+    arena = PreferenceArena.from_replies(["Who bakes?"], {"loud": slow, "soft": str.lower}, tmp_path / "p.db", judge="ann")
+    _ = arena.widget
+    assert arena.actions.wait() and said == [(words.WRITING, f"{words.WRITING} Nothing is to be done meanwhile.")]
+    arena.vote("left")
+    assert arena.actions.wait()
+    counts = reading.count(arena.store)
+    assert words.results(reading.Results(), counts).text == "The ratings of 1 judgement are being reckoned."
+    assert words.no_picture(counts)[0] == "One moment"
+    arena.actions.set("kind", "thumbs")
+    assert arena.said == "", "what was kept before is of another kind"
 
 
 def test_counting_knows_what_could_be_judged(arena):

@@ -67,6 +67,7 @@ class Actions:
             self.later(lambda: self._open(value), "open")
             return
         setattr(state, name, value)
+        arena.said = ""
         arena.refresh()
         if name in ("judge", "kind", "replies", "criteria"):
             self.later(self._ask_anew, "ask")
@@ -159,6 +160,8 @@ class Actions:
                     self.errands.add(self._ask_anew, "ask")
 
         arena.busy("replies asked for", cancel=self._stop.set)
+        arena.collecting = True
+        arena.refresh()
         try:
             arena.collect(progress)
         except Cancelled:
@@ -168,5 +171,7 @@ class Actions:
         else:
             arena.clear_error(None)
         finally:
+            arena.collecting = False
             arena.busy(None)
+        arena.refresh()
         self.errands.add(self._ask_anew if arena.item is None else arena.watch, "ask")

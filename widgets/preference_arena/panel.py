@@ -49,6 +49,8 @@ class PreferenceArena(Panel):
         super().__init__(state or State(), selection)
         self.ordered: tuple[list[str], dict[str, Any], dict[str, Any]] | None = None
         """Prompts, sources and options of `from_replies`."""
+        self.collecting = False
+        """Whether models write replies now."""
         self.counts, self.found, self.fault = reading.Counts(), reading.Results(), ""
         self.item: Any = None
         self.kind = self.state.kind
@@ -76,9 +78,12 @@ class PreferenceArena(Panel):
     ) -> "PreferenceArena":
         """An arena that asks `sources` (runs, checkpoints, model folders, endpoints, functions, by name) for replies to `prompts` in the
         background, as `workbench.evaluation.replies.collect_replies` does; `options` are those of it. Without a page `collect()` asks
-        them."""
+        them. Raises `WorkbenchError` for prompts and sources that cannot be."""
+        from workbench.evaluation.replies import checked
+
+        asked, _ = checked(prompts, sources, **options)
         made = cls(store, judge=judge)
-        made.ordered = (list(prompts), dict(sources), options)
+        made.ordered = (asked, dict(sources), options)
         return made
 
     # ---- the store
@@ -225,14 +230,13 @@ class PreferenceArena(Panel):
         self._ready()
         if self.state.view == "judge":
             return drawing.progress(self.counts, self.state.judge, width)
-        return drawing.figure(
-            self.found, width, ("No results", "The store cannot be read.") if self.fault else ("No votes yet", "Judge some pairs first.")
-        )
+        empty = ("No results", "The store cannot be read.") if self.fault else words.no_picture(self.counts)
+        return drawing.figure(self.found, width, empty)
 
     def summary(self) -> Sentence:
         self._ready()
         if self.state.view == "judge":
-            return words.judging(self.counts, self.state, self.fault)
+            return words.judging(self.counts, self.state, self.fault, self.collecting)
         return words.results(self.found, self.counts, self.fault)
 
     def code(self) -> str:
@@ -311,6 +315,8 @@ class PreferenceArena(Panel):
             self.made.desk.shown = shown
 
     def _nothing(self) -> str:
+        if self.collecting:
+            return f"{words.WRITING} Nothing is to be done meanwhile."
         if not self.counts.replies:
             return (
                 "Nothing to judge yet. Add some: store.add(prompt, {model: reply, ...}), or PreferenceArena.from_replies(prompts, sources)."

@@ -16,6 +16,9 @@ HELP = (
     "way round: who then changes his mind, or mostly takes what is shown first, is seen in the picture."
 )
 
+WRITING = "The models are loaded and write their replies; the first ones to judge appear as soon as a prompt has two that differ."
+RATED = ("pair", "ranking")
+"""Kinds of judgement that ratings are made from."""
 UNITS = {"pair": ("pair", "pairs"), "ranking": ("ranking", "rankings"), "thumbs": ("reply", "replies"), "scores": ("reply", "replies")}
 LOW_AGREEMENT = 0.2
 """Krippendorff's alpha below which people are said to hardly agree: what Landis and Koch (1977) call slight."""
@@ -28,10 +31,12 @@ def many(count: int, one: str, more: str = "") -> str:
     return f"{number(count)} {one if count == 1 else more or one + 's'}"
 
 
-def judging(counts: Counts, state: State, fault: str = "") -> Sentence:
-    """While one judges: no model's name."""
+def judging(counts: Counts, state: State, fault: str = "", collecting: bool = False) -> Sentence:
+    """While one judges: no model's name. `collecting` says that models write replies now."""
     if fault:
         return Sentence("warn", fault)
+    if collecting and not counts.possible(state.kind, state.replies):
+        return Sentence("idle", WRITING)
     if not counts.replies:
         return Sentence("idle", "There is nothing to judge yet: no prompt in this store has replies.")
     unit, units = UNITS[state.kind]
@@ -53,6 +58,9 @@ def results(found: Results, counts: Counts, fault: str = "") -> Sentence:
     if fault:
         return Sentence("warn", fault)
     if not found.votes:
+        votes = _votes(counts)
+        if votes:
+            return Sentence("idle", f"The ratings of {many(votes, 'judgement')} are being reckoned.")
         others = f" {many(counts.judgements, 'thumb or score', 'thumbs and scores')} make no rating." if counts.judgements else ""
         return Sentence(
             "idle", f"No votes yet: {many(counts.prompts, 'prompt')} with replies of {many(counts.sources, 'model')} to judge.{others}"
@@ -79,6 +87,18 @@ def results(found: Results, counts: Counts, fault: str = "") -> Sentence:
             f"Asked again the other way round, people judge only {100 * again:.0f} % of {number(found.again)} pairs as before. {leads}",
         )
     return Sentence("ok" if found.lead and found.lead["low"] > 0 else "warn", leads + _agreed(alpha))
+
+
+def no_picture(counts: Counts) -> tuple[str, str]:
+    """What stands where no result is: heading and a line."""
+    votes = _votes(counts)
+    if votes:
+        return "One moment", f"The ratings of {many(votes, 'judgement')} are being reckoned."
+    return "No votes yet", "Judge some pairs first."
+
+
+def _votes(counts: Counts) -> int:
+    return sum(given for (_, kind), given in counts.given.items() if kind in RATED)
 
 
 def _leads(found: Results) -> str:

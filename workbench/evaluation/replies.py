@@ -16,6 +16,7 @@ from typing import Any
 from workbench.alignment import PreferenceStore
 from workbench.data.generators import Generator, generator_of
 from workbench.errors import DataError
+from workbench.recipes import resolve_model
 
 AT_ONCE = 4
 """Prompts that each source answers in turn before the next source does: few, so that judging can begin, and weights that share a cache are
@@ -37,12 +38,7 @@ def collect_replies(
     (max_tokens, temperature, sampler) are those of local models. `progress(done, total)` is called before each reply; what it raises ends
     the work, and what was answered is kept. Raises `DataError` for sources that cannot be asked, before any is, and what a source raises.
     """
-    prompts = list(dict.fromkeys(prompts))
-    if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
-        raise DataError("There are no prompts to ask." if not prompts else "A prompt is empty or no text.", "Give a list of texts.")
-    if not sources:
-        raise DataError("There is nobody to ask.", 'Give sources by name, such as {"base": "town", "tuned": run}.')
-    ask = {str(name): _asked(source, seed, options) for name, source in sources.items()}
+    prompts, ask = checked(prompts, sources, seed=seed, **options)
     kept = store if isinstance(store, PreferenceStore) else PreferenceStore(store)
     known = {(row.prompt, row.source) for row in kept.replies().itertuples()}
     missing = [(prompt, name) for prompt in prompts for name in ask if (prompt, name) not in known]
@@ -64,6 +60,22 @@ def collect_replies(
     if progress is not None:
         progress(len(missing), len(missing))
     return kept
+
+
+def checked(prompts: Iterable[str], sources: Mapping[str, Any], *, seed: int = 0, **options: Any) -> tuple[list[str], dict[str, Generator]]:
+    """The prompts, each once, and a function of a prompt for each source; nothing is loaded. Raises `WorkbenchError` for prompts and sources
+    that cannot be."""
+    if isinstance(prompts, str):
+        raise DataError("The prompts are one text.", "Give a list of texts.")
+    prompts = list(dict.fromkeys(prompts))
+    if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
+        raise DataError("There are no prompts to ask." if not prompts else "A prompt is empty or no text.", "Give a list of texts.")
+    if not sources:
+        raise DataError("There is nobody to ask.", 'Give sources by name, such as {"base": "town", "tuned": run}.')
+    for source in sources.values():
+        if isinstance(source, str):
+            resolve_model(source)
+    return prompts, {str(name): _asked(source, seed, options) for name, source in sources.items()}
 
 
 def _asked(source: Any, seed: int, options: dict[str, Any]) -> Generator:
