@@ -115,8 +115,10 @@ def length_bias(gaps: "pd.DataFrame") -> LengthBias:
     shorter = interval[1] < SHORTER or beyond[1] < -BEYOND
     told = (f"the longer reply has the higher reward in {100 * preferred.mean():.0f} % of {len(a):,} pairs, and people chose it in "
             f"{100 * chosen.mean():.0f} % (rank correlation with length {correlation:+.2f}, 95 % interval {interval[0]:+.2f} to "
-            f"{interval[1]:+.2f}).")
-    opening = "It likes longer replies" if longer else "It likes shorter replies" if shorter else "No length bias shows"
+            f"{interval[1]:+.2f}).").replace("-", "\N{MINUS SIGN}")
+    tends = "Longer" if interval[0] > 0 else "Shorter" if interval[1] < 0 else ""
+    opening = ("It likes longer replies" if longer else "It likes shorter replies" if shorter else
+               f"{tends} replies tend to earn more, no more so than fair judges make them" if tends else "No length bias shows")
     return LengthBias(correlation, interval, float(preferred.mean()), float(chosen.mean()), beyond,
                       float(10 * (values * apart).sum() / (apart * apart).sum()), len(a), bool(longer or shorter), f"{opening}: {told}")
 
