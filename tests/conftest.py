@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(OFFLINE)
     config.stash[QUEUE_FOLDER] = tempfile.mkdtemp(prefix="workbench-queue-")
     os.environ["WORKBENCH_QUEUE"] = config.stash[QUEUE_FOLDER]
+    os.environ["XDG_STATE_HOME"] = config.stash[QUEUE_FOLDER]  # what a person has named as code of their own is kept there
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

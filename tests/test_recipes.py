@@ -10,7 +10,8 @@ import pytest
 
 import workbench as wb
 from workbench.alignment.objectives import OBJECTIVES
-from workbench.recipes import LIVE, OURS, check_live, resolve_model, schedule_shape, warmup_count
+from workbench.models.passed_through import OWN_FIELDS
+from workbench.recipes import LIVE, check_live, resolve_model, schedule_shape, warmup_count
 
 
 def test_the_public_surface_is_as_agreed():
@@ -19,7 +20,7 @@ def test_the_public_surface_is_as_agreed():
         "Adapters", "Beam", "BitFit", "DPO", "DataError", "DiverseBeam", "Endpoint", "Freeze", "FrozenBackbone", "Full", "GRPO", "IPO",
         "KTO", "LoRA", "Mixture", "ORPO", "PPO", "Peft", "Probes", "PromptTuning", "QAT", "QLoRA", "RLOO", "RRHF", "Recipe",
         "RecipeError", "Run", "RunError", "Sampling", "Several", "Stages", "Stream", "Sweep", "Task", "Template", "TemplateError",
-        "WorkbenchError", "attach", "best_of_n", "collect_replies", "count_parameters", "difference", "export", "invert", "list_runs",
+        "WorkbenchError", "attach", "best_of_n", "clean", "collect_replies", "count_parameters", "difference", "export", "invert", "list_runs",
         "load", "load_rows", "plan_memory", "push", "queue", "rejection_rounds", "replay", "standby", "start", "sweep", "train", "unfold"]
     assert all(getattr(wb, name) is not None for name in wb.__all__)
 
@@ -195,7 +196,7 @@ def test_what_a_recipe_decides_itself_are_training_arguments_that_exist():
     from transformers import TrainingArguments
 
     names = {f.name for f in dataclasses.fields(TrainingArguments)}
-    assert OURS - names <= {"warmup_ratio"}  # gone from transformers 5, still typed by many
+    assert OWN_FIELDS - names <= {"warmup_ratio"}  # gone from transformers 5, still typed by many
 
 
 def test_models_that_are_not_there_say_so_before_anything_starts(tmp_path):

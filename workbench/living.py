@@ -16,6 +16,8 @@ import psutil
 
 from workbench.errors import RunError
 
+_NOTED = {"created": (int, float), "asked": (int, float), "standby": int, "exit": int}
+"""What is noted of a worker beside its pid."""
 SAME_S = 2.0
 """Creation times closer than this are the same process's: clock ticks and start times are rounded, differently on each system."""
 
@@ -39,6 +41,8 @@ def _created(process: psutil.Process) -> float:
 
 def alive(pid: int, created_at: float, standby: int | None = None) -> bool:
     """Whether that very process still runs. A zombie does not, unless its parent is the `standby` that is about to write down how it ended."""
+    if not 0 < pid < 2**31:
+        return False
     try:
         process = psutil.Process(pid)
         if abs(_created(process) - created_at) >= SAME_S:
@@ -98,8 +102,12 @@ def worker_of(folder: Path) -> dict[str, Any]:
     Its `pid`, when it was `created` (see there) and `asked` for (seconds since 1970), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
     signal) where the standby saw it.
     """
-    path = folder / "worker.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        body = json.loads((folder / "worker.json").read_text())
+    except (FileNotFoundError, ValueError, RecursionError):  # anybody may have written it
+        return {}
+    good = isinstance(body, dict) and isinstance(body.get("pid"), int) and "created" in body and all(isinstance(body.get(name, 0), kind) for name, kind in _NOTED.items())
+    return body if good else {}
 
 
 def write_json(path: Path, body: dict[str, Any]) -> None:

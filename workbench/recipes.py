@@ -18,7 +18,7 @@ from workbench.data import comparisons, labelled, prompts, run_rows, verdicts
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError, RecipeError
-from workbench.models import frozen, kernels, loading, methods
+from workbench.models import frozen, kernels, loading, methods, passed_through
 
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
 """Names of the shipped base models, and their sizes."""
@@ -290,17 +290,7 @@ def check(recipe: Recipe) -> None:
     need(not unknown, f"optimizer_arguments has {unknown[:1]}, which is none of beta1, beta2, epsilon.",
          "Give other optimizer options as training_arguments={'optim_args': ...}.")
     launching.check(recipe)
-    ours = sorted(set(recipe.training_arguments) & OURS)
-    need(not ours, f"training_arguments sets {', '.join(ours)}, which the recipe itself decides.", "Use the recipe's own field.")
-
-
-OURS = frozenset({
-    "output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type",
-    "warmup_steps", "warmup_ratio", "optim", "weight_decay", "max_grad_norm", "seed", "eval_strategy", "eval_steps", "save_strategy", "save_steps",
-    "save_total_limit", "logging_steps", "logging_strategy", "report_to", "torch_compile", "bf16", "fp16", "remove_unused_columns", "load_best_model_at_end",
-    "metric_for_best_model", "disable_tqdm", "push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo",
-    "hub_always_push", "hub_revision", "adam_beta1", "adam_beta2", "adam_epsilon"})
-"""Training arguments that recipes spell themselves, or that the journal relies on."""
+    passed_through.check_trainer(recipe.training_arguments)
 
 
 def check_live(values: dict[str, Any], sources: Collection[str] = (), recipe: Recipe | None = None) -> None:
@@ -342,6 +332,18 @@ def _check_weights(weights: Any, sources: Collection[str]) -> None:
 def live_value(value: Any) -> Any:
     """A live setting as JSON has it: a `Mixture` as its rates."""
     return value.rates if isinstance(value, Mixture) else value
+
+
+def read(folder: str | Path) -> Recipe:
+    """The recipe that a run folder keeps; nothing it names is opened. Raises `RecipeError` where the file is damaged or no recipe."""
+    path = Path(folder) / "recipe.json"
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecipeError(f"{path.parent.name}/{path.name} cannot be read: {str(error) or type(error).__name__}.", "Copy the run folder anew.") from error
+    if not isinstance(body, dict):
+        raise RecipeError(f"{path.parent.name}/{path.name} holds no recipe.", "Copy the run folder anew.")
+    return Recipe.from_json(body)
 
 
 def resolve_model(model: str) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.alignment import known_code
 from workbench.alignment.preference_database import secret_fields
 from workbench.errors import RecipeError
 
@@ -141,6 +142,8 @@ def takes_reference(name: str, function: Callable[..., float]) -> bool:
 def function_of(name: str, source: Source) -> Callable[..., float]:
     """The function in its file, run anew. Raises `RecipeError` where the file does not run, or has no such function of these arguments."""
     path = Path(source.place)
+    if _of_a_run(path):
+        known_code.check(name, path)
     spec = importlib.util.spec_from_file_location(f"reward_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))  # what lies beside it can be imported, as if it were run
@@ -155,6 +158,17 @@ def function_of(name: str, source: Source) -> Callable[..., float]:
           "Name a function of that file.")
     takes_reference(name, function)
     return function
+
+
+def _of_a_run(path: Path) -> bool:
+    """Whether a Python file was kept with a run."""
+    return path.parent.name == FOLDER and (path.parent.parent / "recipe.json").exists()
+
+
+def check_known(name: str, source: Any, folder: Path) -> None:
+    """Raises `RecipeError` where a reward of the recipe in `folder` is code that this person never named."""
+    if isinstance(source, str) and (seen := found(name, source, folder)).kind == "function":
+        known_code.check(name, Path(seen.place))
 
 
 def told(error: BaseException) -> str:
@@ -217,6 +231,7 @@ def check(name: str, source: Any) -> None:
         source_of(name, source)
     elif (seen := found(name, source)).kind == "function":
         function_of(name, seen)
+        known_code.note(Path(seen.place))
 
 
 def kept(name: str, source: Any, folder: Path) -> str:
@@ -228,12 +243,13 @@ def kept(name: str, source: Any, folder: Path) -> str:
     if callable(source):
         file.parent.mkdir(exist_ok=True)
         file.write_text(source_of(name, source))
+        known_code.note(file)
         return f"{FOLDER}/{file.name}:{source.__name__}"
     seen = found(name, source)
     if seen.kind in ("town", "endpoint"):
         return source
     path = Path(seen.place)
-    if seen.kind == "function" and path.parent.name == FOLDER and (path.parent.parent / "recipe.json").exists():
+    if seen.kind == "function" and _of_a_run(path):
         file.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, file)
         return f"{FOLDER}/{file.name}:{seen.part}"

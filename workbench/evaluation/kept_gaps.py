@@ -14,6 +14,7 @@ from workbench.data import run_rows
 from workbench.errors import DataError
 from workbench.evaluation.pair_lines import pair_lines
 from workbench.evaluation.rewards import mixed, together
+from workbench.journal.inside import inside
 from workbench.runs.attach import attach
 from workbench.runs.run import Run
 from workbench.training import gap_arrays
@@ -44,7 +45,7 @@ class KeptGaps:
 
     def _events(self) -> dict[int, Any]:
         named = [event for event in self.run.history.arrays if event.name == gap_arrays.NAME]
-        self._there |= {event.file for event in named if event.file not in self._there and (self.run.folder / event.file).exists()}
+        self._there |= {event.file for event in named if event.file not in self._there and (path := inside(self.run.folder, event.file)) and path.exists()}
         return {event.step: event for event in named if event.file in self._there}
 
     def rewards(self, step: int | None = None, part: str = "heldout") -> PairRewards:

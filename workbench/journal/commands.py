@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import orjson
 
 from workbench.journal.log import append
+from workbench.journal.redacted import redacted_line
 
 KINDS: dict[str, type["Command"]] = {}
 
@@ -114,5 +115,5 @@ def _well_formed(command: Command) -> bool:
 
 def send(folder: Path, command: Command) -> str:
     """Append `command` to the run's commands; returns its id."""
-    append(Path(folder) / "commands.jsonl", encode(command))
+    append(Path(folder) / "commands.jsonl", redacted_line(encode(command)))
     return command.id

@@ -17,6 +17,8 @@ import orjson
 from workbench.legible import whole_characters
 
 VERSION = 1
+LAST_TIME = 2e11
+"""Seconds since 1970, in the year 8307: what lies beyond has no date."""
 KINDS: dict[str, type["Event"]] = {}
 
 
@@ -347,7 +349,9 @@ def decode(line: bytes) -> Event:
     if not isinstance(body, dict) or "event" not in body:
         raise ValueError("not an event")
     body.pop("v", None)
-    kind = body.pop("event")
+    kind, when = body.pop("event"), body.get("time", 0.0)
+    if not isinstance(kind, str) or type(when) not in _NUMBER or not 0 <= when <= LAST_TIME:
+        raise ValueError(f"not an event: {kind!r} at {when!r}")
     cls = KINDS.get(kind)
     if cls is None:
         return Unknown(time=body.pop("time", 0.0), event=str(kind), fields=body)
@@ -361,4 +365,6 @@ def decode(line: bytes) -> Event:
             raise ValueError(f"not a {kind} event: {name} is {getattr(event, name)!r}")
     if getattr(event, "extra", None) and not all(value is None or isinstance(value, _NUMBER) for value in event.extra.values()):
         raise ValueError(f"not a {kind} event: extra holds what is no number")
+    if getattr(event, "extra", None) and not event.extra.keys().isdisjoint(known):
+        raise ValueError(f"not a {kind} event: extra holds what has a place of its own")
     return event

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from workbench.errors import RecipeError
 from workbench.models.adaptation import Method, head_of, is_count, named_fields, new_modules, on_meta, task_of
 from workbench.models.folders import PROMPTS
+from workbench.models.passed_through import check_peft
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import give, restore_trained, save_trained, saved_by_peft
 
@@ -67,6 +68,7 @@ class Peft(Method):
         if not isinstance(kind, str) or not kind:
             raise RecipeError(f"Peft's config is {self.config!r}, which names no peft_type.",
                               'Use wb.Peft(config={"peft_type": "IA3"}), or another of peft\'s types.')
+        check_peft(self.config, "Peft's config")
         object.__setattr__(self, "config", self.config | {"peft_type": kind.upper()})
 
     @property

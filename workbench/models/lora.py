@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
 from workbench.models.adaptation import Method, Shapes, head_of, is_count, is_number, named_fields, new_modules, on_meta, task_of
+from workbench.models.passed_through import check_peft
 from workbench.models.quiet import quiet_peft
 from workbench.models.saving import saved_by_peft
 
@@ -69,6 +70,9 @@ class LoRA(Method):
             raise RecipeError("LoRA has no target modules, so nothing would be trained.", 'Use target_modules="all-linear".')
         if self.variant not in VARIANTS:
             raise RecipeError(f"LoRA's variant is {self.variant!r}, which is none of {', '.join(VARIANTS)}.", 'Use variant="lora".')
+        if not isinstance(self.options, dict):
+            raise RecipeError(f"LoRA's options are {self.options!r}, not a dict of names.", "Use options={}.")
+        check_peft(self.options, "LoRA's options")
         for what in ("rank_pattern", "alpha_pattern"):
             if what in self.options:
                 raise RecipeError(f"LoRA's options give {what}, which is a field of its own.", f"Use LoRA({what}=...).")

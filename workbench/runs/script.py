@@ -106,16 +106,21 @@ def _text(run: Run, exported: dict) -> str:
     adapter = (Path(source) / "adapter_config.json").exists()
     load = f"{'peft.AutoPeftModelForCausalLM' if adapter else 'AutoModelForCausalLM'}.from_pretrained({source!r}, dtype=torch.float32)"
     run.history.refresh()
-    changes = "".join(f"\n    {c.field} {c.old} -> {c.new} after step {c.step}" for c in run.history.changes)
+    changes = "".join("\n    " + _in_docstring(f"{c.field} {c.old} -> {c.new} after step {c.step}") for c in run.history.changes)
     lines = "".join(f"    {name}={value!r},\n" for name, value in arguments.items() if name != "output_dir")
     adapt = recipe.method.script()
     uses_peft = adapter or "peft." in adapt
     heldout = 'heldout = Dataset.from_parquet(str(here / "heldout.parquet"), cache_dir=str(here / "cache"))' if exported["heldout"] else "heldout = None"
     callbacks = f",\n    callbacks=[transformers.EarlyStoppingCallback({recipe.early_stopping})]" if recipe.early_stopping and exported["heldout"] else ""
-    title = f"Tune {Path(recipe.model).name} on {Path(recipe.data).name} ({recipe.objective}, {recipe.method.name}), as the run {run.name} did.".replace('"""', "'''").replace("\\", "/")
+    title = _in_docstring(f"Tune {Path(recipe.model).name} on {Path(recipe.data).name} ({recipe.objective}, {recipe.method.name}), as the run {run.name} did.")
     return TEMPLATE.format(
         title=title, and_peft=" and peft" if uses_peft else "", name="train.py", imports="import peft\n" if uses_peft else "",
         seed=recipe.seed, load=load + (".merge_and_unload()" if adapter else ""), adapt=adapt,
         changes=f"\n\nThe run's live changes are not made here, so its losses differ from these after:{changes}" if changes else "", heldout=heldout, callbacks=callbacks,
         evaluation=EVALUATION if exported["heldout"] else "", trainer="TokenMeanTrainer" if exported["heldout"] else "Trainer",
         arguments='    output_dir=str(here / "checkpoints"),\n' + lines)
+
+
+def _in_docstring(text: str) -> str:
+    """Names and values that anybody may have chosen, as text that ends no docstring and begins no line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).replace("\\", "/").replace('"', "'")

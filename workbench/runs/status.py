@@ -114,6 +114,6 @@ def how_it_died(worker: dict[str, Any]) -> str:
     code = processes.exit_code(worker) if worker else None
     if not code:
         return "ended without a word"
-    if code < 0:
+    if -code in set(signal.Signals):
         return f"was killed ({signal.Signals(-code).name})"
     return f"ended with exit status {code}"

@@ -24,7 +24,8 @@ PLAIN = (str, int, float, type(None), list, tuple, dict, range, zip, type(i for 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`characters` of one value and of the output (all values together ten times as many); `steps`: turns of loops, calls, expressions."""
+    """`seconds` of this thread's own work, so that a busy machine refuses nothing that a quiet one writes; `characters` of one value and of the
+    output (all values together ten times as many); `steps`: turns of loops, calls, expressions."""
 
     seconds: float = 2.0
     characters: int = 1_000_000
@@ -43,7 +44,7 @@ class Budget:
     def __init__(self, limits: Limits, choose: Callable[[Sequence[Any]], Any], columns: Iterable[str]):
         self.limits, self.choose, self.columns = limits, choose, columns
         self.steps, self.created, self.place = limits.steps, 10 * limits.characters, (1, 1)
-        self.deadline = time.perf_counter() + limits.seconds
+        self.deadline = time.thread_time() + limits.seconds
 
     def step(self, characters: int = 0) -> None:
         self.steps -= 1
@@ -52,7 +53,7 @@ class Budget:
             raise Exceeded(f"it takes more than {self.limits.steps} steps", "Loop over less.")
         if self.created < 0:
             raise Exceeded(f"it makes more than {10 * self.limits.characters} characters", "Repeat less, or shorten the row's texts.")
-        if time.perf_counter() > self.deadline:
+        if time.thread_time() > self.deadline:
             raise Exceeded(f"rendering takes more than {self.limits.seconds:g} s", "Loop over less, or give the rendering more seconds.")
 
     def fits(self, characters: int) -> None:

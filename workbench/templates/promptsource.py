@@ -3,7 +3,8 @@
 A file is YAML with two tags of its own, one mapping of templates by id. What is read renders as promptsource renders it: a missing column
 writes nothing, and each `{{ }}` is cut at 2048 characters. Written are the keys in promptsource's order, so a file it wrote itself comes
 back byte for byte; comments of a hand-written one do not. PyYAML, because promptsource writes with it; its safe loader, so that a file
-makes no objects. Not here: rendering (`tasks.py`).
+makes no objects, with bounds on depth and on what aliases stand for, so that a small one makes no gigabytes. Not here: rendering
+(`tasks.py`).
 
 The facts are from bigscience-workshop/promptsource, promptsource/templates.py.
 """
@@ -20,7 +21,12 @@ from workbench.errors import DataError
 from workbench.templates.tasks import Task, Template
 
 LONGEST = 2048
-LARGEST_BYTES = 10_000_000
+LARGEST_BYTES = 2_000_000
+"""The largest of promptsource's own has a tenth."""
+DEEPEST = 50
+"""Lists and mappings within each other; promptsource writes five. PyYAML takes a time that grows with the square of the depth."""
+MOST_VALUES = 100_000
+"""Values in a file, each counted wherever an alias puts it."""
 KEYS = ("answer_choices", "id", "jinja", "metadata", "name", "reference")
 ID_SPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 """RFC 4122's name space for names that are URLs."""
@@ -35,7 +41,36 @@ class _Stored(dict):
 
 
 class _Loader(yaml.SafeLoader):
-    pass
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        self._not_too_deep(self.flow_level)
+        super().fetch_flow_collection_start(token)
+
+    def add_indent(self, column: int) -> bool:
+        self._not_too_deep(len(self.indents))
+        return super().add_indent(column)
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _weigh(node, {})
+        return node
+
+    def _not_too_deep(self, levels: int) -> None:
+        if levels >= DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"lists and mappings more than {DEEPEST} deep", problem_mark=self.get_mark())
+
+
+def _weigh(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node is with every alias written out. Raises `MarkedYAMLError` for more than `MOST_VALUES`, and for a node that
+    holds itself."""
+    if node not in known:
+        known[node] = MOST_VALUES  # what it is while it is inside itself
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        known[node] = 1 + sum(_weigh(part, known) for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,)))
+    if known[node] > MOST_VALUES:
+        problem = f"with its aliases written out it has more than {MOST_VALUES:,} values"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return known[node]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -69,7 +104,8 @@ def loads(text: str, name: str = "the templates") -> Task:
     """The task that `text` describes; `name` is what errors call it."""
     try:
         content = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # PyYAML's own for "!!bool x", "!!int ''", "!!timestamp x", a number of 5000 digits
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]

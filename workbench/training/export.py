@@ -4,14 +4,14 @@ import json
 import sys
 from pathlib import Path
 
+from workbench import recipes
 from workbench.data import run_rows
-from workbench.recipes import Recipe
 from workbench.training import supervised
 
 
 def export(run: Path, folder: Path) -> dict:
     """Writes train.parquet, heldout.parquet and tokenizer/; returns what the script is told."""
-    recipe = Recipe.from_json(json.loads((run / "recipe.json").read_text()))
+    recipe = recipes.read(run)
     job = supervised.load_job(recipe, run_rows.read(run))
     job.train.rows.to_parquet(str(folder / "train.parquet"))
     if job.heldout.examples:

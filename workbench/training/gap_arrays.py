@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.journal import events as ev
+from workbench.journal.inside import inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,10 +75,13 @@ def save(run_folder: str | Path, step: int, heldout: PairRewards, train: PairRew
 
 
 def load(run_folder: str | Path, event: ev.Arrays) -> dict[str, PairRewards]:
-    """The parts that the file of this event has. Raises `FileNotFoundError` where it is gone."""
+    """The parts that the file of this event has. Raises `FileNotFoundError` where it is gone, or no file of the run's folder."""
     from safetensors import safe_open
 
-    with safe_open(Path(run_folder) / event.file, "numpy") as file:
+    path = inside(Path(run_folder), event.file)
+    if path is None:
+        raise FileNotFoundError(f"{event.file!r} is no file of {Path(run_folder).name}")
+    with safe_open(path, "numpy") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}
         heads = tuple(json.loads(file.metadata()["heads"]))
     parts = dict.fromkeys(name.partition(".")[0] for name in found)

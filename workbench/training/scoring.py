@@ -39,6 +39,8 @@ def open_scorer(settings: PolicyObjective, folder: Path | None = None, device: s
     """What scores with the rewards of `settings`, whose relative paths are those of the run in `folder`; models are loaded on
     `settings.reward_device`, else on `device`. Raises `RecipeError` or `WorkbenchError` where one of them is not to be had."""
     device = settings.reward_device or device
+    for name, source in (*settings.rewards.items(), ("gold", settings.gold)) if folder is not None else ():
+        reward_sources.check_known(name, source, folder)
     if settings.own_process:
         from workbench.training.scoring_process import ProcessScorer
 

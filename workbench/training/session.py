@@ -6,18 +6,16 @@ again at their steps. Torch is imported only once the device is ours.
 
 import contextlib
 import dataclasses
-import json
 import math
 import shutil
 from pathlib import Path
 from typing import Any
 
-from workbench import device_queue, living
+from workbench import device_queue, living, recipes
 from workbench.data import run_rows
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.journal.history import History
-from workbench.recipes import Recipe
 from workbench.training import objectives
 from workbench.training.checkpoints import Checkpoints, publish
 from workbench.training.control import Inbox
@@ -30,7 +28,7 @@ class Session:
     def __init__(self, folder: Path, leads: bool = True):
         """`leads` is whether this process writes; of several that train one run, one does."""
         self.folder = Path(folder)
-        self.recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
+        self.recipe = recipes.read(self.folder)
         self.history = History(self.folder)
         self.history.refresh()
         self.leads = leads

@@ -16,8 +16,9 @@ from typing import Any
 from workbench import living
 from workbench.errors import WorkbenchError
 from workbench.journal import events as ev
-from workbench.training.session import Session
+from workbench.journal.redacted import Redacting
 from workbench.training import telling
+from workbench.training.session import Session
 from workbench.training.standby import stand_by, take_over
 
 HANDOVER_S = 10.0
@@ -45,6 +46,7 @@ def run(folder: Path) -> int:
     except OSError as error:
         print(f"The run folder cannot be written: {error}", file=sys.stderr)
         return 1
+    sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     session = Session(folder)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()} has the run", flush=True)  # attempts share one log
     signal.signal(signal.SIGTERM, lambda *_: session.request_stop())

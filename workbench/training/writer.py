@@ -10,10 +10,11 @@ from pathlib import Path
 from workbench import living
 from workbench.journal import events as ev
 from workbench.journal.log import Log
+from workbench.journal.redacted import redacted_line
 
 
 class Journal:
-    """Stamps the time and writes. Raises `OSError` where the disk refuses; the line is then not there at all."""
+    """Stamps the time and writes, without keys and passwords of the environment. Raises `OSError` where the disk refuses; the line is then not there at all."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -22,7 +23,7 @@ class Journal:
 
     def write(self, event: ev.Event) -> None:
         event.time = time.time()
-        self.log.write(ev.encode(event))
+        self.log.write(redacted_line(ev.encode(event)))
 
 
 class Mute:
