@@ -112,18 +112,18 @@ def test_what_cannot_go_together_is_refused(fields, words):
 
 
 def test_a_compiled_pass_learns_the_same_and_is_compiled_for_lengths_not_for_each_length(tmp_path):
-    """By dynamo with the graphs run as they are (`aot_eager`), which needs no compiler and no minute; `tests/benchmarks/compiled.py` has the real one.
+    """By dynamo with the graphs run as they are (`eager`), which needs no compiler and no minute; `tests/benchmarks/compiled.py` has the real one.
     Batches of many lengths."""
     from torch._dynamo.utils import counters
 
-    plain = tools.here(recipe(steps=10, learning_rate=1e-2), tmp_path, "plain")
+    plain = tools.here(recipe(steps=6, learning_rate=1e-2), tmp_path, "plain")
     counters.clear()
     torch._dynamo.reset()
-    seen = tools.here(recipe(steps=10, learning_rate=1e-2, compile=True, training_arguments={"torch_compile_backend": "aot_eager"}), tmp_path, "compiled")
+    seen = tools.here(recipe(steps=6, learning_rate=1e-2, compile=True, training_arguments={"torch_compile_backend": "eager"}), tmp_path, "compiled")
     graphs, calls = counters["stats"]["unique_graphs"], counters["stats"]["calls_captured"]
     torch._dynamo.reset()
-    assert tools.losses(seen) == pytest.approx(tools.losses(plain), abs=1e-4) and calls > 100
-    assert len(set(seen.metrics()["tokens"])) > 5 and graphs <= 6, graphs
+    assert tools.losses(seen) == pytest.approx(tools.losses(plain), abs=1e-4) and calls > 50
+    assert len(set(seen.metrics()["tokens"])) > 3 and graphs <= 6, graphs
     assert seen.load()[0] is not None  # the result names no compiled module
 
 
