@@ -19,6 +19,7 @@ import scipy.stats
 
 import workbench as wb
 from tests.frame.test_panel import descendants
+from tests.widgets.policy_story import policy_run
 from widgets import RewardGap
 from widgets.frame.selection import Selection
 from widgets.reward_gap.figure import FORMS
@@ -401,3 +402,14 @@ def test_importing_it_loads_nothing_heavy():
     code = "import sys; from widgets import RewardGap; print(sorted({'torch', 'transformers', 'trl', 'datasets'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_without_gaps_says_how_it_stands(tmp_path):
+    reward = wb.Recipe(model="town-small", objective="reward", data="town:preferences")
+    stopped = RewardGap(policy_run(tmp_path / "stopped", made=reward, ended="stopped"))
+    assert "The run kept none. Stopped at step 0" in stopped.summary().text and "run.resume()" in stopped.summary().text
+    begun = RewardGap(policy_run(tmp_path / "begun", made=reward, living=True))
+    assert "No gaps yet. " in begun.summary().text and "first evaluation" in begun.summary().text
+    assert str(begun.book.run.status.sentence) in begun.summary().text
+    other = RewardGap(policy_run(tmp_path / "ppo"))
+    assert "is a run of the objective 'ppo', which learns from no pairs" in other.summary().text

@@ -43,6 +43,8 @@ class Look:
     total: int | None = None
     part: str = "heldout"
     living: bool = False
+    told: str = ""
+    """How a run that has no gaps yet stands, in words."""
     has_steps: bool = False
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     """P lines with chosen, rejected and gap; of an ensemble also spread."""

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.data import run_rows
+from workbench.data import comparisons, run_rows
 from workbench.data.flags import Flags
 from workbench.errors import DataError, WorkbenchError
 from workbench.evaluation.kept_gaps import KeptGaps, check_same
+from workbench.recipes import OBJECTIVES
 from workbench.runs.attach import attach
 
 IMPLICIT = ("rewards/chosen", "rewards/rejected")
@@ -62,6 +63,10 @@ class RunBook:
         self.run = source if hasattr(source, "history") else attach(source)
         if self.run.read_only:
             raise DataError(f"{self.run.name} is only read here: its pairs are not in its folder.", "Give reward_gaps(run, rows), a table.")
+        objective = self.run.recipe.objective
+        if OBJECTIVES[objective] is not comparisons.RULES:
+            able = ", ".join(name for name, rules in OBJECTIVES.items() if rules is comparisons.RULES)
+            raise DataError(f"{self.run.name} is a run of the objective {objective!r}, which learns from no pairs.", f"Give a run of one of {able}.")
         self.kept = KeptGaps(self.run)
         self._pairs: dict[tuple[int, str], Pairs] = {}
         self._computed: dict[str, pd.DataFrame] = {}
@@ -82,6 +87,12 @@ class RunBook:
     @property
     def living(self) -> bool:
         return str(self.run.status) in LIVING
+
+    @property
+    def told(self) -> str:
+        """How the run stands, in words."""
+        status = self.run.status
+        return status.sentence if str(status) in LIVING else f"{status.sentence} {status.remedy}".strip()
 
     @property
     def steps(self) -> list[int]:

@@ -27,6 +27,8 @@ def see(book: Any, state: State, step: int | None, steps: list[int], flags: Flag
     out = Look(name=book.name, step=None if table else step, total=book.total, part=state.part, living=book.living, has_steps=not table,
                curves=book.curves())
     part = state.part
+    if step is None and not table:
+        out.told = book.told
     if step is None or part not in book.parts or not _has(book, step, part):
         return out
     every = {each: looks.gaps_of(book.pairs(each, part), book.heads, state) for each in steps if _has(book, each, part)}

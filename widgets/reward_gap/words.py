@@ -36,7 +36,9 @@ def empty_words(look: Look, fault: str, given: bool) -> tuple[str, str]:
     if not look.name:
         return "Reading", "The gaps that the run kept are read in the background."
     if look.living:
-        return "No gaps yet", "The first ones come with the run's first evaluation."
+        return "No gaps yet", " ".join([*filter(None, [look.told]), "The first ones come with the run's first evaluation."])
+    if look.told:
+        return "No gaps", f"The run kept none. {look.told}"
     return "No pairs here", "No pair passes what is set."
 
 
@@ -46,7 +48,7 @@ def summary(look: Look, state: State, fault: str, given: bool) -> Sentence:
         return Sentence("warn", fault)
     if not look.pairs:
         headline, words = empty_words(look, fault, given)
-        return Sentence("idle", f"{headline}: {words[0].lower()}{words[1:]}")
+        return Sentence("idle", f"{headline}. {words}")
     opening = f"Step {number(look.step)}{f' of {number(look.total)}' if look.total else ''}: " if look.has_steps else ""
     part = "held-out accuracy" if look.part == "heldout" else "accuracy on the training pairs drawn since the evaluation before"
     of = f" where {look.column} is {state.category}" if state.category else ""
