@@ -14,7 +14,7 @@ _PUBLIC = {
     **dict.fromkeys(("Sampling", "Beam", "DiverseBeam"), "workbench.models.samplers"),
     **dict.fromkeys(("best_of_n", "rejection_rounds"), "workbench.evaluation.best_of_n"), "collect_replies": "workbench.evaluation.replies",
     "start": "workbench.runs.start", "train": "workbench.runs.start", "attach": "workbench.runs.attach", "list_runs": "workbench.runs.listing",
-    "queue": "workbench.runs.turns",
+    "queue": "workbench.runs.turns", "clean": "workbench.runs.cleaning",
     "sweep": "workbench.runs.sweep", "Sweep": "workbench.runs.sweep", "export": "workbench.runs.export", "push": "workbench.runs.export",
     "replay": "workbench.runs.fork", "standby": "workbench.runs.standby", "Run": "workbench.runs.run",
     "count_parameters": "workbench.sizing", "plan_memory": "workbench.sizing",
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from workbench.recipes import Recipe, difference, load
     from workbench.runs.attach import attach
     from workbench.runs.export import export, push
+    from workbench.runs.cleaning import clean
     from workbench.runs.fork import replay
     from workbench.runs.listing import list_runs
     from workbench.runs.run import Run

@@ -1,4 +1,4 @@
-"""The command line: `python -m workbench train|runs|replay|queue|town`.
+"""The command line: `python -m workbench train|runs|replay|queue|clean|town`.
 
 The progress bar and plain lines go to standard error; the run folder is the last line of standard output. Exit status 0 only if the run finished
 (`train`) or every loss is the same (`replay`).
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from workbench.errors import WorkbenchError
 from workbench.evaluation import town_command
 from workbench.models.methods import METHODS
-from workbench.runs import turns
+from workbench.runs import cleaning, turns
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="run it again with its live changes and compare every loss")
     replay.add_argument("run", help="folder of the run")
     turns.add(commands)
+    cleaning.add(commands)
     town_command.add(commands)
     return top
 
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
-        return {"train": train, "runs": runs, "replay": replay, "queue": turns.run, "town": town_command.run}[given.command](given)
+        return {"train": train, "runs": runs, "replay": replay, "queue": turns.run, "clean": cleaning.run, "town": town_command.run}[given.command](given)
     except WorkbenchError as error:
         print(error, file=sys.stderr)
         return 1
