@@ -7,7 +7,9 @@ off, or a copy) and what is told of a round. A step of the journal is one round:
 each, learned from in `epochs` passes of `minibatches` optimizer steps, of which transformers' trainer makes the last; trl's buffer of
 replies is empty at every step boundary, so a resumed run goes on as an uninterrupted one. While a policy learns nothing is dropped out.
 
-Not here: vLLM, tools, several processes.
+Of several processes each draws replies to prompts of its own; trl compares and normalises over all of them.
+
+Not here: vLLM, tools.
 """
 
 import time
@@ -26,7 +28,7 @@ from workbench.alignment.policy_objectives import GRPO, RLOO
 from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
 from workbench.recipes import Recipe
-from workbench.training import policy_evaluation, policy_rows, rollouts, supervised
+from workbench.training import policy_evaluation, policy_rows, rollouts, shards, supervised, together
 from workbench.training.mixed import MixedRows
 from workbench.training.policy import PARTS
 from workbench.training.policy import sampler as sampler
@@ -65,7 +67,10 @@ class GroupTrainer(PolicyTrainer):
         transformers.Trainer.log(self, self.with_drawn(logs), start_time)  # what trl measured has its names in `metrics`
 
     def get_train_dataloader(self) -> Any:
-        asked = dict(batch_size=self.args.generation_batch_size // self.num_generations, collate_fn=policy_rows.together)
+        asked = dict(batch_size=self.args.generation_batch_size // self.num_generations // together.world(), collate_fn=policy_rows.together)
+        if together.world() > 1:
+            seed = None if isinstance(self.train_dataset, MixedRows) else self.args.data_seed
+            return shards.loader(self.train_dataset, asked["collate_fn"], asked["batch_size"], seed, whole=True)
         if isinstance(self.train_dataset, MixedRows):
             return torch.utils.data.DataLoader(self.train_dataset, **asked)
         whole = len(self.train_dataset) >= asked["batch_size"]  # trl cuts a round into minibatches of one size
@@ -85,6 +90,7 @@ class GroupTrainer(PolicyTrainer):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # trl asks transformers by a name that is going
                 losses.append(super(supervised.CountingTrainer, self).training_step(model, rows, num_items_in_batch))
+            together.average_gradients(self.model.parameters())  # it was read without what does so by itself
             if number < updates:
                 if self.args.max_grad_norm > 0:
                     self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
@@ -146,7 +152,7 @@ class GroupTrainer(PolicyTrainer):
         gold = self.scorer.gold([row["prompt"] for row in inputs], self._said, [row["reference"] for row in inputs])
         self.metrics |= policy_evaluation.reward_metrics(rewards, self.live["reward_weights"], gold)
         self.metrics["seconds/score"] += time.perf_counter() - began
-        return torch.from_numpy(np.stack(list(rewards.values()), 1)).to(self.args.device)
+        return self.accelerator.gather(torch.from_numpy(np.stack(list(rewards.values()), 1)).to(self.args.device))
 
     def _get_per_token_logps_and_entropies(self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int,
                                            *_args: Any, **_kw: Any) -> tuple[torch.Tensor, torch.Tensor | None, None]:
@@ -222,8 +228,6 @@ def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: l
     except (TypeError, ValueError, NotImplementedError) as error:
         raise RecipeError(f"trl refuses this recipe: {str(error).splitlines()[0]}",
                           "Mend training_arguments, optimizer or method.") from error
-    if trainer.args.world_size > 1:
-        raise RecipeError(f"{recipe.objective.upper()} trains in one process here, and several were started.", "Start it without torchrun.")
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.begin(recipe, job, open_scorer(settings, Path(output_dir).parent, str(trainer.args.device)))
     trainer.train_dataset, trainer.ref_model = job.train.rows, job.reference

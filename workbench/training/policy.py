@@ -5,7 +5,9 @@ A step of the journal is one round: a reply to each prompt of the batch is drawn
 learned from in `epochs` passes of `minibatches` optimizer steps, of which transformers' trainer makes the last; so a step boundary has
 nothing under way, and a resumed run goes on as an uninterrupted one. While the policy learns nothing is dropped out: ratios compare one
 policy with itself. The value head reads the hidden state that the output head reads; it is in checkpoints, not in results.
-Not here: drawing (`rollouts.py`), rewards (`scoring.py`), formulas (`alignment/advantages.py`), several processes.
+Not here: drawing (`rollouts.py`), rewards (`scoring.py`), formulas (`alignment/advantages.py`).
+Of several processes each draws and learns from a round of its own, advantages whitened in each; gradients, metrics and the KL that β
+follows are means over them.
 
 Shapes: N prompts of a round, T tokens of the longest reply, M tokens of all replies, D hidden.
 """
@@ -29,7 +31,7 @@ from workbench.data.run_rows import RunRows
 from workbench.errors import DataError, RecipeError
 from workbench.journal import events as ev
 from workbench.recipes import Recipe
-from workbench.training import policy_evaluation, policy_rows, rollouts, supervised
+from workbench.training import policy_evaluation, policy_rows, rollouts, supervised, together
 from workbench.training import rows as rows_module
 from workbench.training.policy_rows import PolicyJob, Row
 from workbench.training.policy_trainer import PolicyTrainer
@@ -131,6 +133,7 @@ class PPOTrainer(PolicyTrainer):
         self.metrics |= {"beta": live["beta"], "temperature": live["temperature"], **seconds}
         self.metrics["objective"] = self.metrics["reward"] - live["beta"] * self.metrics["kl"]
         self.metrics |= {f"waits/{side}": value for side, value in self.scorer.take_waits().items()}
+        self.metrics = together.averaged(self.metrics)  # β follows the KL of all processes
         scores = torch.from_numpy(policy_evaluation.weighted(rewards, live["reward_weights"])).to(reading.logp)
         if settings.unended_penalty:
             scores = scores - settings.unended_penalty * torch.tensor([not ended for ended in replies.ended]).to(scores)
@@ -145,7 +148,7 @@ class PPOTrainer(PolicyTrainer):
         if settings.whiten_rewards:
             rewards = advantages.whiten(rewards, mask, shift=False)
         if self.state.global_step == 0:  # nothing is known yet: the value of every token is what replies bring on average
-            self.value_head.bias.fill_(rewards.sum(1).mean())
+            self.value_head.bias.fill_(together.averaged({"": float(rewards.sum(1).mean())})[""])
         values = reading.padded(self.value_head(reading.hidden.float())[:, 0])
         found, returns = advantages.generalized_advantages(rewards, values, mask, settings.gamma, settings.lam)
         if settings.whiten_advantages:
@@ -168,6 +171,8 @@ class PPOTrainer(PolicyTrainer):
                     told["pretraining_loss"] += float(more.detach())
                     loss = loss + settings.pretraining_weight * more
             self.accelerator.backward(loss)
+            # the model was read without what averages the gradients of several processes by itself
+            together.average_gradients([*self.model.parameters(), *self.value_head.parameters()])
             losses.append(loss.detach())
             if number < len(parts):
                 if self.args.max_grad_norm > 0:
@@ -212,8 +217,6 @@ def load_job(recipe: Recipe, found: RunRows) -> PolicyJob:
 def build_trainer(recipe: Recipe, job: PolicyJob, output_dir: Path, callbacks: list[Any], fruitless: int = 0) -> PPOTrainer:
     """The trainer, ready to train; see `supervised.build_trainer`. Raises `WorkbenchError` where rewards are not to be had."""
     trainer = supervised.build_trainer(recipe, job, output_dir, callbacks, fruitless, kind=PPOTrainer, collator=policy_rows.together)
-    if trainer.args.world_size > 1:
-        raise RecipeError("PPO trains in one process, and several were started.", "Start it without torchrun.")
     trainer.args.dataloader_drop_last = len(job.train.rows) >= recipe.batch_size  # every round is as large
     trainer.pretraining = _pretraining(recipe.settings, job) if recipe.settings.pretraining_weight else []
     trainer.begin(recipe, job, open_scorer(recipe.settings, Path(output_dir).parent, str(trainer.args.device)))

@@ -8,9 +8,11 @@ from typing import Any
 import transformers
 from transformers.trainer_utils import EvalLoopOutput
 
+from workbench import launching
 from workbench.alignment.policy_objectives import PolicyObjective
+from workbench.errors import RecipeError
 from workbench.recipes import Recipe
-from workbench.training import policy_evaluation, policy_rows, rollouts
+from workbench.training import policy_evaluation, policy_rows, rollouts, together
 from workbench.training.policy_rows import PolicyJob, Row
 from workbench.training.scoring import Scorer
 from workbench.training.supervised import CountingTrainer
@@ -32,6 +34,12 @@ class PolicyTrainer(CountingTrainer):
 
     def begin(self, recipe: Recipe, job: PolicyJob, scorer: Scorer) -> None:
         self.args.metric_for_best_model = None  # a policy has no held-out loss
+        if together.world() != launching.world_of(recipe):
+            raise RecipeError(f"{together.world()} processes were started, and this recipe is for {launching.world_of(recipe)}.",
+                              f"Give it launch=wb.Launch(processes={together.world()}), or start it without torchrun.")
+        rows, read = len(job.train.rows), launching.rows_a_pass(recipe)
+        if recipe.launch and rows < read:
+            raise RecipeError(f"A round of all processes is {read} prompts, and there are {rows}.", f"Use batch_size={max(1, rows // recipe.launch.world)}.")
         self.settings, self.job, self.scorer, self.shown = recipe.settings, job, scorer, policy_rows.asked(recipe, job)
         self.live.update(recipe.settings.live_values())
         self.reader = rollouts.Reader(self.model)
@@ -45,15 +53,17 @@ class PolicyTrainer(CountingTrainer):
 
     def take_drawn(self) -> dict[str, float]:
         metrics, self.metrics = self.metrics, {}
-        return super().take_drawn() | metrics
+        return super().take_drawn() | together.averaged(metrics)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         return transformers.Trainer.get_eval_dataloader(self, eval_dataset)  # not read: `evaluation_loop` takes the rows
 
     def evaluation_loop(self, *args: Any, **kw: Any) -> EvalLoopOutput:
-        rows = self.job.heldout.rows
-        found, self.job.replied[:] = policy_evaluation.evaluate(
-            self.model, self.processing_class, self.reader, self.job.reference, self.scorer, rows, self.shown,
-            reply_tokens=self.settings.reply_tokens, live=self.live, seed=self.args.seed, step=self.state.global_step)
-        self.scorer.take_waits()  # no round's
+        rows, found = self.job.heldout.rows, None
+        if together.rank() == 0:  # the others wait: each has the same policy
+            found, self.job.replied[:] = policy_evaluation.evaluate(
+                self.model, self.processing_class, self.reader, self.job.reference, self.scorer, rows, self.shown,
+                reply_tokens=self.settings.reply_tokens, live=self.live, seed=self.args.seed, step=self.state.global_step)
+            self.scorer.take_waits()  # no round's
+        found = together.share(found)
         return EvalLoopOutput(None, None, {f"eval_{name}": value for name, value in found.items()}, len(rows))

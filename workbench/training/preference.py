@@ -292,6 +292,7 @@ def build_trainer(recipe: Recipe, job: PreferenceJob, output_dir: Path, callback
     rows = job.heldout.rows or [job.train.rows[0]]
     collator.lay = lays and reply_logps.agrees(trainer.model, trainer.logps, rows[0], collator.pad_token_id)
     if job.reference is not None:
+        job.reference.sharded = recipe.launch is not None and recipe.launch.sharded and job.reference.copy is None
         job.reference.ready(trainer.args.device, collator.lay)
     return trainer
 

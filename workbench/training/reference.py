@@ -31,6 +31,7 @@ class KeptSums:
         self.policy, self.copy = policy, copy
         self._kept: dict[bytes, float] = {}
         self._logps: ReplyLogps | None = None
+        self.sharded = False
         if copy is not None:
             copy.requires_grad_(False).eval()
 
@@ -53,11 +54,15 @@ class KeptSums:
             if any(name not in self._kept for name in keys[first:last]):
                 wanted.append((row, keys[first:last]))
             first = last
+        # of a model that is cut up every process holds a part, so all read when one does
+        if self.sharded and together.anywhere(bool(wanted)) and not wanted:
+            wanted = [(rows[0], keys[:len(rows[0]["replies"])])]
         if wanted:
             batch = lay([row for row, _ in wanted])
             with torch.no_grad(), self._stilled(), reply_logps.within(batch):
                 found = (self._logps or logps)(batch, self.copy or self.policy).tolist()
-            self._kept.update(zip((name for _, names in wanted for name in names), found, strict=True))
+            for name, value in zip((name for _, names in wanted for name in names), found, strict=True):
+                self._kept.setdefault(name, value)
         return torch.tensor([self._kept[name] for name in keys])
 
     @contextlib.contextmanager

@@ -34,8 +34,9 @@ class Passes(torch.utils.data.Sampler[list[int]]):
     """The numbers of the rows that this process reads in each pass over `rows` rows. `seed` None keeps their order; else each epoch has one
     of its own, the one that accelerate gives a process that is alone."""
 
-    def __init__(self, rows: int, size: int, seed: int | None = None, rank: int | None = None, world: int | None = None):
-        self.rows, self.size, self.seed, self.epoch = rows, size, seed, 0
+    def __init__(self, rows: int, size: int, seed: int | None = None, whole: bool = False, rank: int | None = None, world: int | None = None):
+        """`whole` leaves the last rows of an epoch out where they are too few for a pass."""
+        self.rows, self.size, self.seed, self.whole, self.epoch = rows, size, seed, whole, 0
         self.rank = together.rank() if rank is None else rank
         self.world = together.world() if world is None else world
 
@@ -43,7 +44,7 @@ class Passes(torch.utils.data.Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.rows // (self.size * self.world))
+        return self.rows // (self.size * self.world) if self.whole else -(-self.rows // (self.size * self.world))
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.seed is None:
@@ -51,7 +52,7 @@ class Passes(torch.utils.data.Sampler[list[int]]):
         else:
             order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
         together_read = self.size * self.world
-        for first in range(0, self.rows, together_read):
+        for first in range(0, len(self) * together_read, together_read):
             yield part(list(order[first:first + together_read]), self.size, self.rank, self.world)
 
 
@@ -76,9 +77,10 @@ class Loader(torch.utils.data.DataLoader):
         self.batch_sampler.set_epoch(epoch)
 
 
-def loader(rows: Any, collator: Callable[[list[Row]], dict[str, Any]], size: int, seed: int | None = None) -> Loader:
-    """This process's part of the rows, `size` at a time; `seed` as `Passes` has it."""
-    return Loader(Marked(rows), batch_sampler=Passes(len(rows), size, seed), collate_fn=lambda batch: collated(batch, collator))
+def loader(rows: Any, collator: Callable[[list[Row]], dict[str, Any]], size: int, seed: int | None = None,
+           whole: bool = False) -> Loader:
+    """This process's part of the rows, `size` at a time; `seed` and `whole` as `Passes` has them."""
+    return Loader(Marked(rows), batch_sampler=Passes(len(rows), size, seed, whole), collate_fn=lambda batch: collated(batch, collator))
 
 
 def collated(rows: list[Row], collator: Callable[[list[Row]], dict[str, Any]]) -> dict[str, Any]:

@@ -107,8 +107,12 @@ def settle(launch: Launch) -> None:
     """Have this process use its part of the machine."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     torch.set_num_threads(int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // launch.processes))
-    if not torch.cuda.is_available():
+    if launch.strategy in launching.DEEPSPEED and not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        import deepspeed
+
+        # it would be compiled here, which takes a compiler and minutes, and a process killed meanwhile keeps every later one waiting
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def part() -> None:

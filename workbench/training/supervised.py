@@ -21,6 +21,7 @@ from workbench.data.run_rows import RunRows
 from workbench.errors import RecipeError
 from workbench.journal import events as ev
 from workbench.models import loading, saving
+from workbench.models.lora import LoRA
 from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
 from workbench.training import fast_rows, varlen
@@ -97,7 +98,8 @@ class CountingTrainer(transformers.Trainer):
         if together.world() == 1:
             return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
         shuffled = is_training and not isinstance(dataset, MixedRows)
-        return shards.loader(dataset, self.data_collator, batch_size, self.args.data_seed if shuffled else None)
+        whole = is_training and self.args.dataloader_drop_last
+        return shards.loader(dataset, self.data_collator, batch_size, self.args.data_seed if shuffled else None, whole)
 
     def get_train_dataloader(self) -> Any:
         if together.world() > 1 or not isinstance(self.train_dataset, MixedRows):
@@ -194,7 +196,8 @@ def load_job(recipe: Recipe, found: RunRows) -> Job:
     transformers.set_seed(recipe.seed)
     source = resolve_model(recipe.model)
     rounded = bool(recipe.method.load_kwargs())  # such a model is put where it trains as it is read
-    model, tokenizer = loading.load_base(source, recipe.method, device="cuda" if rounded and torch.cuda.is_available() else "cpu")
+    model, tokenizer = loading.load_base(source, recipe.method, dtype=base_dtype(recipe, torch.cuda.is_available()),
+                                         device="cuda" if rounded and torch.cuda.is_available() else "cpu")
     fast_rows.choose(model, recipe.attention)
     notes = loading.prepare_tokenizer(tokenizer, model.config) + chat.ensure_template(tokenizer)
     room = getattr(model.config, "max_position_embeddings", None)
@@ -215,6 +218,14 @@ def load_job(recipe: Recipe, found: RunRows) -> Job:
     model.config.use_cache = False
     model = recipe.method.apply(model)
     return Job(model, tokenizer, train, heldout, heldout_examples, max_length, notes)
+
+
+def base_dtype(recipe: Recipe, cuda: bool) -> torch.dtype | None:
+    """What the base's weights are kept in: under LoRA on a GPU in bf16, in which autocast multiplies them anyway, for half the memory; the adapter
+    stays in fp32. None is fp32, as for all that is trained, or whose start is read off the weights (PiSSA, DoRA's lengths)."""
+    half = recipe.precision == "bf16" or (recipe.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    plain = type(recipe.method) is LoRA and recipe.method.variant in ("lora", "rslora") and not recipe.method.options
+    return torch.bfloat16 if cuda and half and plain and not recipe.training_arguments.get("use_cpu") else None
 
 
 def _examples(table_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -59,6 +59,23 @@ def summed(values: Iterable[float]) -> list[float]:
     return [sum(column) for column in zip(*gathered(list(values)), strict=True)]
 
 
+def averaged(numbers: dict[str, float]) -> dict[str, float]:
+    """The mean over the processes of each number; all of them have the same names."""
+    if world() == 1:
+        return numbers
+    return {name: total / world() for name, total in zip(numbers, summed(numbers.values()), strict=True)}
+
+
+def average_gradients(parameters: Iterable[torch.Tensor]) -> None:
+    """The mean over the processes of each gradient, in place: for a backward pass that went round torch's own way of doing so."""
+    if world() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= world()
+
+
 def anywhere(true: bool) -> bool:
     """Whether it is so on one process at least."""
     return any(gathered(true))
