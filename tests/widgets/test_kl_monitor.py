@@ -168,7 +168,7 @@ def test_without_a_target_the_limit_is_drawn(tmp_path: Path) -> None:
     told = [ev.Step(step=k, loss=0.1, extra={"reward": 1.0, "kl": k / 2, "length": 10.0}) for k in range(1, 61)]
     monitor = KLMonitor(policy_run(tmp_path / "a", *told, made=recipe(None, 60)))
     drawn = monitor.figure()
-    assert list(trace(drawn, "kl-limit")["y"]) == pytest.approx([10.0] * 60) and "1 nat a token" in labels(drawn)
+    assert list(trace(drawn, "kl-limit")["y"]) == pytest.approx([10.0] * 60) and "1 a token" in labels(drawn)
     over = np.isfinite(trace(drawn, "kl-over")["y"])
     assert over.tolist() == [value > 10 for value in average(np.arange(1, 61) / 2, 5)] and monitor.summary().text.startswith("KL is 2")
     assert not [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "rect"]
@@ -303,3 +303,9 @@ def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:
     assert "<img" not in static.svg(drawn, summary=monitor.summary().text)
     found = [widget.value for widget in descendants(monitor.widget) if type(widget).__name__ in ("HTML", "Progress")]
     assert any("&lt;img" in text for text in found) and not any("<img" in text for text in found)
+
+
+@pytest.mark.parametrize(("last", "end"), [(1600, 1600), (700, 1600), (500, 800), (3, 25)])
+def test_step_axes_end_where_the_steps_can_be_seen(tmp_path: Path, last: int, end: float) -> None:
+    drawn = KLMonitor(policy_run(tmp_path / "a", *events(last=last, change=None), made=recipe(18.0))).figure()
+    assert drawn["layout"]["xaxis" + trace(drawn, "reward")["xaxis"][1:]]["range"] == [0, end]

@@ -107,14 +107,14 @@ def test_a_run_without_a_target_may_be_given_one(tmp_path: Path) -> None:
     run = policy_run(tmp_path / "a", *events(400, 60, change=None), made=recipe(None, 400), living=True)
     monitor = opened(run)
     made = monitor.made
-    assert "until a KL target is set" in made.adaptive.value
+    assert "until a KL target holds it" in made.adaptive.value
     made.sliders["kl_target"].value = 12.0
     done(monitor)
     assert monitor.state.pending == {"kl_target": 12.0}
     made.apply.click()
     done(monitor)
     assert [command.values for command in asked(run)] == [{"kl_target": 12.0}]
-    for old, new, words in ((None, 12.0, "follows the KL target of 12 nats"), (12.0, None, "until a KL target is set")):
+    for old, new, words in ((None, 12.0, "follows the KL target of 12 nats"), (12.0, None, "until a KL target holds it")):
         write(run, ev.Changed(step=60, field="kl_target", old=old, new=new))
         monitor.look_again()
         assert words in made.adaptive.value
@@ -168,7 +168,8 @@ def test_one_click_goes_back_to_the_last_healthy_checkpoint_and_shows_the_branch
     made.back.click()
     done(monitor)
     assert run.forks == [(700, {"beta": 0.15})] and [command.kind for command in asked(run)] == ["stop"]
-    assert monitor.run.folder.name == "branch-1" and monitor.alarms == [] and monitor.state.pending == {}
+    assert monitor.run.folder.name == "branch-1" and monitor.alarms == [] and monitor.unsent() == {}
+    assert made.sliders["beta"].value == 0.15, "what the branch begins with"
     drawn = monitor.figure()
     assert len(trace(drawn, "kl")["x"]) == 700 and len(trace(drawn, "parent-kl")["x"]) == 1600 and "fork" in labels(drawn)
 

@@ -91,6 +91,8 @@ class Actions:
             if found and run.status in LIVING:
                 run.stop()
             monitor.open(branch)
+            # on their way with the branch: shown as what will be in force, from its first moment
+            monitor.state.pending, monitor.sent = dict(changes), {name: (value, 0) for name, value in changes.items()}
 
         self.later("back", back)
 

@@ -183,8 +183,7 @@ class Controls(Hearing):
             if there and view.now[name]:  # a β of 0 has no place among decades: `held` says it
                 if hasattr(slider, "home"):
                     slider.home = view.now[name]
-                if name not in self._do.pending():
-                    slider.value = view.now[name]
+                slider.value = self._do.pending().get(name) or view.now[name]
         for name, slider in self.weights.items():
             slider.disabled = not (view.living or view.can_branch)
             if "reward_weights" not in self._do.pending():
@@ -193,6 +192,7 @@ class Controls(Hearing):
         if list(self.held.options) != holders:
             self.held.options = holders
         self.held.value, self.held.disabled = view.held or "hand", self.sliders["beta"].disabled
+        self.sliders["kl_target"].layout.display = "" if self.held.value == "target" else "none"
         self.apply.disabled = not view.living or not view.pending or view.sent
         self.adaptive.value = f'<span class="wb-hint">{escape(view.adaptive)}</span>'
         self.why_not.value = f'<span class="wb-hint">{escape(view.why_not)}</span>'

@@ -170,8 +170,6 @@ def draw(sheet: Sheet, place: Place, this: Curves) -> Cell:
             valign="top" if below else "bottom",
             dx=shift,
             dy=-12 if below else 12,
-            bgcolor=ink("surface"),
-            borderpad=1,
         )
     ends(sheet, cell, labels)
     return cell

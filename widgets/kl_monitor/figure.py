@@ -26,6 +26,16 @@ SPENT = (
 """What a step's seconds went to: column, words, colour, dash."""
 MARKED = {"kl": "kl", "gold": "paid", "entropy": "entropy", "repetition": "repetition", "clip": "clip", "nan": "paid"}
 """Kind of alarm -> the cell that has its mark."""
+ROOM, FEWEST_STEPS = 1.5, 20
+"""A step axis is at least so many times as long as what is there, and so many steps."""
+
+
+def _end(planned: float, step: float) -> float:
+    """Where the step axes end: at the planned steps, halved as often as leaves room; the first steps would be a scribble at the edge."""
+    end = max(planned, step, 1.0)
+    while end / 2 >= max(ROOM * step, FEWEST_STEPS):
+        end /= 2
+    return end
 
 
 def figure(this: Curves, width: Width = "wide", estimator: str = "k1", empty: tuple[str, str] = ("", "")) -> dict:
@@ -34,7 +44,7 @@ def figure(this: Curves, width: Width = "wide", estimator: str = "k1", empty: tu
     sheet = Sheet(across, high)
     if not len(this.step):
         return Sheet(across, 300).empty(*empty)
-    end = (0.0, float(max(this.steps or 0, this.step[-1], 1)))
+    end = (0.0, _end(float(this.steps or 0), float(this.step[-1])))
     cells = {
         "distance": distance.draw(sheet, where["distance"], this),
         "paid": _paid(sheet, where["paid"], this, end),
@@ -140,7 +150,7 @@ def _kl(sheet: Sheet, place: Place, this: Curves, end: tuple[float, float], esti
     limit = this.targets * (1 + alarms.BAND) if this.targets is not None else alarms.LOOSE * this.mean("length")
     if this.targets is None and _last(limit) <= y[1]:
         sheet.line(cell.axis, this.step, limit, "vermillion", "dash", 1, uid="kl-limit", name="limit without a target", hoverinfo="skip")
-        labels.append((_last(limit), f"{alarms.LOOSE:g} nat a token", "vermillion-text"))
+        labels.append((_last(limit), f"{alarms.LOOSE:g} a token", "vermillion-text"))
     if this.has(strong):
         sheet.line(
             cell.axis,

@@ -188,7 +188,7 @@ def adaptive_words(now: dict[str, Any]) -> str:
     if now.get("kl_target") is not None:
         return f"β follows the KL target of {_value(now['kl_target'])} nats; one set here is where it goes on from."
     if "kl_target" in now:
-        return "β stays where it is put, until a KL target is set."
+        return "β stays where it is put, until a KL target holds it."
     if "beta" in now:
         return "β stays where it is put: this objective has none that follows a KL target."
     return ""
