@@ -14,7 +14,7 @@ import orjson
 from workbench import town
 from workbench.data import column_types, layouts, readers, tables
 from workbench.data.readers import SUFFIXES
-from workbench.errors import DataError
+from workbench.errors import DataError, WorkbenchError
 from workbench.models import hub
 
 if TYPE_CHECKING:
@@ -144,19 +144,57 @@ def _town(source: str) -> "pa.Table":
 
 
 def _hub(name: str) -> "pa.Table":
+    """The split "train" of a data set on the hub, of one commit; without a network, or where the hub refuses, what is in datasets' cache."""
     import datasets
+    from huggingface_hub.errors import HTTPError
 
+    told, refused = None, None
+    if hub.reachable():
+        try:
+            told = hub.listing(name, "dataset")
+        except WorkbenchError as error:
+            refused = error
+    if told is not None and (script := f"{name.rpartition('/')[2]}.py") in told.files:
+        raise DataError(f"The data set {name!r} is made by Python code that its repository brings ({script}), which is never run here.",
+                        "Download its files of rows, if it has any, and give one of them.")
     asked = datasets.config.HF_HUB_OFFLINE
     # what is in its cache still loads; without this it tries for half a minute
-    datasets.config.HF_HUB_OFFLINE = asked or not hub.reachable()
+    datasets.config.HF_HUB_OFFLINE = asked or told is None
     try:
-        return datasets.load_dataset(name, split="train").with_format("arrow")[:]
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"The data set {name!r} cannot be loaded: {first.rstrip('.')}.",
-                        'Check the name and the network, or use a local file or "town:instructions".') from error
+        return datasets.load_dataset(name, split="train", revision=told.commit if told else None).with_format("arrow")[:]
+    except (OSError, ValueError, RuntimeError, HTTPError, datasets.exceptions.DatasetsError) as error:
+        if refused is not None:
+            raise DataError(refused.what, refused.remedy) from refused
+        raise _not_loaded(name, error, told is not None) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = asked  # the network may be back at the next call
+
+
+def _not_loaded(name: str, error: BaseException, reached: bool) -> DataError:
+    from huggingface_hub.errors import HTTPError
+
+    if not reached:
+        return DataError(f"The data set {name!r} is not on this machine, and the hub cannot be reached.",
+                         'Check the name and the network, or use a local file or "town:instructions".')
+    causes = [error]  # datasets says that something went wrong; what came before says what
+    while (before := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(before)
+    why = next((cause for cause in causes if isinstance(cause, HTTPError)), None)
+    try:
+        if why is None and type(error).__name__ == "DatasetNotFoundError":  # which hides why, and the hub has listed it a moment ago
+            hub.check_access(name, "dataset")
+    except WorkbenchError as told:
+        return DataError(told.what, told.remedy)
+    if why is not None or isinstance(error, ConnectionError):
+        told = hub.refusal(why or error, name, "dataset")
+        return DataError(told.what, told.remedy)
+    why = error.__cause__ or error
+    lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
+    if "Config name is missing" in lines[0] or "Unknown split" in lines[0]:
+        return DataError(f"The data set {name!r} has no one part called train: {' '.join(lines[:2]).rstrip('.')}.",
+                         f"Load the part you want and give that: data=datasets.load_dataset({name!r}, ..., split=...).")
+    return DataError(f"The data set {name!r} cannot be loaded: {lines[0].rstrip('.')}.",
+                     'Look at its files on the hub, or use a local file or "town:instructions".')
 
 
 def content_hash(*tables: "pa.Table") -> str:

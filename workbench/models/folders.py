@@ -2,7 +2,8 @@
 tensors.
 
 A folder is of one of three kinds: a whole model (`config.json`), a peft adapter (`adapter_config.json`) or what a method of ours added
-(`adapter_method.json`). The last two name their base. Not here: loading (`loading.py`), and whether the hub answers (`hub.py`).
+(`adapter_method.json`). The last two name their base. A hub id is read as the folder that was fetched of it (`hub_folders.py`). Not here:
+loading (`loading.py`).
 """
 
 import json
@@ -11,13 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import WorkbenchError
-from workbench.models import hub
-
-PEFT_FILE, METHOD_FILE = "adapter_config.json", "adapter_method.json"
-"""METHOD_FILE holds the method's JSON and its base; beside PEFT_FILE where the base must be loaded in a way of its own, such as
-quantized."""
-ADDED_WEIGHTS = "adapter_model.safetensors"
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+from workbench.models import hub, hub_folders
+from workbench.models.hub_folders import ADDED_WEIGHTS, CONFIG, INDEX, METHOD_FILE, PEFT_FILE, WEIGHTS
 
 PROMPTS = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "CARTRIDGE", "ADAPTION_PROMPT")
 """peft's types that add something to the input or the attention, which no weight of the base can hold."""
@@ -25,10 +21,10 @@ PROMPTS = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "CPT", "PREFI
 
 def check_source(source: str) -> None:
     """Raises `WorkbenchError` where `source` names a folder that holds no model, or a hub id that is neither here nor to be had. Reads no
-    weights."""
+    weights, and fetches none: of a hub id only what is small."""
     path = Path(source).expanduser()
     if path.is_dir():
-        if not any((path / name).exists() for name in ("config.json", PEFT_FILE, METHOD_FILE)):
+        if not any((path / name).exists() for name in hub_folders.MARKERS):
             raise WorkbenchError(f"The folder {path} holds no model: it has neither config.json nor adapter_config.json.",
                                  "Give the folder that save_pretrained wrote.")
         # weights are read from safetensors alone, which can hold no code
@@ -40,21 +36,31 @@ def check_source(source: str) -> None:
                                  "Open it where you trust it and write it again with model.save_pretrained(folder), as safetensors.")
     elif path.exists():
         raise WorkbenchError(f"{path} is a file, not a model folder.", "Give the folder that holds its config.json.")
-    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+    elif not hub.is_id(source):
         raise WorkbenchError(f"There is no folder {path}.", 'Check the path, or use "town", which needs no download.')
-    elif not hub.reachable() and not hub.cached_model(source):
-        raise WorkbenchError(f"The model {source!r} is not on this machine, and the hub cannot be reached.",
-                             'Check the name and the network, or use "town" or a local folder.')
+    else:
+        hub_folders.folder_of(source)
+
+
+def on_hub(source: str | Path) -> bool:
+    """Whether this is the name of a repository, since there is no such folder here."""
+    return hub.is_id(str(source)) and not Path(source).expanduser().exists()
+
+
+def local(source: str | Path, weights: bool = False) -> Path:
+    """The folder of `source` on this disk: itself, or of a hub id what is fetched of it, with `weights` those too. Raises `WorkbenchError`
+    where it cannot be had."""
+    return hub_folders.folder_of(str(source), weights) if on_hub(source) else Path(source).expanduser()
 
 
 def is_adapter(folder: str | Path) -> bool:
-    """Whether the folder holds what was added to a base, not a whole model."""
-    return any((Path(folder).expanduser() / name).exists() for name in (PEFT_FILE, METHOD_FILE))
+    """Whether the folder (or hub id) holds what was added to a base, not a whole model."""
+    return any((local(folder) / name).exists() for name in (PEFT_FILE, METHOD_FILE))
 
 
 def said_by(folder: str | Path, name: str) -> dict[str, Any]:
-    """The JSON file `name` of the folder; {} where there is none. Raises `WorkbenchError` where it cannot be read."""
-    path = Path(folder).expanduser() / name
+    """The JSON file `name` of the folder (or hub id); {} where there is none. Raises `WorkbenchError` where it cannot be read."""
+    path = local(folder) / name
     if not path.exists():
         return {}
     try:
@@ -100,14 +106,36 @@ def config_of(source: str | Path) -> Any:
     source = str(source)
     check_source(source)
     place = source
-    while is_adapter(place) and not (Path(place).expanduser() / "config.json").exists():
+    while is_adapter(place) and not (local(place) / CONFIG).exists():
         place = base_of(place)
-    local = Path(place).expanduser().is_dir() or not hub.reachable()
+        check_source(place)
+    _no_code_from_afar(place)
     try:
-        return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local)
-    except (OSError, ValueError) as error:
+        config = transformers.AutoConfig.from_pretrained(local(place), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # what its values may do to transformers' classes
         raise WorkbenchError(f"The model {place!r} cannot be loaded: {first_line(error)}",
-                             'Check the name and the network, or use "town" or a local folder.') from error
+                             'Check its config.json, or use "town" or another folder.') from error
+    if on_hub(place):
+        config._name_or_path = place
+    return config
+
+
+def _no_code_from_afar(place: str) -> None:
+    """Raises `WorkbenchError` where the configuration wants Python code that its repository brings, or kernels from the hub: neither is
+    ever run."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    said = said_by(place, CONFIG)
+    if not isinstance(said, dict):
+        raise WorkbenchError(f"The config.json of {place!r} is no configuration.", "Save the model again.")
+    if said.get("auto_map") and said.get("model_type") not in CONFIG_MAPPING:
+        raise WorkbenchError(f"The model {place!r} needs Python code that its repository brings, which is never run here.",
+                             "Use a model of an architecture that transformers has.")
+    kernels = [str(value) for key, value in said.items() if key.endswith("_implementation") or "_implementation_" in key]
+    afar = next((value for value in kernels if "/" in value), None)
+    if afar is not None:
+        raise WorkbenchError(f"The model {place!r} asks for code of the hub, {afar[:80]!r}, which is never run here.",
+                             'Take the line out of a copy of its config.json, or use another model.')
 
 
 def shapes_of(source: str | Path) -> dict[str, tuple[int, ...]] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
-from workbench.models import folders, hub, saving
+from workbench.models import folders, saving
 from workbench.models.adaptation import Method
 from workbench.models.added import without_prompt
 from workbench.models.folders import check_mergeable, check_source, config_of, first_line
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def load(source: str | Path, *, base: str | None = None, dtype: Any = None, device: str = "cpu", config: Any = None,
          method: Method | None = None, adapter_name: str = "default") -> tuple[Any, Any]:
     """`(model, tokenizer)`. `source` is a transformers folder, a folder with what any method added (its base is loaded under it, quantized
-    if it was) or a hub id.
+    if it was), or a hub id of either.
 
     `base` is where an adapter's base model is, if not where the adapter remembers it. `dtype` None is float32. `config` None is the
     folder's own; a classifier is what its `architectures` say, and what was added to a classifier has one beside it, with the labels. With
@@ -38,8 +38,8 @@ def load(source: str | Path, *, base: str | None = None, dtype: Any = None, devi
         return _model(source, dtype, device, config).eval(), load_tokenizer(source)
     base = base or folders.base_of(source)
     check_source(base)
-    tokenizer = load_tokenizer(source if (Path(source).expanduser() / "tokenizer_config.json").exists() else _tokenizer_place(base))
-    if config is None and (Path(source).expanduser() / "config.json").exists():
+    tokenizer = load_tokenizer(source if (folders.local(source) / "tokenizer_config.json").exists() else _tokenizer_place(base))
+    if config is None and (folders.local(source) / "config.json").exists():
         config = config_of(source)
     model, _ = load_base(base, method_of(source), dtype=dtype, device=device, config=config)
     return _with_added(model, source, adapter_name).eval(), tokenizer
@@ -62,7 +62,7 @@ def load_base(source: str | Path, method: Method | None = None, *, dtype: Any = 
             model.save_pretrained(folder)
             model = _model(folder, dtype, device, config, **wanted).eval()
     # so that what is trained on it is saved as standing on it
-    model.config._name_or_path = model.name_or_path = str(Path(source).expanduser().resolve())
+    model.config._name_or_path = model.name_or_path = source if folders.on_hub(source) else str(Path(source).expanduser().resolve())
     return model, tokenizer
 
 
@@ -73,7 +73,7 @@ def merged(source: str | Path, *, dtype: Any = None, device: str = "cpu", config
     """
     check_mergeable(source)
     tokenizer, method = load_tokenizer(_tokenizer_place(source)), method_of(source)
-    if config is None and (Path(source).expanduser() / "config.json").exists():
+    if config is None and (folders.local(source) / "config.json").exists():
         config = config_of(source)
     model, _ = load_base(folders.base_of(source), method, dtype=dtype, device=device, config=config)
     if getattr(model, "is_quantized", False):
@@ -121,7 +121,7 @@ def untie(model: Any) -> None:
 
 def _with_added(model: Any, source: str | Path, adapter_name: str = "default") -> Any:
     """`model` with what the adapter folder `source` adds to it."""
-    folder = Path(source).expanduser()
+    folder = folders.local(source, weights=True)
     if not (folder / folders.PEFT_FILE).exists():
         model = method_of(source).apply(model)
         saving.restore(model, folder)
@@ -134,7 +134,7 @@ def _with_added(model: Any, source: str | Path, adapter_name: str = "default") -
 
 def _tokenizer_place(source: str | Path) -> str:
     """Where the tokenizer of an adapter folder is: beside it, or with its base."""
-    beside = not folders.is_adapter(source) or (Path(source).expanduser() / "tokenizer_config.json").exists()
+    beside = not folders.is_adapter(source) or (folders.local(source) / "tokenizer_config.json").exists()
     return str(source) if beside else _tokenizer_place(folders.base_of(source))
 
 
@@ -152,12 +152,15 @@ def load_tokenizer(source: str | Path) -> "transformers.PreTrainedTokenizerBase"
     """The tokenizer of a folder or a hub id; no weights are read. Raises `WorkbenchError` where there is none."""
     import transformers
 
-    local = Path(source).expanduser().is_dir() or not hub.reachable()
+    folder = folders.local(source)
     try:
-        return transformers.AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local)
-    except (OSError, ValueError) as error:
-        raise WorkbenchError(f"The model {str(source)!r} cannot be loaded: {first_line(error)}",
-                             'Check the name and the network, or use "town" or a local folder.') from error
+        return transformers.AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:  # by what is wrong in which of its files
+        if folders.said_by(source, "tokenizer_config.json").get("auto_map"):
+            raise WorkbenchError(f"The tokenizer of {str(source)!r} needs Python code that its repository brings, which is never run here.",
+                                 "Use a model whose tokenizer transformers has.") from error
+        raise WorkbenchError(f"The tokenizer of {str(source)!r} cannot be loaded: {first_line(error)}",
+                             'Save it again with tokenizer.save_pretrained(folder), or use "town" or another model.') from error
 
 
 def classifies(config: Any) -> bool:
@@ -167,12 +170,13 @@ def classifies(config: Any) -> bool:
 
 def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: Any) -> "transformers.PreTrainedModel":
     """On `device`; `wanted` is what a method asks of from_pretrained. A quantized model is put where it belongs as it is read."""
+    import safetensors
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # seconds at most, and a bar in a cell or a log says nothing more
-    local = Path(source).expanduser().is_dir() or not hub.reachable()
     given, config = config is not None, config or config_of(source)
+    place = str(folders.local(source, weights=True))
     kind = transformers.AutoModelForSequenceClassification if classifies(config) else transformers.AutoModelForCausalLM
     if wanted:
         wanted.setdefault("device_map", {"": device})
@@ -180,18 +184,25 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
     try:
         if given:  # for a head that these files do not have: a new one, or one that an adapter brings
             transformers.utils.logging.set_verbosity_error()
-        place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
-        wanted |= dict(config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=local)
-        model, missing = _read(kind, place, wanted)
+        wanted |= dict(config=config, dtype=dtype or torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=True)
+        model, missing, lacking = _read(kind, place, wanted)
         fresh = [name for name in missing if hasattr(model.get_submodule(name), "source_cls")]
         if fresh:  # bitsandbytes rounds what it reads, and of these there was nothing to read
             wanted["quantization_config"].llm_int8_skip_modules = missing
-            model, missing = _read(kind, place, wanted)
-    except OSError as error:  # transformers says so for: not on disk, not on the hub, no network, gated
+            model, missing, lacking = _read(kind, place, wanted)
+    except (OSError, ValueError, ImportError, RuntimeError, safetensors.SafetensorError) as error:
+        # a file that is missing or cut short, sizes that are not the config's, a rounding that needs a package that is not here
+        if "alloc" in str(error).lower():  # there is no memory for it: what a run says of that is more
+            raise
         raise WorkbenchError(f"The model {source!r} cannot be loaded: {first_line(error)}",
-                             'Check the name and the network, or use "town" or a local folder.') from error
+                             'Copy or download it again, or use "town" or another model.') from error
     finally:
         transformers.utils.logging.set_verbosity(level)
+    if lacking and not given and not classifies(config):  # transformers would draw them from noise
+        raise WorkbenchError(f"The model {source!r} has no weights for {len(lacking)} of its tensors, such as {lacking[0]}.",
+                             "Copy or download it again, whole; or correct its config.json, which describes another model.")
+    if folders.on_hub(source):  # its name, not where this machine's cache has it: what is trained on it says so
+        model.config._name_or_path = model.name_or_path = source
     if classifies(config):
         model.new_parameters = _parameters_under(model, [name for name in missing if name.startswith(model.base_model_prefix + ".")])
     if "device_map" not in wanted:
@@ -204,10 +215,10 @@ def _model(source: str, dtype: Any, device: str, config: Any = None, **wanted: A
     return model
 
 
-def _read(kind: Any, place: str, wanted: dict[str, Any]) -> tuple[Any, list[str]]:
-    """A model of the files in `place`, and the modules of which they did not bring every parameter."""
+def _read(kind: Any, place: str, wanted: dict[str, Any]) -> tuple[Any, list[str], list[str]]:
+    """A model of the files in `place`, the modules of which they did not bring every parameter, and these parameters."""
     model, told = kind.from_pretrained(place, output_loading_info=True, **wanted)
-    return model, sorted({name.rpartition(".")[0] for name in told["missing_keys"]})
+    return model, sorted({name.rpartition(".")[0] for name in told["missing_keys"]}), sorted(told["missing_keys"])
 
 
 def _parameters_under(model: Any, modules: list[str]) -> tuple[str, ...]:

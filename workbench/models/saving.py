@@ -5,16 +5,19 @@ A model that a method gave its own way of saving carries two functions: `save_pr
 peft. Not here: whole models (`merging.py`).
 """
 
+import contextlib
 import copy
 import json
+import os
 import types
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import WorkbenchError
 from workbench.models.adaptation import Method
-from workbench.models.folders import ADDED_WEIGHTS, METHOD_FILE, PEFT_FILE
+from workbench.models.folders import ADDED_WEIGHTS, METHOD_FILE, PEFT_FILE, on_hub
 from workbench.models.quiet import quiet_peft
 
 
@@ -47,11 +50,13 @@ def saved_by_peft(model: Any, method: Method | None = None, mutated: bool = Fals
     `method` where the base must be loaded its way, and, where the start `mutated` the base, as a LoRA of the base as it was."""
     classifies = type(model.get_base_model()).__name__.endswith("ForSequenceClassification")
     start = {name: tensor.detach().clone() for name, tensor in _factors(model).items()} if mutated else {}
-    if not classifies and method is None and not start:
+    afar = on_hub(model.get_base_model().name_or_path)
+    if not classifies and method is None and not start and not afar:
         return model
 
     def save(model: Any, folder: str | Path, **options: Any) -> None:
-        type(model).save_pretrained(model, folder, **options)
+        with _offline() if afar else contextlib.nullcontext():
+            type(model).save_pretrained(model, folder, **options)
         if start:
             _to_plain_lora(Path(folder), start)
         if classifies:
@@ -61,6 +66,22 @@ def saved_by_peft(model: Any, method: Method | None = None, mutated: bool = Fals
 
     give(model, save, (lambda model, folder: _restore_mutated(model, folder, start)) if start else None)
     return model
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """peft asks the hub at every checkpoint whether the base's vocabulary has grown, which none of our methods makes it: a run would hang
+    on a network that it needs no more."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Could not find a config file in")
+            yield
+    finally:
+        os.environ.pop("HF_HUB_OFFLINE")
+        if before is not None:
+            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def save_labels(model: Any, folder: str | Path) -> None:
