@@ -46,6 +46,8 @@ def run(folder: Path) -> int:
     except OSError as error:
         print(f"The run folder cannot be written: {error}", file=sys.stderr)
         return 1
+    if torch := sys.modules.get("torch"):  # forked from a standby: two threads of a load that made its pool of threads anew together would fail
+        torch.set_num_threads(torch.get_num_threads())
     sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     session = Session(folder)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()} has the run", flush=True)  # attempts share one log
