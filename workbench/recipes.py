@@ -145,12 +145,15 @@ class Recipe:
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "Recipe":
-        """The recipe `to_json` wrote. Raises `RecipeError` for a field it does not know."""
+        """The recipe `to_json` wrote. Raises `RecipeError` for a field it does not know or cannot read, `DataError` for a mixture that is none."""
         names = [f.name for f in dataclasses.fields(cls)]
         unknown = sorted(set(body) - set(names))
         if unknown:
             raise RecipeError(f"A recipe has no field {unknown[0]!r}.", _nearest(unknown[0], names))
-        return cls(**body)
+        try:
+            return cls(**body)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:  # anybody may have written it
+            raise RecipeError(f"This is no recipe that can be read: {type(error).__name__}: {error}.", "Look at its fields, or build it anew.") from error
 
     def replace(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed, checked again. `method.rank` and `objective.beta` and the like reach into the method and the

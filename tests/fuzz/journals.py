@@ -38,7 +38,8 @@ def of(annotation: Any) -> st.SearchStrategy:
     return {int: WHOLE, float: NUMBER, str: TEXT, bool: st.booleans(), type(None): st.none()}.get(annotation, ANYTHING)
 
 
-EVENTS = st.one_of([st.builds(kind, **{field.name: of(field.type) for field in dataclasses.fields(kind)}) for kind in KNOWN])
+WHEN = st.floats(0, ev.LAST_TIME)
+EVENTS = st.one_of([st.builds(kind, **{field.name: WHEN if field.name == "time" else of(field.type) for field in dataclasses.fields(kind)}) for kind in KNOWN])
 STEPS = st.integers(0, 50)
 STORY = st.lists(st.one_of(st.builds(ev.Step, step=STEPS, loss=st.none() | NUMBER), st.builds(ev.Started, pid=st.just(1), attempt=st.integers(1, 3), resumed_from=st.none() | STEPS),
                            st.builds(ev.Changed, step=STEPS, field=st.just("learning_rate"), old=NUMBER, new=NUMBER), EVENTS), max_size=12)

@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, configuration, settings
 
-EXAMPLES = 60
+EXAMPLES = 40
 """Of each property in `make test`: a second or so."""
 HANG_S = 60
 """An example that takes longer hangs."""

@@ -93,7 +93,7 @@ def encode(command: Command) -> bytes:
 def decode(line: bytes) -> Command:
     """The command on one line; `ValueError` where there is none."""
     body = orjson.loads(line)
-    if not isinstance(body, dict) or body.get("command") not in KINDS:
+    if not isinstance(body, dict) or not isinstance(body.get("command"), str) or body["command"] not in KINDS:
         raise ValueError("not a command")
     cls = KINDS[body.pop("command")]
     try:
@@ -108,9 +108,15 @@ def decode(line: bytes) -> Command:
 def _well_formed(command: Command) -> bool:
     """Anybody may write the file, and a bad line must not end the run."""
     at_step, values = getattr(command, "at_step", None), getattr(command, "values", {})
-    return (isinstance(command.id, str) and isinstance(command.time, (int, float)) and (at_step is None or type(at_step) is int)
+    return (isinstance(command.id, str) and isinstance(command.by, str) and type(command.time) in (int, float) and (at_step is None or type(at_step) is int)
             and isinstance(values, dict) and isinstance(getattr(command, "arguments", {}), dict) and isinstance(getattr(command, "probe", ""), str)
             and type(getattr(command, "count", 1)) is int)
+
+
+def size(folder: Path) -> int:
+    """Bytes of commands there are now."""
+    path = Path(folder) / "commands.jsonl"
+    return path.stat().st_size if path.exists() else 0
 
 
 def send(folder: Path, command: Command) -> str:

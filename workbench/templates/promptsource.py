@@ -112,6 +112,8 @@ def loads(text: str, name: str = "the templates") -> Task:
         raise DataError(f"{name}{where}: not YAML that promptsource writes ({problem}).", "Mend that line.") from error
     if not isinstance(content, dict) or not isinstance(content.get("templates"), dict):
         raise DataError(f"{name} has no mapping 'templates'.", "Give a file of promptsource, a templates.yaml.")
+    if content.get("dataset") is None:
+        raise DataError(f"{name} has no 'dataset'.", "Add the name of the data set that the templates are for.")
     templates = []
     for key, stored in content["templates"].items():
         if not isinstance(stored, _Stored):
