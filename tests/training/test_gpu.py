@@ -159,3 +159,24 @@ def test_a_run_whose_memory_runs_out_keeps_its_last_checkpoint_and_resumes(tmp_p
     run.resume()
     assert run.wait(timeout=300) == "finished" and run.history.resumptions == [kept]
     assert os.path.exists(run.folder / "result" / "model.safetensors")
+
+
+def test_a_frozen_base_in_16_bits_trains_is_asked_planned_and_saved(tmp_path, monkeypatch):
+    """As on a GPU, in bf16 on this CPU: the adapter stays in 32 bits, and the losses are those of a base in 32 bits under autocast, but for rounding."""
+    from workbench.training import supervised
+
+    asked = recipe(steps=4, learning_rate=1e-2, precision="bf16", heldout=0.2, evaluate_every=2, sample_prompts=1, sample_tokens=4)
+    assert supervised.base_dtype(asked, cuda=True) == torch.bfloat16 and supervised.base_dtype(asked, cuda=False) is None
+    for method in (wb.Full(), wb.QLoRA(), wb.LoRA(rank=2, variant="pissa")):
+        assert supervised.base_dtype(asked.replace(method=method), cuda=True) is None
+    whole = tools.here(asked, tmp_path, "whole")
+    monkeypatch.setattr(supervised, "base_dtype", lambda *_: torch.bfloat16)
+    half = tools.here(asked, tmp_path, "half")
+    assert tools.losses(half) == pytest.approx(tools.losses(whole), rel=0.03)
+    assert [e.loss for e in half.history.evaluations] == pytest.approx([e.loss for e in whole.history.evaluations], rel=0.03) and half.history.samples
+    planned, before = half.history.prepared.planned, whole.history.prepared.planned
+    assert planned["weights"] < 0.6 * before["weights"]
+    from safetensors.torch import load_file
+
+    kept = load_file(half.folder / "result" / "adapter_model.safetensors")
+    assert kept and all(weight.dtype == torch.float32 for weight in kept.values())

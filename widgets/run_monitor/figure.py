@@ -183,9 +183,9 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
     columns, rows = _grid(form, this)
     cells = [
         ("Learning rate", "× 10" + str(power).translate(SUPERSCRIPT) if power else "", rate_top * scale),
-        ("Gradient norm", "before clip", max(grad_top, clip or 0)),
+        ("Gradient norm", "before clip" if columns < 5 else "", max(grad_top, clip or 0)),
         ("Speed", "tokens/s", _high(this.tokens_per_s)),
-        ("Memory", "GiB", max(_high(this.memory_gib), _high(this.card_gib), this.planned_gib or 0.0)),
+        ("Memory", "GiB", max(_high(this.memory_gib), 1.1 * _high(this.card_gib), this.planned_gib or 0.0)),
         *([("GPU", "% busy", 100.0)] if len(this.utilisation) else []),
     ]
     across = (form.width - GAP * (columns - 1)) / columns
@@ -243,6 +243,9 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
     if len(this.card_gib):
         sheet.line(memory.axis, this.step, this.card_gib, "grey", width=1, uid="card", name="GiB in use on the GPU",
                    hovertemplate="step %{x:,d}<br>GiB in use on the GPU %{y:.2f}<extra></extra>")
+        told = np.flatnonzero(np.isfinite(this.card_gib))
+        if len(told):  # at its beginning: this run's own memory has its value at the end
+            sheet.label(memory.axis, float(this.step[told[0]]), float(this.card_gib[told[0]]), "whole GPU", "grey-text", valign="bottom", size=11, dy=1)
     for plot in card:
         sheet.line(plot.axis, this.step, this.utilisation, "blue", width=1.25, uid="busy", name="% busy",
                    hovertemplate="step %{x:,d}<br>GPU busy %{y:.0f} % of the time<extra></extra>")

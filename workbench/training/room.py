@@ -55,12 +55,12 @@ class Room:
         self.settings = memory.settings_of(
             sequence_length=int(longest),
             batch_size=args.per_device_train_batch_size,
-            precision="bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+            precision=_precision(trainer),
             zero_stage=0,
             devices=max(1, args.world_size),
             optimizer=_known(args.optim),
             checkpointing=bool(args.gradient_checkpointing),
-            attention=_attention(config),
+            attention="flash" if getattr(trainer, "kernel", None) else _attention(config),
             convention="transformers",
             gradient_accumulation=args.gradient_accumulation_steps,
             training=True,
@@ -125,6 +125,14 @@ def _asked(fit: fitting.Fit) -> str:
         else:
             parts.append(f"{names.get(name, name)}={new}")
     return ", ".join(parts) or "the same once more"
+
+
+def _precision(trainer: Any) -> str:
+    """As the plan calls it: "pure bf16" where frozen weights are kept in 16 bits."""
+    frozen = [weight for weight in trainer.model.parameters() if not weight.requires_grad and weight.is_floating_point()]
+    if trainer.args.bf16 and frozen and all(weight.element_size() == 2 for weight in frozen):
+        return "pure bf16"
+    return "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "fp32"
 
 
 def _known(optimizer: Any) -> str:
