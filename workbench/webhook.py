@@ -1,15 +1,14 @@
 """Telling somebody else how a run fares: a small JSON body, and a POST of it that gives up.
 
-    body("failed", "town-lora8", status, reason, step=12, steps=200)  -> {"text": "town-lora8 failed at step 12 of 200: ...", "run": ..., ...}
+    body("failed", "town-lora8", status, reason, step=12, steps=200)  -> {"text": "town-lora8 failed at step 12 of 200. ...", "run": ...}
     post(url, body)                                                   -> "" or a sentence why it did not arrive
 
-The address is a secret: whoever has it can post there. It is in no sentence, journal, log or recipe. Used by both sides: a notebook that watches
-(`runs/alerts.py`) and a worker that outlives it (`training/telling.py`). Knows no run and starts no thread.
+The address is a secret: whoever has it can post there. It is in no sentence, journal, log or recipe. Used by both sides: a notebook that
+watches (`runs/alerts.py`) and a worker that outlives it (`training/telling.py`). Knows no run and starts no thread.
 """
 
 import http.client
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -37,16 +36,37 @@ def check_address(url: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise RunError("The webhook is no address that begins with https:// or http://.", 'Use to="https://...", or a function of one dict.')
+        raise RunError(
+            "The webhook is no address that begins with https:// or http://.", 'Use to="https://...", or a function of one dict.'
+        )
 
 
-def body(kind: str, run: str, status: str, reason: str = "", *, remedy: str = "", step: int = 0, steps: int | None = None, loss: float | None = None) -> dict[str, str]:
+def body(
+    kind: str,
+    run: str,
+    status: str,
+    reason: str = "",
+    *,
+    remedy: str = "",
+    step: int = 0,
+    steps: int | None = None,
+    loss: float | None = None,
+) -> dict[str, str]:
     """What is told, every value text; `text` is all of it as one sentence, which chat services show."""
     where = f"step {step}" + (f" of {steps}" if steps else "")
     told = f"{run}: an alarm at {where}" if kind == "alarm" else f"{run} {status} at {where}"
     reason = reason[:LONGEST]
-    return {"text": f"{told}. {reason}".strip(), "run": run, "kind": kind, "status": status, "reason": reason, "remedy": remedy[:LONGEST], "step": str(step),
-            "steps": "" if steps is None else str(steps), "loss": "" if loss is None else f"{loss:.4g}"}
+    return {
+        "text": f"{told}. {reason}".strip(),
+        "run": run,
+        "kind": kind,
+        "status": status,
+        "reason": reason,
+        "remedy": remedy[:LONGEST],
+        "step": str(step),
+        "steps": "" if steps is None else str(steps),
+        "loss": "" if loss is None else f"{loss:.4g}",
+    }
 
 
 def post(url: str, told: dict[str, str], timeout_s: float = TIMEOUT_S, waits_s: tuple[float, ...] = WAITS_S) -> str:
@@ -69,7 +89,7 @@ def _once(url: str, data: bytes, timeout_s: float) -> tuple[bool, str]:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code >= 500 or error.code in TRANSIENT, f"The webhook answered with HTTP status {error.code}."
-    except (TimeoutError, socket.timeout):
+    except TimeoutError:
         return True, f"The webhook did not answer within {timeout_s:g} s."
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):

@@ -1,5 +1,5 @@
-"""Alerts against a real HTTP server on this machine and a function written by hand: of a run that really failed, finished, went wrong, was killed;
-and where the address does not go."""
+"""Alerts against a real HTTP server on this machine and a function written by hand: of a run that really failed, finished, went wrong,
+was killed; and where the address does not go."""
 
 from __future__ import annotations
 
@@ -109,12 +109,17 @@ def test_a_run_that_finishes_and_one_that_is_killed_tell_the_notebook_and_the_we
 
 
 def test_a_run_that_goes_wrong_and_fails_says_so_and_a_webhook_that_fails_is_noted_once(tmp_path, warm, serve, monkeypatch):
-    """Weights that a decay of ten times the rate multiplies by -9 a step: the loss is no number soon. The worker's own webhook answers 500 to all,
-    the notebook's takes everything."""
+    """Weights that a decay of ten times the rate multiplies by -9 a step: the loss is no number soon. The worker's own webhook answers
+    500 to all, the notebook's takes everything."""
     broken, server = serve(500), serve()
     monkeypatch.setenv(webhook.VARIABLE, broken.address)
     monkeypatch.setattr(alerts, "ALARM_S", 0.05)
-    run = wb.start(recipe(method=wb.Full(), steps=4000, learning_rate=1.0, weight_decay=10, schedule="constant", warmup_steps=0, checkpoint_every=4000), runs=tmp_path)
+    run = wb.start(
+        recipe(
+            method=wb.Full(), steps=4000, learning_rate=1.0, weight_decay=10, schedule="constant", warmup_steps=0, checkpoint_every=4000
+        ),
+        runs=tmp_path,
+    )
     alert = run.alert(server.address, on=("alarm", "stopped"))
     told = server.next()
     assert told["kind"] == "alarm" and "not a number" in told["reason"] and told["status"] == "running"
@@ -141,7 +146,11 @@ def test_a_run_that_fails_is_told_with_its_remedy(tmp_path, serve):
     journal.write(ev.Ended(step=3, status="failed", reason="The disk is full.", remedy="Free some space, then run.resume() goes on."))
     bodies = [server.next() for _ in range(3)]  # twice the server was not ready
     assert bodies[0] == bodies[1] == bodies[2] and server.paths == [f"/{SECRET}"] * 3
-    assert bodies[0]["text"] == "r failed at step 3. The disk is full." and bodies[0]["remedy"].startswith("Free some space") and bodies[0]["steps"] == ""
+    assert (
+        bodies[0]["text"] == "r failed at step 3. The disk is full."
+        and bodies[0]["remedy"].startswith("Free some space")
+        and bodies[0]["steps"] == ""
+    )
     tools.until(lambda: alert.told == bodies[:1], what="the answer")
     journal.write(started(attempt=2, resumed_from=0))
     tools.until(lambda: not alert._over, what="the resumption")

@@ -1,5 +1,5 @@
-"""NVIDIA's management library, written by hand for machines without one: the functions, structures and errors of pynvml that are used, as it has
-them. `FakeNvml({"GPU-1": FakeCard(...)})` is passed where the module would be."""
+"""NVIDIA's management library, written by hand for machines without one: the functions, structures and errors of pynvml that are used, as
+it has them. `FakeNvml({"GPU-1": FakeCard(...)})` is passed where the module would be."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ ROWS = [{"prompt": f"Who is number {n}?", "completion": "A baker " * (1 + 3 * (n
 
 
 def recipe(**fields) -> wb.Recipe:
-    given = dict(model="town-small", data=ROWS, method=wb.LoRA(rank=2), steps=3, batch_size=4, max_length=64, heldout=0, checkpoint_every=100)
+    given = dict(
+        model="town-small", data=ROWS, method=wb.LoRA(rank=2), steps=3, batch_size=4, max_length=64, heldout=0, checkpoint_every=100
+    )
     return wb.Recipe(**(given | fields))
 
 
@@ -98,28 +100,33 @@ def test_a_gpu_that_is_hidden_is_none(tmp_path, monkeypatch):
     assert kernels.flash_module() in kernels.FLASH and not kernels._found("no_such_package") and kernels._found("torch.nn.attention.varlen")
 
 
-@pytest.mark.parametrize(("fields", "words"), [
-    (dict(attention="fast"), "attention is 'fast'"),
-    (dict(compile="yes"), "compile is 'yes'"),
-    (dict(objective=wb.DPO(), compile=True), "compiles sft and pretraining"),
-    (dict(objective=wb.DPO(), attention="flash"), "attention='flash' is for sft and pretraining"),
-    (dict(attention="flash", compile=True), "compiled anew with each"),
-    (dict(training_arguments={"torch_compile": True}), "which the recipe itself decides"),
-])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (dict(attention="fast"), "attention is 'fast'"),
+        (dict(compile="yes"), "compile is 'yes'"),
+        (dict(objective=wb.DPO(), compile=True), "compiles sft and pretraining"),
+        (dict(objective=wb.DPO(), attention="flash"), "attention='flash' is for sft and pretraining"),
+        (dict(attention="flash", compile=True), "compiled anew with each"),
+        (dict(training_arguments={"torch_compile": True}), "which the recipe itself decides"),
+    ],
+)
 def test_what_cannot_go_together_is_refused(fields, words):
     with pytest.raises(RecipeError, match=words):
         wb.Recipe(**fields)
 
 
 def test_a_compiled_pass_learns_the_same_and_is_compiled_for_lengths_not_for_each_length(tmp_path):
-    """By dynamo with the graphs run as they are (`eager`), which needs no compiler and no minute; `tests/benchmarks/compiled.py` has the real one.
-    Batches of many lengths."""
+    """By dynamo with the graphs run as they are (`eager`), which needs no compiler and no minute; `tests/benchmarks/compiled.py` has the
+    real one. Batches of many lengths."""
     from torch._dynamo.utils import counters
 
     plain = tools.here(recipe(steps=6, learning_rate=1e-2), tmp_path, "plain")
     counters.clear()
     torch._dynamo.reset()
-    seen = tools.here(recipe(steps=6, learning_rate=1e-2, compile=True, training_arguments={"torch_compile_backend": "eager"}), tmp_path, "compiled")
+    seen = tools.here(
+        recipe(steps=6, learning_rate=1e-2, compile=True, training_arguments={"torch_compile_backend": "eager"}), tmp_path, "compiled"
+    )
     graphs, calls = counters["stats"]["unique_graphs"], counters["stats"]["calls_captured"]
     torch._dynamo.reset()
     assert tools.losses(seen) == pytest.approx(tools.losses(plain), abs=1e-4) and calls > 50
@@ -132,13 +139,20 @@ def test_what_says_that_memory_ran_out(tmp_path):
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert room.out_of_memory(raised.value)
-    for error in (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB"), MemoryError(),
-                  RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
-                  RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-                  RuntimeError("Error out of memory at line 96 in file /src/csrc/ops.cu"),
-                  OSError(12, "Cannot allocate memory")):
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB"),
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("Error out of memory at line 96 in file /src/csrc/ops.cu"),
+        OSError(12, "Cannot allocate memory"),
+    ):
         assert room.out_of_memory(error), error
-    for error in (ValueError("the rows are allocated to no source"), RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(28, "No space left")):
+    for error in (
+        ValueError("the rows are allocated to no source"),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        OSError(28, "No space left"),
+    ):
         assert not room.out_of_memory(error), error
 
 
@@ -162,7 +176,8 @@ def test_a_run_whose_memory_runs_out_keeps_its_last_checkpoint_and_resumes(tmp_p
 
 
 def test_a_frozen_base_in_16_bits_trains_is_asked_planned_and_saved(tmp_path, monkeypatch):
-    """As on a GPU, in bf16 on this CPU: the adapter stays in 32 bits, and the losses are those of a base in 32 bits under autocast, but for rounding."""
+    """As on a GPU, in bf16 on this CPU: the adapter stays in 32 bits, and the losses are those of a base in 32 bits under autocast, but
+    for rounding."""
     from workbench.training import supervised
 
     asked = recipe(steps=4, learning_rate=1e-2, precision="bf16", heldout=0.2, evaluate_every=2, sample_prompts=1, sample_tokens=4)
@@ -173,7 +188,9 @@ def test_a_frozen_base_in_16_bits_trains_is_asked_planned_and_saved(tmp_path, mo
     monkeypatch.setattr(supervised, "base_dtype", lambda *_: torch.bfloat16)
     half = tools.here(asked, tmp_path, "half")
     assert tools.losses(half) == pytest.approx(tools.losses(whole), rel=0.03)
-    assert [e.loss for e in half.history.evaluations] == pytest.approx([e.loss for e in whole.history.evaluations], rel=0.03) and half.history.samples
+    assert [e.loss for e in half.history.evaluations] == pytest.approx(
+        [e.loss for e in whole.history.evaluations], rel=0.03
+    ) and half.history.samples
     planned, before = half.history.prepared.planned, whole.history.prepared.planned
     assert planned["weights"] < 0.6 * before["weights"]
     from safetensors.torch import load_file

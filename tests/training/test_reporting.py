@@ -1,5 +1,5 @@
-"""Trackers, read back with their own readers: TensorBoard's event files and MLflow's store hold what the journal holds, a resumed run goes on in
-them, and no key is written anywhere."""
+"""Trackers, read back with their own readers: TensorBoard's event files and MLflow's store hold what the journal holds, a resumed run
+goes on in them, and no key is written anywhere."""
 
 from __future__ import annotations
 
@@ -49,8 +49,18 @@ def scalars(folder: Path, name: str) -> dict[int, float]:
 
 
 def test_tensorboard_and_mlflow_hold_what_the_journal_holds_and_a_resumed_run_goes_on_in_them(tmp_path, own_environment):
-    recipe = Recipe(model="town-small", data=ROWS, method=wb.LoRA(rank=2), steps=8, batch_size=4, max_length=64, evaluate_every=4, checkpoint_every=4,
-                    sample_prompts=0, report_to=("tensorboard", "mlflow"))
+    recipe = Recipe(
+        model="town-small",
+        data=ROWS,
+        method=wb.LoRA(rank=2),
+        steps=8,
+        batch_size=4,
+        max_length=64,
+        evaluate_every=4,
+        checkpoint_every=4,
+        sample_prompts=0,
+        report_to=("tensorboard", "mlflow"),
+    )
     folder = prepare(recipe, tmp_path, "tracked")
     cmd.send(folder, cmd.Stop(at_step=6))
     assert tools.train_here(folder) == "stopped"
@@ -89,8 +99,21 @@ def test_tensorboard_and_mlflow_hold_what_the_journal_holds_and_a_resumed_run_go
 def test_metrics_of_an_objective_reach_the_trackers_and_the_journal_alike(tmp_path, own_environment):
     """Preference training has metrics of its own beside the loss."""
     rows = [{"prompt": f"Who is number {n}?", "chosen": "A baker.", "rejected": "I do not know, really."} for n in range(16)]
-    run = tools.here(Recipe(model="town-small", data=rows, objective=wb.DPO(beta=0.2), method=wb.LoRA(rank=2), steps=3, batch_size=4, max_length=64, heldout=0,
-                            sample_prompts=0, report_to="tensorboard"), tmp_path)
+    run = tools.here(
+        Recipe(
+            model="town-small",
+            data=rows,
+            objective=wb.DPO(beta=0.2),
+            method=wb.LoRA(rank=2),
+            steps=3,
+            batch_size=4,
+            max_length=64,
+            heldout=0,
+            sample_prompts=0,
+            report_to="tensorboard",
+        ),
+        tmp_path,
+    )
     frame = run.metrics()
     for name in ("rewards/chosen", "accuracy", "beta"):
         seen = scalars(run.folder / "tensorboard", f"train/{name}")
@@ -114,5 +137,8 @@ def test_a_place_carries_no_login():
     assert told.url == "https://track.example:5000/base/#/experiments/3/runs/f00" and not told.command
     told = reporting.mlflow_place(f"postgresql://ada:{KEY}@db.example/mlflow?sslkey={KEY}", "3", "f00")
     assert told.command == "mlflow ui --backend-store-uri postgresql://db.example/mlflow" and not told.url
-    assert reporting.mlflow_place("file:///runs/a b/mlflow", "0", "f").command == "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri 'file:///runs/a b/mlflow'"
+    assert (
+        reporting.mlflow_place("file:///runs/a b/mlflow", "0", "f").command
+        == "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri 'file:///runs/a b/mlflow'"
+    )
     assert "wandb" not in sys.modules

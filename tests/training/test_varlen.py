@@ -1,5 +1,5 @@
-"""A GPU's way with packed rows, with a kernel written by hand in the GPU's place: the same losses and gradients as every example alone and as
-the block mask; and a kernel that does not run, or gives other numbers, is not taken."""
+"""A GPU's way with packed rows, with a kernel written by hand in the GPU's place: the same losses and gradients as every example alone
+and as the block mask; and a kernel that does not run, or gives other numbers, is not taken."""
 
 from __future__ import annotations
 
@@ -53,8 +53,19 @@ def test_mask_groups_and_kernel_train_alike(tmp_path):
     rows = [{"prompt": f"Who is number {n}?", "completion": "A baker " * (1 + n % 5)} for n in range(48)]
     losses = {}
     for way in ("sdpa", "eager", "auto", "kernel"):
-        recipe = wb.Recipe(model="town-small", data=rows, method=wb.LoRA(rank=2), steps=3, batch_size=2, max_length=96, packing=True, heldout=0,
-                           learning_rate=1e-2, attention="auto" if way == "kernel" else way, training_arguments={"use_cpu": True})
+        recipe = wb.Recipe(
+            model="town-small",
+            data=rows,
+            method=wb.LoRA(rank=2),
+            steps=3,
+            batch_size=2,
+            max_length=96,
+            packing=True,
+            heldout=0,
+            learning_rate=1e-2,
+            attention="auto" if way == "kernel" else way,
+            training_arguments={"use_cpu": True},
+        )
         job = supervised.load_job(recipe, gather(recipe.data, 0, 0)[0])
         trainer = supervised.build_trainer(recipe, job, tmp_path / way, [])
         assert isinstance(trainer, supervised.PackedTrainer) == (way in ("auto", "kernel"))
@@ -92,8 +103,14 @@ def test_a_kernel_that_cannot_or_errs_is_not_taken():
 
 
 def test_what_a_cpu_worker_says_to_flash(tmp_path):
-    recipe = wb.Recipe(model="town-small", data=[{"prompt": "a", "completion": "b"}] * 4, steps=1, heldout=0, attention="flash",
-                       training_arguments={"use_cpu": True})
+    recipe = wb.Recipe(
+        model="town-small",
+        data=[{"prompt": "a", "completion": "b"}] * 4,
+        steps=1,
+        heldout=0,
+        attention="flash",
+        training_arguments={"use_cpu": True},
+    )
     job = supervised.load_job(recipe, gather(recipe.data, 0, 0)[0])
     with pytest.raises(RecipeError, match="attention is 'flash', and it cannot be had. It computes in 16 bits"):
         supervised.build_trainer(recipe, job, tmp_path, [])

@@ -28,17 +28,31 @@ def test_a_page_is_a_link_and_files_are_the_command_that_shows_them():
     assert followed_html({}, []) == ""
 
 
-@pytest.mark.parametrize("url", [
-    "javascript:alert(1)", "JaVaScRiPt://x/%0aalert(1)", "data:text/html,<script>alert(1)</script>", " https://x", "https://a b", "https://x\nhttps://y",
-    "file:///etc/passwd", "//x.example", "https://exämple.org/", "https://" + "x" * 3000,
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt://x/%0aalert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        " https://x",
+        "https://a b",
+        "https://x\nhttps://y",
+        "file:///etc/passwd",
+        "//x.example",
+        "https://exämple.org/",
+        "https://" + "x" * 3000,
+    ],
+)
 def test_what_is_no_plain_web_address_is_text(url):
     shown = followed_html(reported(url=url), [])
     assert "<a" not in shown and "<script" not in shown and "href" not in shown
 
 
 def test_what_a_tracker_and_a_note_are_called_is_text():
-    shown = followed_html(reported(tracker="<b>x</b>", url='https://x/"><img/src=x/onerror=alert(1)>'), [ev.Noted(step=1, note="<img src=x onerror=alert(1)>")])
+    shown = followed_html(
+        reported(tracker="<b>x</b>", url='https://x/"><img/src=x/onerror=alert(1)>'),
+        [ev.Noted(step=1, note="<img src=x onerror=alert(1)>")],
+    )
     assert "<b>" not in shown and "<img" not in shown and 'href="https://x/&quot;&gt;&lt;img/src=x/onerror=alert(1)&gt;"' in shown
     many = followed_html({}, [ev.Noted(step=n, note=f"note {n}") for n in range(9)])
     assert many.count("<p") == 3 and "note 8" in many and "note 5" not in many
@@ -70,7 +84,7 @@ def test_a_fifth_cell_stands_beside_the_others_and_only_where_a_card_tells(width
     assert names == ["Loss", "Learning rate", "Gradient norm", "Speed", "Memory", "GPU"]
     areas = [(told["layout"][f"xaxis{axis}"]["domain"], told["layout"][f"yaxis{axis}"]["domain"]) for axis in ("", "2", "3", "4", "5", "6")]
     for one, (x, y) in enumerate(areas):
-        for u, v in areas[one + 1:]:
+        for u, v in areas[one + 1 :]:
             assert x[1] <= u[0] or u[1] <= x[0] or y[1] <= v[0] or v[1] <= y[0], "two cells overlap"
     assert list(told["layout"]["yaxis6"]["range"])[0] == 0 and told["layout"]["yaxis6"]["range"][1] >= 100
     plain = figure(curves(count), (), width)

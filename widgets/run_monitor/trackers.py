@@ -1,5 +1,5 @@
-"""Where else a run is followed, and what was noted while it went, as markup. Everything comes from a journal, which anybody may have written: a
-link is made of a plain web address alone, all else is text."""
+"""Where else a run is followed, and what was noted while it went, as markup. Everything comes from a journal, which anybody may have
+written: a link is made of a plain web address alone, all else is text."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,8 @@
 
     check("flash", compiled=False, precision="auto")    -> None, or RecipeError("attention is 'flash', and this machine shows no GPU.", ...)
 
-Imports no torch, so that a notebook knows at once: a GPU is what the driver's files show, a package what can be found. Not here: the kernels
-(`training/varlen.py`), and whether the GPU that is there can run them, which the worker tries on a few numbers.
+Imports no torch, so that a notebook knows at once: a GPU is what the driver's files show, a package what can be found. Not here: the
+kernels (`training/varlen.py`), and whether the GPU that is there can run them, which the worker tries on a few numbers.
 """
 
 import importlib.util
@@ -40,12 +40,16 @@ def check(attention: str, compiled: bool, precision: str) -> None:
         if not gpu_there():
             raise RecipeError("attention is 'flash', and this machine shows no GPU.", 'Use attention="auto".')
         if flash_module() is None:
-            raise RecipeError("attention is 'flash', and neither the package flash-attn nor a torch with varlen attention is installed.",
-                              'pip install flash-attn --no-build-isolation, or use attention="auto".')
+            raise RecipeError(
+                "attention is 'flash', and neither the package flash-attn nor a torch with varlen attention is installed.",
+                'pip install flash-attn --no-build-isolation, or use attention="auto".',
+            )
         if precision == "fp32":
             raise RecipeError("attention is 'flash', which computes in 16 bits, and precision is 'fp32'.", 'Use precision="bf16".')
     if compiled and (missing := compiler_missing()):
-        raise RecipeError(f"compile is True, and {missing}.", "Install g++ and Python's headers (apt install g++ python3-dev), or use compile=False.")
+        raise RecipeError(
+            f"compile is True, and {missing}.", "Install g++ and Python's headers (apt install g++ python3-dev), or use compile=False."
+        )
 
 
 def compiler_missing() -> str:

@@ -1,7 +1,7 @@
 """Alerts of a process that watches its runs: a function or a webhook hears when one fails, finishes or does something alarming.
 
-One thread looks after all runs that are watched in this process, however many; what is told goes out in a thread of its own, so that neither a
-slow server nor a slow function holds it up. It ends with the process: a run that outlives its notebook has WORKBENCH_WEBHOOK
+One thread looks after all runs that are watched in this process, however many; what is told goes out in a thread of its own, so that
+neither a slow server nor a slow function holds it up. It ends with the process: a run that outlives its notebook has WORKBENCH_WEBHOOK
 (`training/telling.py`). A worker that is killed says nothing itself, so this is also what notices that.
 """
 
@@ -61,7 +61,9 @@ class Alert:
     def _send(self, kind: str, status: str, reason: str, remedy: str = "") -> None:
         history = self.run.history
         losses = history.columns["loss"]
-        told = webhook.body(kind, self.run.name, status, reason, remedy=remedy, step=history.step, steps=history.steps, loss=losses[-1] if losses else None)
+        told = webhook.body(
+            kind, self.run.name, status, reason, remedy=remedy, step=history.step, steps=history.steps, loss=losses[-1] if losses else None
+        )
         _watch.send(self._deliver, told)
 
     def _deliver(self, told: dict[str, str]) -> None:

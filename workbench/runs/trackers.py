@@ -12,4 +12,7 @@ def check(report_to: Iterable[str]) -> None:
     """Raises `RecipeError` for the first tracker whose package is missing, with the command that installs it."""
     for name in report_to:
         if importlib.util.find_spec(TRACKERS[name]) is None:
-            raise RecipeError(f"report_to names {name!r}, and the package {TRACKERS[name]} is not installed.", f"pip install {TRACKERS[name]}, or leave it out.")
+            raise RecipeError(
+                f"report_to names {name!r}, and the package {TRACKERS[name]} is not installed.",
+                f"pip install {TRACKERS[name]}, or leave it out.",
+            )

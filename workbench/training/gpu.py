@@ -3,9 +3,10 @@
     card = own_card()            -> Card, or None without a GPU or without the package nvidia-ml-py
     card.read()                  -> {"gpu_utilisation": 93.0, "gpu_memory_gib": 61.2}
 
-torch counts devices as CUDA_VISIBLE_DEVICES leaves them, the library as they sit in the machine: a card is found by its UUID. What a card does
-not tell (a MIG slice has no utilisation of its own) is left out: unknown is said by silence. Memory is the whole card's, other processes'
-included; what torch itself holds is `memory_gib` of each step. Not here: what is drawn of it, and the plan of memory (`room.py`).
+torch counts devices as CUDA_VISIBLE_DEVICES leaves them, the library as they sit in the machine: a card is found by its UUID. What a card
+does not tell (a MIG slice has no utilisation of its own) is left out: unknown is said by silence. Memory is the whole card's, other
+processes' included; what torch itself holds is `memory_gib` of each step. Not here: what is drawn of it, and the plan of memory
+(`room.py`).
 """
 
 import time
@@ -55,7 +56,9 @@ def library() -> Any:
     try:
         import pynvml
     except ImportError as error:
-        raise RunError("The package nvidia-ml-py is not installed, so a GPU's utilisation is not known.", "pip install nvidia-ml-py") from error
+        raise RunError(
+            "The package nvidia-ml-py is not installed, so a GPU's utilisation is not known.", "pip install nvidia-ml-py"
+        ) from error
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

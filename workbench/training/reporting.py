@@ -1,11 +1,12 @@
 """Trackers that people already have: transformers' own callbacks hear of every step, and the journal names where they keep it.
 
 TensorBoard's files lie in the run's folder `tensorboard/`; MLflow's store is MLFLOW_TRACKING_URI, or lies in the run's folder. A resumed
-run goes on in the same tracker's run: what TensorBoard had past the checkpoint is purged (its `purge_step`), and MLflow's run is opened again
-by its id, which the journal keeps. Weights & Biases gets an id of its own for each run folder. Other trackers are passed through as they are.
+run goes on in the same tracker's run: what TensorBoard had past the checkpoint is purged (its `purge_step`), and MLflow's run is opened
+again by its id, which the journal keeps. Weights & Biases gets an id of its own for each run folder. Other trackers are passed through as
+they are.
 
-Keys stay in the environment: nothing here reads one, and what the journal gets is a place and an id. Not here: whether a tracker is installed
-(`runs/trackers.py`, before the start), and what is a metric (`stream.py`).
+Keys stay in the environment: nothing here reads one, and what the journal gets is a place and an id. Not here: whether a tracker is
+installed (`runs/trackers.py`, before the start), and what is a metric (`stream.py`).
 """
 
 import hashlib
@@ -57,7 +58,11 @@ class _Tell(transformers.TrainerCallback):
 
 
 def _tensorboard(callback: Any, folder: Path, start: int) -> Callable[[], ev.Reported]:
-    place = Path(os.environ["TENSORBOARD_LOGGING_DIR"]).expanduser() / folder.name if os.environ.get("TENSORBOARD_LOGGING_DIR") else folder / "tensorboard"
+    place = (
+        Path(os.environ["TENSORBOARD_LOGGING_DIR"]).expanduser() / folder.name
+        if os.environ.get("TENSORBOARD_LOGGING_DIR")
+        else folder / "tensorboard"
+    )
     callback.logging_dir = str(place)
     again, make = place.is_dir(), callback._SummaryWriter
     # what an earlier attempt logged past the checkpoint will be logged again
@@ -98,12 +103,18 @@ def mlflow_place(uri: str, experiment: str, run: str) -> ev.Reported:
 
 
 def _wandb(callback: Any, folder: Path) -> Callable[[], ev.Reported]:
-    for name, value in (("WANDB_DIR", str(folder)), ("WANDB_RUN_ID", hashlib.sha256(str(folder).encode()).hexdigest()[:16]), ("WANDB_RESUME", "allow")):
+    for name, value in (
+        ("WANDB_DIR", str(folder)),
+        ("WANDB_RUN_ID", hashlib.sha256(str(folder).encode()).hexdigest()[:16]),
+        ("WANDB_RESUME", "allow"),
+    ):
         os.environ.setdefault(name, value)
 
     def tell() -> ev.Reported:
         run = callback._wandb.run
-        return ev.Reported(tracker="wandb", run=str(getattr(run, "id", "")), url=without_login(str(getattr(run, "url", "") or "")), folder=str(folder))
+        return ev.Reported(
+            tracker="wandb", run=str(getattr(run, "id", "")), url=without_login(str(getattr(run, "url", "") or "")), folder=str(folder)
+        )
 
     return tell
 

@@ -40,7 +40,8 @@ def most_used() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is how torch, CUDA, cuBLAS, bitsandbytes or the system say that memory ran out."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    by_kind = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if by_kind or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SAID)
 

@@ -1,9 +1,9 @@
-"""A worker's own alerts: where WORKBENCH_WEBHOOK is set in the environment a run is started from, the worker posts there how the run ends, and what is
-alarming while it goes, with no notebook left to do so.
+"""A worker's own alerts: where WORKBENCH_WEBHOOK is set in the environment a run is started from, the worker posts there how the run
+ends, and what is alarming while it goes, with no notebook left to do so.
 
-Training never waits: alarms are looked for and posted by a thread that reads the journal as any reader does, and the end is told once everything is
-written. A webhook that does not answer is noted in the journal, once. A worker that is killed tells nothing; the standby it was forked from does (`died`),
-while there is one. The address is read here and goes nowhere else.
+Training never waits: alarms are looked for and posted by a thread that reads the journal as any reader does, and the end is told once
+everything is written. A webhook that does not answer is noted in the journal, once. A worker that is killed tells nothing; the standby it
+was forked from does (`died`), while there is one. The address is read here and goes nowhere else.
 """
 
 import contextlib
@@ -38,7 +38,8 @@ def address(environment: Mapping[str, str] = os.environ) -> str:
 
 
 class Telling:
-    """Of one session: alarms from now on, and with `end()`, once the journal has its last word, how it ended. Does nothing where nobody wants to hear."""
+    """Of one session: alarms from now on, and with `end()`, once the journal has its last word, how it ended. Does nothing where nobody
+    wants to hear."""
 
     def __init__(self, session: Any):
         self.session, self.url = session, address()
@@ -75,7 +76,16 @@ class Telling:
 
     def _post(self, kind: str, status: str, reason: str, history: History, remedy: str = "") -> None:
         losses = history.columns["loss"]
-        told = webhook.body(kind, history.folder.name, status, reason, remedy=remedy, step=history.step, steps=history.steps, loss=losses[-1] if losses else None)
+        told = webhook.body(
+            kind,
+            history.folder.name,
+            status,
+            reason,
+            remedy=remedy,
+            step=history.step,
+            steps=history.steps,
+            loss=losses[-1] if losses else None,
+        )
         failure = webhook.post(self.url, told)
         if failure and not self._failed:
             self._failed = True
@@ -91,5 +101,15 @@ def died(folder: Path, how: str, environment: Mapping[str, str]) -> None:
     url, history = address(environment), History(folder)
     history.refresh()
     if url and history.ended is None:
-        webhook.post(url, webhook.body("failed", folder.name, "died", f"The worker {how}.", remedy="run.resume() goes on from the last checkpoint.",
-                                       step=history.step, steps=history.steps))
+        webhook.post(
+            url,
+            webhook.body(
+                "failed",
+                folder.name,
+                "died",
+                f"The worker {how}.",
+                remedy="run.resume() goes on from the last checkpoint.",
+                step=history.step,
+                steps=history.steps,
+            ),
+        )

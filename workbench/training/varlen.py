@@ -8,7 +8,6 @@ A kernel is tried on a few numbers before it is taken: one that is there and doe
 (`fast_rows.Groups`), and which of the two a run takes (`fast_rows.PackedSteps`).
 """
 
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,16 +17,21 @@ import torch
 from workbench.models import kernels
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, float | None], torch.Tensor]
-"""(query (N, H, D), key and value (N, G, D), begins (segments + 1, int32), the longest segment, scale or None) -> (N, H, D), causal in each."""
+"""(query (N, H, D), key and value (N, G, D), begins (segments + 1, int32), the longest segment, scale or None) -> (N, H, D), causal in
+each."""
 
 
-def of_flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins: torch.Tensor, longest: int, scale: float | None) -> torch.Tensor:
+def of_flash_attn(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins: torch.Tensor, longest: int, scale: float | None
+) -> torch.Tensor:
     from flash_attn import flash_attn_varlen_func
 
     return flash_attn_varlen_func(query, key, value, begins, begins, longest, longest, softmax_scale=scale, causal=True)
 
 
-def of_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins: torch.Tensor, longest: int, scale: float | None) -> torch.Tensor:
+def of_torch(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins: torch.Tensor, longest: int, scale: float | None
+) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     # (-1, 0) is causal; heads that share keys are allowed only where it is said
@@ -37,7 +41,9 @@ def of_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins
 BY_MODULE: dict[str, Kernel] = dict(zip(kernels.FLASH, (of_flash_attn, of_torch), strict=True))
 
 
-def plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins: torch.Tensor, longest: int, scale: float | None) -> torch.Tensor:
+def plain(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, begins: torch.Tensor, longest: int, scale: float | None
+) -> torch.Tensor:
     """The same by sdpa, a segment at a time: what every kernel must give."""
     out, groups = [], query.shape[1] // key.shape[1]
     for begin, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True):
@@ -70,7 +76,10 @@ def agreeing(kernel: Kernel, heads: tuple[int, int, int], device: str, dtype: to
         wanted = plain(*parts, begins, 10, None)
         expected = torch.autograd.grad(wanted.float().square().sum(), parts)
     except (ImportError, RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
-        return None, f"{kernel.__name__.removeprefix('of_').replace('_', '-')}'s kernel does not run here: {(str(error).splitlines() or [''])[0]}"
+        return (
+            None,
+            f"{kernel.__name__.removeprefix('of_').replace('_', '-')}'s kernel does not run here: {(str(error).splitlines() or [''])[0]}",
+        )
     # rounding of 16-bit results and of a sum over `width` products
     tolerance = 4 * math.sqrt(width) * torch.finfo(dtype).eps
     for got, want in zip((found, *gradients), (wanted, *expected), strict=True):
