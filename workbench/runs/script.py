@@ -104,7 +104,8 @@ def _text(run: Run, exported: dict) -> str:
         arguments = {k: v for k, v in arguments.items() if k != "save_steps"} | {"save_strategy": "best", "load_best_model_at_end": True}
     source = resolve_model(recipe.model)
     adapter = (Path(source) / "adapter_config.json").exists()
-    load = f"{'peft.AutoPeftModelForCausalLM' if adapter else 'AutoModelForCausalLM'}.from_pretrained({source!r}, dtype=torch.float32)"
+    attention = f", attn_implementation={recipe.attention!r}" if recipe.attention in ("sdpa", "eager") else ""
+    load = f"{'peft.AutoPeftModelForCausalLM' if adapter else 'AutoModelForCausalLM'}.from_pretrained({source!r}, dtype=torch.float32{attention})"
     run.history.refresh()
     changes = "".join("\n    " + _in_docstring(f"{c.field} {c.old} -> {c.new} after step {c.step}") for c in run.history.changes)
     lines = "".join(f"    {name}={value!r},\n" for name, value in arguments.items() if name != "output_dir")
