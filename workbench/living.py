@@ -99,7 +99,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def worker_of(folder: Path) -> dict[str, Any]:
     """What was noted of the last worker, {} if there was none.
 
-    Its `pid`, when it was `created` (see there) and `asked` for (seconds since 1970), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
+    Its `pid`, when it was `created` (see there) and `asked` for (as bytes of `commands.jsonl` there were then), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
     signal) where the standby saw it.
     """
     try:

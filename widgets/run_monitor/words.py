@@ -197,8 +197,8 @@ def _dropped(history: History) -> str:
 
 
 def _took(history: History) -> str:
-    times = history.columns["time"]
-    return f" in {duration(times[-1] - times[0])}" if len(times) > 1 and times[-1] > times[0] else ""
+    seconds = float(np.diff(np.asarray(history.columns["time"])).clip(0).sum())  # a clock that was set back counts nothing, and takes nothing away
+    return f" in {duration(seconds)}" if seconds > 0 else ""
 
 
 def _left(status: str, history: History) -> str:
@@ -213,7 +213,7 @@ def seconds_left(history: History) -> float | None:
         return None
     taken = np.diff(times)
     usual = float(np.median(taken))
-    taken = taken[taken <= max(20 * usual, 10)]
+    taken = taken[(taken >= 0) & (taken <= max(20 * usual, 10))]
     if not len(taken) or usual < 0:
         return None
     return max(0.0, (history.steps - history.step) * float(taken.mean()))

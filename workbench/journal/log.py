@@ -5,6 +5,7 @@ what a line means.
 """
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,22 +74,22 @@ class Tail:
     def __init__(self, path: Path, offset: int = 0):
         self.path, self.offset = Path(path), offset
 
-    def read(self, block_size: int = BLOCK) -> Iterator[bytes]:
-        """Yields lines without their newline, all that are there now; a missing file has no lines yet.
+    def read(self, block_size: int = BLOCK, until: float = math.inf) -> Iterator[bytes]:
+        """Yields lines without their newline, all that are there now, of the first `until` bytes alone where that is given; a missing file has no lines yet.
 
         `block_size` bytes are in memory at once. A line longer than that is damage: it is stepped over, in pieces that are no events.
         """
-        for block in self.blocks(block_size):
+        for block in self.blocks(block_size, until):
             yield from block.splitlines()
 
-    def blocks(self, block_size: int = BLOCK) -> Iterator[bytes]:
+    def blocks(self, block_size: int = BLOCK, until: float = math.inf) -> Iterator[bytes]:
         """As `read`, many lines at once, with their newlines."""
         try:
             file = open(self.path, "rb")
         except FileNotFoundError:
             return
         with file:
-            size = os.fstat(file.fileno()).st_size
+            size = min(os.fstat(file.fileno()).st_size, until)
             while self.offset < size:
                 file.seek(self.offset)
                 block = file.read(min(block_size, size - self.offset))

@@ -7,6 +7,7 @@ from pathlib import Path
 from workbench.errors import RunError
 from workbench.journal import events as ev
 from workbench.recipes import Recipe
+from workbench.runs.folders import half_made
 from workbench.runs.run import Run
 from workbench.runs.status import Status
 
@@ -14,6 +15,8 @@ from workbench.runs.status import Status
 def attach(folder: str | Path) -> Run:
     """The run in `folder`. Raises `RunError` where there is none."""
     path = Path(folder).expanduser().resolve()
+    if half_made(path):
+        raise RunError(f"{path.name} was never made whole: whoever started it was cut off.", "Start it again; what is left of this one goes then.")
     if (path / "journal.jsonl").exists() or (path / "recipe.json").exists():
         return Run(path)
     state = trainer_state(path)

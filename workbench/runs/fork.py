@@ -18,9 +18,8 @@ from workbench.journal import events as ev
 from workbench.journal.history import History
 from workbench.journal.log import Log, Tail
 from workbench.recipes import LIVE, check_live, live_value
-from workbench.runs import processes
+from workbench.runs import folders, processes
 from workbench.runs.run import Run
-from workbench.runs.start import new_folder
 
 COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Replied, ev.Arrays, ev.Changed)
 
@@ -45,15 +44,15 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     if step == parent.history.steps:
         raise RunError(f"{parent.name} has done all of its {step} steps, so a fork from there has none left.", "Give an earlier step, such as "
                        f"step={step // 2}; to train for longer use wb.start(run.recipe.replace(steps=...)).")
-    child = new_folder(parent.folder.parent, name or _fork_name(parent, changes))
-    _share_asked(parent.folder, child)
-    start = _share_checkpoint(parent.folder, step, child / "start")
-    best = min((e for e in parent.history.evaluations if e.step <= start and e.loss is not None), key=lambda e: e.loss, default=None)
-    if parent.recipe.keep_best and best is not None:  # it may stay the best
-        _share_checkpoint(parent.folder, best.step, child / "checkpoints", exactly=True)
-    _copy_events(parent, child, start, ev.Forked(parent=str(parent.folder), step=step, checkpoint=start))
-    again = [(c.step, {c.field: c.new}) for c in parent.history.changes if start <= c.step < step]
-    _ask(child, again + ([(step, changes)] if changes else []))
+    with folders.making(parent.folder.parent, name or _fork_name(parent, changes)) as child:
+        _share_asked(parent.folder, child)
+        start = _share_checkpoint(parent.folder, step, child / "start")
+        best = min((e for e in parent.history.evaluations if e.step <= start and e.loss is not None), key=lambda e: e.loss, default=None)
+        if parent.recipe.keep_best and best is not None:  # it may stay the best
+            _share_checkpoint(parent.folder, best.step, child / "checkpoints", exactly=True)
+        _copy_events(parent, child, start, ev.Forked(parent=str(parent.folder), step=step, checkpoint=start))
+        again = [(c.step, {c.field: c.new}) for c in parent.history.changes if start <= c.step < step]
+        _ask(child, again + ([(step, changes)] if changes else []))
     processes.spawn(child)
     return Run(child)
 
@@ -133,7 +132,7 @@ def _copy_events(parent: Run, child: Path, start: int, forked: ev.Forked) -> Non
         kept.pop(key, None)
         kept[key] = event
     kept = {key: event for key, event in kept.items() if not isinstance(event, ev.Arrays) or _share_file(parent.folder, child, event.file)}
-    for event in sorted(kept.values(), key=lambda e: (e.step, e.time)):
+    for event in sorted(kept.values(), key=lambda e: e.step):
         log.write(ev.encode(event))
     forked.time = history.last_time
     log.write(ev.encode(forked))
@@ -177,19 +176,19 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
 
 
 def _start_again(original: Run, history: History) -> Run:
-    folder = new_folder(original.folder.parent, original.name.split("-", 3)[-1] + "-replay")
-    _share_asked(original.folder, folder)
-    start = 0
-    if (original.folder / "start").exists():
-        _share(original.folder / "start", folder / "start")
-        start = _start_of(original)
-        _copy_events(original, folder, start, ev.Forked(parent=history.forked.parent if history.forked else "", step=start, checkpoint=start))
-    _ask(folder, [(c.step, {c.field: c.new}) for c in history.changes if c.step >= start])
-    # where the run says it ended, not the last step it has a loss of: a journal whose last lines were taken out is not the same
-    last = max(history.step, history.ended.step if history.ended else 0)
-    if history.ended is None or history.ended.status != "finished" or (history.steps and last < history.steps):
-        cmd.send(folder, cmd.Stop(at_step=last))
-    processes.spawn(folder, asked=0.0)
+    with folders.making(original.folder.parent, original.name.split("-", 3)[-1] + "-replay") as folder:
+        _share_asked(original.folder, folder)
+        start = 0
+        if (original.folder / "start").exists():
+            _share(original.folder / "start", folder / "start")
+            start = _start_of(original)
+            _copy_events(original, folder, start, ev.Forked(parent=history.forked.parent if history.forked else "", step=start, checkpoint=start))
+        _ask(folder, [(c.step, {c.field: c.new}) for c in history.changes if c.step >= start])
+        # where the run says it ended, not the last step it has a loss of: a journal whose last lines were taken out is not the same
+        last = max(history.step, history.ended.step if history.ended else 0)
+        if history.ended is None or history.ended.status != "finished" or (history.steps and last < history.steps):
+            cmd.send(folder, cmd.Stop(at_step=last))
+    processes.spawn(folder, asked=0)
     return Run(folder)
 
 

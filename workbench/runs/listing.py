@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.legible import whole_characters
 from workbench.runs.attach import attach
+from workbench.runs.folders import MARK
 from workbench.runs.glance import glance
 from workbench.runs.run import Run
 
@@ -21,11 +22,11 @@ COLUMNS = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", 
 
 
 def run_folders(runs: str | Path = "runs") -> list[Path]:
-    """Run folders under `runs`, newest first."""
+    """Run folders under `runs` that are whole, newest first."""
     root = Path(runs).expanduser()
     if not root.is_dir():
         return []
-    return sorted((path for path in root.iterdir() if (path / "recipe.json").exists() or (path / "journal.jsonl").exists()),
+    return sorted((path for path in root.iterdir() if ((path / "recipe.json").exists() or (path / "journal.jsonl").exists()) and not (path / MARK).exists()),
                   key=lambda path: path.name, reverse=True)
 
 

@@ -7,12 +7,12 @@ recipes.
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from workbench import device_queue, living
 from workbench.errors import RunError
+from workbench.journal import commands as cmd
 from workbench.runs import standby
 
 MODULE = "workbench.training.worker"
@@ -20,12 +20,12 @@ _children: dict[int, subprocess.Popen] = {}
 """Processes this one started, workers and standbys, so that they are waited for and leave no zombie."""
 
 
-def spawn(folder: Path, asked: float | None = None) -> int:
+def spawn(folder: Path, asked: int | None = None) -> int:
     """Start a worker on a run folder: the warm standby if there is one, else a new process. Returns the pid that answers for it now.
 
-    Commands sent before `asked` (now, unless given) are taken for an earlier attempt's.
+    Commands in the first `asked` bytes of their file (all that are there now, unless given) are an earlier attempt's: clocks tell nothing, they are put right.
     """
-    asked = time.time() if asked is None else asked
+    asked = cmd.size(folder) if asked is None else asked
 
     def note(pid: int) -> None:
         ticket = device_queue.draw(folder.name, pid, run_folder=folder)

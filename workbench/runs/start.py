@@ -3,9 +3,6 @@
 Everything that can be wrong with the recipe, the rows or the folder is found here, before a process starts.
 """
 
-import re
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from workbench.errors import RecipeError, RunError
 from workbench.models import kernels
 from workbench.models.checking import check_method
 from workbench.recipes import HEADED, OBJECTIVES, TOWN_MODELS, Recipe, resolve_model
-from workbench.runs import processes, trackers
+from workbench.runs import folders, processes, trackers
 from workbench.runs.run import Run
 
 
@@ -46,43 +43,21 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])
     # a worker runs in a folder of its own, so a relative path would mean another place there
     asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data=data, data_hash=digest)
-    folder = new_folder(runs, name or default_name(recipe))
-    try:
-        asked = asked.replace(data=run_rows.in_files(data, folder))  # rows from memory too: so the recipe can be started again
-        if asked.settings:
-            asked = asked.replace(settings=asked.settings.kept_in(folder))
-        rows.write(folder)
-        living.write_json(folder / "recipe.json", asked.to_json())
-    except BaseException as error:  # an interruption too: nothing is left behind
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
+    with folders.making(runs, name or default_name(recipe)) as folder:
+        try:
+            asked = asked.replace(data=run_rows.in_files(data, folder))  # rows from memory too: so the recipe can be started again
+            if asked.settings:
+                asked = asked.replace(settings=asked.settings.kept_in(folder))
+            rows.write(folder)
+            living.write_json(folder / "recipe.json", asked.to_json())
+        except OSError as error:
             raise RunError(f"The rows cannot be kept in {folder}: {error.strerror or error}.", "Free some space, or choose another runs folder.") from error
-        raise
     return folder
 
 
 def default_name(recipe: Recipe) -> str:
     method = recipe.method.name + (str(recipe.method.rank) if hasattr(recipe.method, "rank") else "")
     return f"{Path(recipe.model).name}-{method}"
-
-
-def new_folder(runs: str | Path, name: str) -> Path:
-    """A folder of its own under `runs`: date, time and a name safe for every file system."""
-    safe = re.sub(r"[^\w.\-]+", "-", name).strip("-.")[:60] or "run"
-    root = Path(runs).expanduser().resolve()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1000):
-            suffix = f"-{attempt + 1}" if attempt else ""
-            folder = root / f"{time.strftime('%Y-%m-%d_%H%M%S')}-{safe}{suffix}"
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                continue
-    except OSError as error:
-        raise RunError(f"No run folder can be made in {root}: {error.strerror}.", "Choose another runs folder, or give this one write permission.") from error
-    raise RunError(f"A thousand runs named {safe!r} started in this second.", "Give the run a name of its own.")
 
 
 def train(recipe: Recipe, **options: Any) -> Run:

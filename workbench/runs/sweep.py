@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from workbench import living
 from workbench.errors import RecipeError, RunError
 from workbench.recipes import Recipe
-from workbench.runs import processes, standby
+from workbench.runs import folders, processes, standby
 from workbench.runs.run import Run
-from workbench.runs.start import new_folder, prepare
+from workbench.runs.start import prepare
 from workbench.runs.status import LIVING, Status
 from workbench.runs.sweep_points import at_point, notes_of, points_of, seeds_of, short
 
@@ -52,16 +52,16 @@ def sweep(recipe: Recipe, values: dict[str, Sequence[Any]], seeds: int | Sequenc
     planned = [(label, seed, _recipe(recipe, point, label, seed)) for seed in given for label, point in zip(labels, points, strict=True)]
     if recipe.heldout == 0 and "heldout" not in values:
         raise RecipeError("A sweep compares held-out losses, and heldout is 0.", "Use heldout=0.1.")
-    folder = new_folder(runs, f"sweep-{name or '-'.join(field.rsplit('.', 1)[-1] for field in values)}")
-    made: list[Path] = [folder]
+    made: list[Path] = []
     try:
-        for label, seed, asked in planned:
-            with at_point(label):
-                made.append(prepare(asked, runs, f"{name or 'sweep'}-{short(label)}-seed{seed}"))
-        body = {"fields": list(values), "seeds": given, "notes": notes_of(recipe, values),
-                "runs": [{"name": path.name, "point": label, "seed": seed} for path, (label, seed, _) in zip(made[1:], planned, strict=True)]}
-        living.write_json(folder / FILE, body)
-        processes.spawn(made[1])  # by this process, whose standby may be warm; all others by the sweep's own
+        with folders.making(runs, f"sweep-{name or '-'.join(field.rsplit('.', 1)[-1] for field in values)}") as folder:
+            for label, seed, asked in planned:
+                with at_point(label):
+                    made.append(prepare(asked, runs, f"{name or 'sweep'}-{short(label)}-seed{seed}"))
+            body = {"fields": list(values), "seeds": given, "notes": notes_of(recipe, values),
+                    "runs": [{"name": path.name, "point": label, "seed": seed} for path, (label, seed, _) in zip(made, planned, strict=True)]}
+            living.write_json(folder / FILE, body)
+            processes.spawn(made[0])  # by this process, whose standby may be warm; all others by the sweep's own
     except BaseException:  # an interruption too: nothing is left behind
         for path in made:
             shutil.rmtree(path, ignore_errors=True)

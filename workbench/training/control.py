@@ -5,6 +5,7 @@ not named keeps its own) and what its objective offers (β, temperature, reward 
 nothing of the journal.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ class Inbox:
         self.waiting: list[cmd.Command] = []
         self.damaged = 0
 
-    def look(self) -> None:
-        """Read what is new into `waiting`."""
-        for line in self._tail.read():
+    def look(self, until: float = math.inf) -> None:
+        """Read what is new into `waiting`; of the file's first `until` bytes alone where that is given."""
+        for line in self._tail.read(until=until):
             if not line.strip():
                 continue
             try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from workbench import living
 from workbench.errors import WorkbenchError
+from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 
 WORKER, WORDS, STORE = "WORKBENCH_WORKER", "WORKBENCH_WORDS", "WORKBENCH_STORE"
@@ -99,7 +100,7 @@ def _own(folder: Path, together: Any) -> Any:
     if not together.share(free):
         raise WorkbenchError("Another worker has this run.", "Stop it first.")
     if lock is not None:
-        living.note(folder, os.getpid(), asked=time.time())
+        living.note(folder, os.getpid(), asked=cmd.size(folder))
         Session(folder).begin()
     together.meet()
     return lock or True

@@ -96,11 +96,12 @@ class Session:
     def _inbox(self, start: int) -> Inbox:
         """Commands from now on; of those sent before, the changes that were never made and what is asked for at a step past `start`."""
         inbox = Inbox(self.folder)
+        inbox.look(until=living.worker_of(self.folder).get("asked", 0))
+        earlier = {command.id for command in inbox.waiting}
         inbox.look()
-        since = living.worker_of(self.folder).get("asked", 0.0)
         made = {(change.command, change.field) for change in [*self.history.changes, *self.history.undone]}
         inbox.waiting = [left for c in inbox.waiting if c.id not in self.history.answers and c.id not in self.history.obeyed
-                         and (left := _left_to_do(c, made, start, since)) is not None]
+                         and (left := _left_to_do(c, made, start, c.id in earlier)) is not None]
         return inbox
 
     def _my_turn(self, inbox: Inbox) -> bool:
@@ -187,13 +188,13 @@ class Session:
         return status
 
 
-def _left_to_do(command: cmd.Command, made: set[tuple[str, str]], start: int, since: float) -> cmd.Command | None:
+def _left_to_do(command: cmd.Command, made: set[tuple[str, str]], start: int, earlier: bool) -> cmd.Command | None:
     """What is still to be done of a command found at the start of an attempt; None where nothing is."""
     if isinstance(command, cmd.Set):
         values = {field: value for field, value in command.values.items() if (command.id, field) not in made}
         return dataclasses.replace(command, values=values) if values else None
     later = isinstance(command, (cmd.Pause, cmd.Stop)) and command.at_step is not None and command.at_step > start
-    return command if later or command.time >= since else None
+    return command if later or not earlier else None
 
 
 def fruitless(evaluations: list[ev.Evaluated]) -> int:

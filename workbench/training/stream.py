@@ -103,7 +103,7 @@ class Stream(TrainerCallback):
                                            tokens=0, trained_tokens=0, parameters=everything, trainable_parameters=trainable,
                                            steps=state.max_steps, start_step=state.global_step))
         if self.inbox is None:
-            self.inbox = Inbox(self.folder, self._commands_size())
+            self.inbox = Inbox(self.folder, cmd.size(self.folder))
         if self.probes is None and kw.get("processing_class") is not None:
             self.probes = Probes(kw["model"], kw["processing_class"])
         for change in self._restored:
@@ -319,10 +319,6 @@ class Stream(TrainerCallback):
     def _write(self, state: Any, event: ev.Event) -> None:
         if self._leads(state):
             self.journal.write(event)
-
-    def _commands_size(self) -> int:
-        path = self.folder / "commands.jsonl"
-        return path.stat().st_size if path.exists() else 0
 
     def _earlier_attempts(self) -> int:
         from workbench.journal.history import History
