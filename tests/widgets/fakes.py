@@ -52,6 +52,9 @@ class FakeRun:
     def stop(self) -> None:
         self._ask("stop")
 
+    def move_up(self) -> None:
+        self._ask("move_up")
+
     def resume(self) -> None:
         self._ask("resume")
 

@@ -98,6 +98,27 @@ def test_a_queued_run_says_behind_whom(tmp_path: Path) -> None:
     assert said.kind == "idle" and said.text == "Waits for the device behind town-lora8, town-full; second in the queue." == queue_words(
         waiting.history
     )
+    waiting.write(ev.Queued(position=9, behind=["town-lora8", "town-full"], people=["ada", "bob"], mine=1))
+    assert RunMonitor(waiting, engine=FakeEngine()).summary().text == (
+        "It is ada's turn. Waits for the device behind ada's town-lora8, bob's town-full and 7 others; number 9 in the queue. "
+        "Move up puts it before your other runs."
+    )
+
+
+def test_a_run_behind_ones_own_can_be_moved_up_and_what_goes_wrong_is_said_there(tmp_path: Path) -> None:
+    waiting = FakeRun(tmp_path / "b", Recipe(), Status("queued"))
+    waiting.write(ev.Queued(position=1, behind=["town-lora8"]))
+    monitor = RunMonitor(waiting, engine=FakeEngine(), pump=StillPump())
+    assert monitor.widget and monitor.made.up.layout.display == "none"
+    waiting.write(ev.Queued(position=2, behind=["town-lora8", "town-full"], mine=1))
+    monitor.look_again()
+    assert monitor.made.up.layout.display == "" and not monitor.made.up.disabled
+    Doer(monitor).click("up")
+    assert waiting.asked == [("move_up",)]
+    waiting.refuse = "b cannot be moved up here: it is bob's."
+    Doer(monitor).click("up")
+    places = monitor.made.bar.children
+    assert "it is bob&#x27;s. Wait for it." in places[places.index(monitor.made.up) + 1].children[0].value
 
 
 def test_sentence_warns_of_losses_that_are_no_numbers(run: FakeRun, engine: FakeEngine) -> None:

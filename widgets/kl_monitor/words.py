@@ -15,6 +15,7 @@ from widgets.frame.status import Sentence
 from widgets.kl_monitor.reading import Curves, short_name
 from workbench.alignment import alarms
 from workbench.alignment.alarms import Alarm
+from workbench.runs.status import behind_words
 
 SAID = 3
 """Alarms that the sentence names; the table has them all."""
@@ -43,7 +44,7 @@ def summary(status: str, history: Any, curves: Curves, policy: bool) -> Sentence
     if status in ("died", "failed"):
         return Sentence("warn", f"{sentence} {remedy}".strip())
     if status == "queued":
-        behind = ", ".join(short_name(name.rsplit("/", 1)[-1]) for name in history.queued.behind) if history.queued else ""
+        behind = behind_words(history.queued, lambda name: short_name(name.rsplit("/", 1)[-1])) if history.queued else ""
         return Sentence("idle", f"Waits for the device behind {behind}." if behind else "Waits for the device; it is next.")
     if status in ("starting", "new") or not len(curves.step):
         return Sentence(

@@ -50,6 +50,9 @@ class Actions:
     def stop(self) -> None:
         self.later("stop", self.monitor.run.stop)
 
+    def move_up(self) -> None:
+        self.later("up", self.monitor.run.move_up)
+
     def pending(self) -> dict[str, Any]:
         """What a person set that is not in force yet, as it is now."""
         return self.monitor.state.pending

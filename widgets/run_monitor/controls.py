@@ -53,6 +53,8 @@ class View:
     followed: str = ""
     """Markup: where else the run is followed, and notes on it (`trackers.py`)."""
     smoothing: int = 20
+    mine: int = 0
+    """While it waits: its person's runs that wait before it."""
 
     @property
     def can(self) -> dict[str, bool]:
@@ -63,6 +65,7 @@ class View:
             pause=live and self.status in ("starting", "running"),
             step=live and self.status == "paused",
             stop=live,
+            up=live and self.status == "queued" and self.mine > 0,
             fork=not self.read_only and self.has_recipe and self.step > 0 and bool(self.run),
             change=live,
             apply=live and self.pending != self.sent,
@@ -102,9 +105,10 @@ class Controls(Hearing):
         self.pause = controls.button("Pause", "pause", tooltip="pause; the model stays loaded", on_click=do.pause)
         self.step = controls.button("Step", "step-forward", tooltip="take one step", on_click=do.step)
         self.stop = controls.button("Stop", "stop", "danger", "stop for good; the result so far is kept", on_click=do.stop)
+        self.up = controls.button("Move up", "arrow-up", tooltip="make it the next of your runs that wait for the device", on_click=do.move_up)
         self.fork = controls.button("Fork", "code-fork", tooltip="start a new run from a step of this one", on_click=self._toggle_fork)
         self.progress = controls.Progress()
-        self.bar = controls.bar(self.start, self.pause, self.step, self.stop, controls.separator(), self.fork, self.progress)
+        self.bar = controls.bar(self.start, self.pause, self.step, self.stop, self.up, controls.separator(), self.fork, self.progress)
 
         rate = view.learning_rate or 1e-4
         span = (min(1e-6, 10.0 ** floor(log10(rate))), max(1e-2, 10.0 ** (floor(log10(rate)) + 1)))
@@ -188,6 +192,7 @@ class Controls(Hearing):
         can = view.can
         for name in ("start", "pause", "step", "stop", "fork", "apply", "ask", "note"):
             getattr(self, name).disabled = not can[name]
+        self.up.layout.display = "" if can["up"] else "none"  # of no use to a run that goes, or to who waits with one
         self.start.description = "Resume" if view.run and can["start"] else "Start"
         self.start.tooltip = "go on" if view.run else "start this recipe"
         self.start.button_style = "primary" if can["start"] else ""

@@ -211,6 +211,7 @@ class RunMonitor(Panel):
             prompt=prompt,
             samples=[sample for sample in history.samples if sample.prompt == prompt],
             note=run.note,
+            mine=history.queued.mine if history.queued else 0,
             run=str(run.folder),
             overlays=list(self.state.overlays),
             log_tail=getattr(taken.status, "log_tail", ""),
