@@ -19,6 +19,7 @@ from workbench.data import run_rows
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.journal.history import History
+from workbench.runs.status import behind_words
 
 OVER = ("finished", "stopped", "failed", "died")
 """Statuses in which no worker has the run."""
@@ -84,13 +85,14 @@ def empty_words(status: str, there: bool, recipe: Any) -> tuple[str, str]:
 
 
 def queue_words(history: History) -> str:
-    """`Waits for the device behind town-lora8; second in the queue.`"""
+    """`It is ada's turn. Waits for the device behind ada's town-lora8; next in the queue.`"""
     queued = history.queued
     if queued is None or not queued.behind:
         return "Waits for the device; it is next."
-    names = [short_name(Path(name).name) for name in queued.behind]
     place = {1: "next", 2: "second", 3: "third"}.get(queued.position, f"number {queued.position}")
-    return f"Waits for the device behind {', '.join(names)}; {place} in the queue."
+    turn = f"It is {queued.people[0]}'s turn. " if queued.people else ""
+    up = " Move up puts it before your other runs." if queued.mine else ""
+    return f"{turn}Waits for the device behind {behind_words(queued, lambda name: short_name(Path(name).name))}; {place} in the queue.{up}"
 
 
 def trouble(history: History, curves: RunCurves, span: float) -> str:
