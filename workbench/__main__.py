@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from workbench.errors import WorkbenchError
 from workbench.evaluation import town_command
+from workbench.launching import STRATEGIES, Launch
 from workbench.models.methods import METHODS
 from workbench.runs import cleaning, turns
 
@@ -47,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
         ("seed", int, "of the rows' order, dropout and new weights (default: 0)"),
     ):
         train.add_argument(f"--{name}", type=kind, help=words)
+    train.add_argument("--processes", type=int, help="processes of this machine, each with --batch-size rows (default: one)")
+    train.add_argument("--strategy", choices=STRATEGIES, help="how they share the model (default: ddp, which copies it)")
     train.add_argument("--packing", action="store_true", default=None, help="several rows in one of the maximum length (default: off)")
     train.add_argument("--heldout", help="rows never trained on: a share below 1, or another source (default: 0.1)")
     train.add_argument("--runs", default="runs", help="folder of runs (default: %(default)s)")
@@ -83,6 +86,8 @@ def train(given: argparse.Namespace) -> int:
     names = ("model", "data", "objective", "steps", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "max_length", "packing",
              "schedule", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seed")
     fields = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if given.processes is not None or given.strategy is not None:
+        fields["launch"] = Launch(**{name: getattr(given, name) for name in ("processes", "strategy") if getattr(given, name) is not None})
     if given.heldout is not None:
         fields["heldout"] = _share_or_source(given.heldout)
     run = start(Recipe(method=method, **fields), runs=given.runs, name=given.name)

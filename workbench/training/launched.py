@@ -32,6 +32,8 @@ def train(folder: Path, launch: Launch) -> str:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    if launch.machines > 1:
+        raise RunError(f"This run is for {launch.machines} machines, and this one cannot start the others.", "Type what wb.launch_command(run) says on each.")
     cuda = torch.cuda.is_available()
     if not cuda:
         from workbench.training import stream, supervised  # noqa: F401  (torch, transformers, peft: for all of them at once)

@@ -20,6 +20,7 @@ from workbench import living
 from workbench.errors import WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
+from workbench.journal.redacted import Redacting
 
 WORKER, WORDS, STORE = "WORKBENCH_WORKER", "WORKBENCH_WORDS", "WORKBENCH_STORE"
 """In the environment under a worker: its pid, the folder for last words, and the file by which the processes find each other, in place of an
@@ -37,6 +38,8 @@ def run(folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if WORKER in os.environ:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if not isinstance(sys.stdout, Redacting):  # the worker's is, where this process was forked from it
+        sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     rank, session = int(os.environ["RANK"]), None
     lock = None
     try:
