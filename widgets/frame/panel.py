@@ -262,6 +262,12 @@ class Panel:
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
         return self._bundle(live=_in_kernel())
 
+    def _display_(self) -> Any:
+        """What marimo asks an object for: the panel as one anywidget."""
+        from widgets.frame.boxes import Boxes
+
+        return Boxes(self.widget)
+
     def _ipython_display_(self) -> None:
         """Shows the panel under a display id, so that `freeze` can bring what stays in the notebook up to date."""
         from IPython.display import display
