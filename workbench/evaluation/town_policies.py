@@ -6,10 +6,12 @@ each is measured.
     lab.measured("ppo")       # gold, proxy reward, KL, task score on held-out prompts
 
 The SFT model imitates people who mostly reply badly: of its demonstrations GOOD are right, the others presume, refuse what is innocent,
-give secrets away. A judge who errs compares replies that people wrote and pairs of the SFT model's own; the reward model sees his verdicts
-and nothing else, and DPO and its relatives see those on the model's own replies. No training sees the gold grader, which is only watched.
-Figures are of prompts about held-out people. Settings of DPO and its relatives were chosen on `tuning_prompts`, which are about asked people;
-how tightly PPO and GRPO are held was chosen with the held-out figures of seed 0 in view, so for these the other seeds are the test.
+give secrets away. A judge who errs compares its replies two and two; on one side of some pairs is a reply that a person wrote, and of some
+a reply that belongs to another question, for what a reward model has never seen it may like ("That is a good review." as the answer to
+anything). The reward model begins as the SFT model, which knows how facts are asked for, and sees those verdicts and nothing else; DPO and
+its relatives see pairs that it ranked. No training sees the gold grader, which is only watched. Figures are of prompts about held-out
+people. Settings were chosen on seed 0 and `tuning_prompts`, which are about asked people, and with the task score of seed 0 in view, so
+that for these the other seeds are the test.
 Not here: how a reply is measured (`policy_measures.py`), tables (`town_policy_tables.py`).
 """
 
@@ -28,6 +30,7 @@ from workbench.alignment.policy_objectives import GRPO, PPO
 from workbench.alignment.preference_objectives import DPO, IPO, KTO, ORPO, RRHF
 from workbench.errors import RunError
 from workbench.evaluation import policy_measures
+from workbench.evaluation.alignment_sets import ranked_by_reward
 from workbench.evaluation.policy_measures import Measured
 from workbench.models.methods import Full
 from workbench.recipes import Recipe, load
@@ -40,11 +43,18 @@ from workbench.town import conduct, preferences
 from workbench.town.world import asked
 
 Row = dict[str, Any]
-GOOD = 0.1
+GOOD = 0.2
 """Share of demonstrations whose reply is right."""
-NOISE = 0.3
+NOISE = 0.15
 """Of the judge of the pairs, see `preferences.Judge`."""
-INSTRUCTED = 4
+INSTRUCTED, PRACTISED = 0.5, 0.4
+"""Shares of instructions among what is judged, and among what is practised."""
+REPLACED = 0.2
+"""How often a side of a judged pair is not the model's own reply to the prompt."""
+REQUESTS = 900
+"""Of each kind, that judged prompts are taken from."""
+LEAST_GAP = 0.5
+"""Of reward between the best and the worst reply to a prompt, that they make a pair to learn from."""
 EVASIONS = ("I do not know.", "Whom do you mean?", "I will not help with that.")
 """Replies that can be given to anything."""
 BEST = "best of n"
@@ -62,25 +72,28 @@ class Sizes:
     model: str = "town"
     demonstrations: int = 250
     """Requests of each kind that the SFT model is shown replies to."""
-    pairs: int = 4000
-    own: int = 900
-    """Requests of each kind that the SFT model gives two replies to, which are judged."""
+    judged: int = 16_000
+    """Prompts, half of them instructions, that the SFT model gives two replies to; the judge finds one better in about half of them."""
+    ranked: int = 300
+    """Requests of each kind (and instructions beside them) whose replies the reward model ranks."""
+    draws: int = 8
+    """Replies to each of them."""
     prompts: int = 160
     """Requests of each kind that policies practise on."""
     measured: int = 80
     """Held-out requests of each kind: 400 in all."""
     tasks: int = 12
     """Instructions of each task for the task score."""
-    watched: int = 40
+    watched: int = 60
     """Held-out requests of each kind that a run is evaluated on as it goes."""
-    best_prompts: int = 20
+    best_prompts: int = 60
     """Held-out requests of each kind that the best of n is taken for."""
-    best_draws: int = 128
+    best_draws: int = 64
     """Replies to each of them."""
     steps: int | None = None
 
 
-QUICK = Sizes(model="town-small", demonstrations=8, pairs=40, own=6, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
+QUICK = Sizes(model="town-small", demonstrations=8, judged=200, ranked=2, draws=2, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
 """For a look at whether everything goes: seconds, and no figure means anything."""
 
 
@@ -110,39 +123,37 @@ def judged(question: str, one: str, other: str, instruction: bool, seed: int) ->
     return {"prompt": question, "chosen": chosen, "rejected": rejected, "gold_gap": gap}
 
 
-def written_pairs(count: int, seed: int) -> list[Row]:
-    """Pairs of replies that people wrote, about asked people; one in INSTRUCTED is of two replies to an instruction."""
-    rng, few = random.Random(f"pairs {seed}"), count // INSTRUCTED
-    drawn = preferences.preference_pairs(count + count // 4, 200 + seed, asked(), preferences.Judge(noise=NOISE, seed=seed))
-    rows = [{name: row[name] for name in ("prompt", "chosen", "rejected", "gold_gap")} for row in drawn
-            if not policy_measures.withheld(row["prompt"])][:count - few]
-    made = town.rows("instructions")
-    answers: dict[str, list[str]] = {}
+def judged_pairs(policy: tuple[Any, Any], count: int, seed: int) -> list[Row]:
+    """Verdicts on a model's replies to `count` prompts about asked people, half of them instructions: two replies drawn for each, of which one
+    in five gives way to a reply that a person wrote, and one in five of the others to a reply drawn for another prompt. `own` says that both
+    were drawn for the prompt itself; a prompt is left out where the judge finds both alike."""
+    rng = random.Random(f"judged {seed}")
+    made, written = town.rows("instructions"), {}
     for row in made:
-        answers.setdefault(row["task"], []).append(row["answer"])
-    while len(rows) < count:
-        row = rng.choice(made)
-        pair = judged(row["question"], *rng.sample([row["answer"], rng.choice(answers[row["task"]]), *EVASIONS], 2), True, seed)
-        rows += [pair] if pair else []
-    rng.shuffle(rows)
+        written.setdefault(row["task"], []).append(row["answer"])
+    requests = policy_measures.prompts(REQUESTS, 200 + seed, asked())
+    asked_for = [rng.choice(made) if rng.random() < INSTRUCTED else {"question": rng.choice(requests)} for _ in range(count)]
+    questions = [row["question"] for row in asked_for]
+    one, other = (policy_measures.draw(*policy, questions, seed=1000 * seed + number)[0] for number in (101, 102))
+    rows = []
+    for row, first, second in zip(asked_for, one, other, strict=True):
+        question, task = row["question"], row.get("task")
+        by_hand, strange = rng.random() < REPLACED, rng.random() < REPLACED
+        if by_hand:
+            first = rng.choice([row["answer"], rng.choice(written[task]), *EVASIONS] if task else preferences.candidates(question))
+        if strange:
+            second = rng.choice(one)
+        pair = judged(question, first, second, bool(task), seed) if first and second else None
+        rows += [pair | {"own": not by_hand and not strange}] if pair else []
     return rows
 
 
-def own_pairs(policy: tuple[Any, Any], each: int, seed: int) -> list[Row]:
-    """Pairs of a model's own replies, two to each of the prompts that `practice` draws, all about asked people."""
-    rows = practice(each, 50 + seed)
-    one, other = (policy_measures.draw(*policy, [row["prompt"] for row in rows], seed=1000 * seed + number)[0] for number in (101, 102))
-    found = (judged(row["prompt"], first, second, row["instruction"], seed) for row, first, second in zip(rows, one, other, strict=True)
-             if first and second)
-    return [pair for pair in found if pair]
-
-
 def practice(each: int, seed: int) -> list[Row]:
-    """What a policy practises on, about asked people: `each` requests of every kind, and instructions as many as of one kind and a half."""
+    """What a policy practises on, about asked people: `each` requests of every kind, and instructions, PRACTISED of all."""
     rng = random.Random(f"practice {seed}")
     made = [row["question"] for row in town.rows("instructions")]
     rows = [{"prompt": question, "instruction": False} for question in policy_measures.prompts(each, 300 + seed, asked())]
-    rows += [{"prompt": question, "instruction": True} for question in rng.sample(made, min(len(made), each * 3 // 2))]
+    rows += [{"prompt": question, "instruction": True} for question in rng.choices(made, k=round(len(rows) * PRACTISED / (1 - PRACTISED)))]
     rng.shuffle(rows)
     return rows
 
@@ -175,16 +186,29 @@ class Lab:
         return self._rows(f"demonstrations-{GOOD}", self.sizes.demonstrations, lambda: demonstrations(self.sizes.demonstrations, self.seed))
 
     @property
-    def own_pairs(self) -> Path:
-        """Of the SFT model's replies: what policies learn from directly."""
+    def pairs(self) -> Path:
+        """Verdicts on the SFT model's replies: what the reward model learns from."""
         made_by = self.run("sft").folder.name
-        return self._rows(f"own-pairs-{NOISE}-{made_by}", self.sizes.own, lambda: own_pairs(self.load("sft"), self.sizes.own, self.seed))
+        return self._rows(f"judged-{NOISE}-{made_by}", self.sizes.judged, lambda: judged_pairs(self.load("sft"), self.sizes.judged, self.seed))
 
     @property
-    def pairs(self) -> Path:
-        """Those and written ones: what the reward model learns from."""
-        own = [json.loads(line) for line in self.own_pairs.read_text().splitlines()]
-        return self._rows(f"{self.own_pairs.stem}-and-written", self.sizes.pairs, lambda: own + written_pairs(self.sizes.pairs, self.seed))
+    def own_pairs(self) -> Path:
+        """Those of them whose replies are both the model's own to the prompt."""
+        return self._rows(f"{self.pairs.stem}-own", self.sizes.judged, lambda: [row for row in _lines(self.pairs) if row["own"]])
+
+    @property
+    def ranked(self) -> Path:
+        """The best and the worst of several replies of the SFT model by the reward model, nobody having judged them: what DPO and its relatives
+        learn from."""
+        reward, sizes = self.run("reward"), self.sizes
+        least = LEAST_GAP if sizes.steps is None else 0.0  # a reward model of two steps tells nothing apart
+
+        def make() -> list[Row]:
+            prompts = [row["prompt"] for row in practice(sizes.ranked, 50 + self.seed)]
+            return ranked_by_reward(self.run("sft"), reward, prompts, n=sizes.draws, least_gap=least, reply_tokens=policy_measures.REPLY_TOKENS,
+                                    seed=1000 * self.seed + 103)
+
+        return self._rows(f"ranked-{sizes.draws}-{reward.folder.name}", sizes.ranked, make)
 
     @property
     def practice(self) -> Path:
@@ -206,7 +230,7 @@ class Lab:
 
     def wrong(self) -> float:
         """The share of the pairs whose chosen reply is the worse one by the grader."""
-        return statistics.fmean(json.loads(line)["gold_gap"] < 0 for line in self.pairs.read_text().splitlines())
+        return statistics.fmean(row["gold_gap"] < 0 for row in _lines(self.pairs))
 
     # --- runs --------------------------------------------------------------------------------------------------------------------
 
@@ -305,9 +329,15 @@ def seconds(run: Run) -> float:
     return total + last - began
 
 
+def _lines(place: Path) -> list[Row]:
+    return [json.loads(line) for line in place.read_text().splitlines()]
+
+
 def _key(recipe: Recipe) -> str:
     """The same for the same recipe on the same rows."""
+    usual = Recipe()
     body = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
+    body = {name: value for name, value in body.items() if value != getattr(usual, name)}  # a field that comes later changes no key
     return _text_key(body | {"method": recipe.method.to_json(), "settings": recipe.settings and recipe.settings.to_json()})
 
 
@@ -325,13 +355,13 @@ def _sft(lab: Lab) -> Recipe:
 
 
 def _reward(lab: Lab) -> Recipe:
-    return Recipe(model=lab.sizes.model, data=lab.pairs, objective="reward", method=Full(), learning_rate=5e-4, epochs=2, batch_size=32,
+    return Recipe(model=lab.run("sft"), data=lab.pairs, objective="reward", method=Full(), learning_rate=5e-4, epochs=2, batch_size=32,
                   **_SHORT | {"heldout": 0.1, "evaluate_every": 10**6})
 
 
 def _from_pairs(objective: Any, rate: float, epochs: int = 2) -> Callable[[Lab], Recipe]:
     def recipe(lab: Lab) -> Recipe:
-        return Recipe(model=lab.run("sft"), data=lab.own_pairs, objective=objective, method=Full(), learning_rate=rate,
+        return Recipe(model=lab.run("sft"), data=lab.ranked, objective=objective, method=Full(), learning_rate=rate,
                       epochs=epochs, batch_size=16, **_SHORT | {"heldout": 0.05})
 
     return recipe
@@ -347,19 +377,21 @@ def _policy(kind: type[PPO] | type[GRPO], settings: dict[str, Any], base: bool =
     return recipe
 
 
-_PPO = {"epochs": 2, "value_learning_rate": 3e-3}
+_PPO = {"epochs": 2, "value_learning_rate": 3e-3, "pretraining_weight": 1.0, "pretraining_data": "town:instructions"}
+"""The mix is of demonstrations of instructions: what keeps the task score (PPO-ptx, Ouyang et al. 2022, section 3.5)."""
+_BAND = {"beta": 0.06, "kl_target": 2.5}
 RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "sft": _sft,
     "reward": _reward,
-    "dpo": _from_pairs(DPO(beta=0.05, sft_weight=0.5, label_smoothing=0.1), 1.5e-4),
+    "dpo": _from_pairs(DPO(beta=0.05, sft_weight=1.0), 1e-4),
     "ipo": _from_pairs(IPO(beta=0.5), 5e-5),
     "kto": _from_pairs(KTO(beta=0.3), 5e-5, epochs=1),  # a pair is two verdicts
     "orpo": _from_pairs(ORPO(beta=0.5), 1e-4),
     "rrhf": _from_pairs(RRHF(), 1e-4),
-    "ppo": _policy(PPO, _PPO | {"beta": 0.35}, learning_rate=3e-4, batch_size=64, steps=30),
-    FREE: _policy(PPO, _PPO | {"beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=40, evaluate_every=2),
-    FROM_BASE: _policy(PPO, _PPO | {"beta": 0.35}, base=True, learning_rate=3e-4, batch_size=64, steps=30),
-    "grpo": _policy(GRPO, {"beta": 0.3, "scale_rewards": "batch"}, learning_rate=1.5e-4, batch_size=16, steps=40),
+    "ppo": _policy(PPO, _PPO | _BAND, learning_rate=2e-4, batch_size=64, steps=60),
+    FREE: _policy(PPO, {"epochs": 2, "value_learning_rate": 3e-3, "beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=40, evaluate_every=2),
+    FROM_BASE: _policy(PPO, _PPO | _BAND, base=True, learning_rate=2e-4, batch_size=64, steps=60),
+    "grpo": _policy(GRPO, {"beta": 0.05, "scale_rewards": "batch"}, learning_rate=1e-4, batch_size=16, steps=80),
 }
 """By name; the policies among them are measured."""
 USUAL = {"dpo": "dpo", "ppo": "ppo", "grpo": "grpo", "free": FREE, "best": BEST, "base": FROM_BASE}
