@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import quota
 from workbench.alignment import alarms
 from workbench.errors import RunError
-from workbench.runs import sweep, turns
+from workbench.runs import folders, sweep, turns
 from workbench.runs.attach import attach
 from workbench.runs.listing import in_passing, run_folders
 from workbench.runs.run import Run
@@ -250,8 +250,6 @@ def _size(paths: list[Path]) -> int:
 
 def remove(part: Part) -> None:
     """Raises `RunError` where it may not be removed."""
-    from workbench.runs import folders
-
     try:
         for path in part.paths:
             if part.what == "run":

@@ -18,7 +18,7 @@ from workbench.journal import events as ev
 from workbench.journal.history import History
 from workbench.journal.log import Log, Tail
 from workbench.recipes import LIVE, check_live, live_value
-from workbench.runs import folders, processes
+from workbench.runs import folders, processes, quotas
 from workbench.runs.run import Run
 
 COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Replied, ev.Arrays, ev.Changed)
@@ -44,6 +44,7 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     if step == parent.history.steps:
         raise RunError(f"{parent.name} has done all of its {step} steps, so a fork from there has none left.", "Give an earlier step, such as "
                        f"step={step // 2}; to train for longer use wb.start(run.recipe.replace(steps=...)).")
+    quotas.check(parent.recipe, parent.folder.parent)
     with folders.making(parent.folder.parent, name or _fork_name(parent, changes)) as child:
         _share_asked(parent.folder, child)
         start = _share_checkpoint(parent.folder, step, child / "start")

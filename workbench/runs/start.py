@@ -12,7 +12,7 @@ from workbench.errors import RecipeError, RunError
 from workbench.models import kernels
 from workbench.models.checking import check_method
 from workbench.recipes import HEADED, OBJECTIVES, TOWN_MODELS, Recipe, resolve_model
-from workbench.runs import folders, processes, trackers
+from workbench.runs import folders, processes, quotas, trackers
 from workbench.runs.run import Run
 
 
@@ -38,6 +38,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     launching.ready(recipe.launch)
     kernels.check(recipe.attention, recipe.compile, recipe.precision)
     trackers.check(recipe.report_to)
+    quotas.check(recipe, runs)
     if recipe.settings:
         recipe.settings.prepare()
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])

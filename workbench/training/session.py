@@ -138,7 +138,7 @@ class Session:
             mixture=found.rates, recipe=self.recipe, live=lambda: trainer.live, draw_by=job.train.rows.change if found.segments else None,
             plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=objective.sampler(self.recipe, job, probes),
             best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best,
-            sharded=self.recipe.launch is not None and self.recipe.launch.sharded)
+            sharded=self.recipe.launch is not None and self.recipe.launch.sharded, full=lambda: checkpoints.full(trainable))
         trainer = objective.build_trainer(self.recipe, job, checkpoints.folder, [self.stream],
                                           fruitless([e for e in self.history.evaluations if e.step <= start]))
         reporting.attach(trainer, self.folder, self.history, start, self.journal.write)

@@ -53,7 +53,7 @@ class Stream(TrainerCallback):
                  draw_by: Callable[[dict[str, float], int], Any] | None = None, adopt: Callable[[int], str] | None = None,
                  sample: Callable[[Any, int], list[ev.Sampled]] | None = None, probes: Probes | None = None, best: float | None = None,
                  found_best: Callable[[int], None] | None = None, save_best: bool = False, recipe: Recipe | None = None,
-                 live: Callable[[], dict[str, Any]] | None = None, sharded: bool = False):
+                 live: Callable[[], dict[str, Any]] | None = None, sharded: bool = False, full: Callable[[], str] | None = None):
         self.folder = Path(folder)
         self.journal, self.probes, self.inbox = journal, probes, inbox
         self._own = journal is None
@@ -63,6 +63,8 @@ class Stream(TrainerCallback):
         self._best, self._found_best, self._save_best = best, found_best, save_best
         self._settings: Settings | None = None
         self._recipe, self._live = recipe, live
+        self._full, self._said_full = full, False
+        """Why no checkpoint may be written now ("": one may); whether that was said."""
         self._sharded = sharded
         """Whether each process has but a part of the model, so that all of them answer a question together."""
         self._process = psutil.Process()
@@ -124,6 +126,7 @@ class Stream(TrainerCallback):
         stop = together.share(self._stop_signal or self.inbox.stops(state.global_step))
         if stop and args.save_strategy != "no":
             control.should_save = True
+        control.should_save = control.should_save and self._may_save(state)
         # DefaultFlowCallback has set the flags by now: the boundary comes after the last thing that this step still does
         flags = {"save": control.should_save, "evaluate": control.should_evaluate, "log": control.should_log}
         self._boundary_after = next((what for what, due in flags.items() if due), "")
@@ -143,7 +146,7 @@ class Stream(TrainerCallback):
             self._best = loss if best else self._best
             if best and self._found_best:
                 self._found_best(state.global_step)
-            if best and self._save_best:
+            if best and self._save_best and self._may_save(state):
                 control.should_save, self._boundary_after = True, "save"
             extra = {name.removeprefix("eval_"): float(value) for name, value in metrics.items()
                      if name not in ("eval_loss", "eval_runtime", "epoch") and "per_second" not in name and isinstance(value, (int, float))}
@@ -165,6 +168,14 @@ class Stream(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
         if self._own and self._leads(state):
             self._end("stopped" if self.stopped else "finished")
+
+    def _may_save(self, state: Any) -> bool:
+        """Whether there is room for a checkpoint; where there is none the run goes on without, which is noted once."""
+        full = together.share(self._full() if self._full and self._leads(state) else "")
+        if full and not self._said_full:
+            self._write(state, ev.Noted(step=state.global_step, note=full))
+        self._said_full = bool(full)
+        return not full
 
     # the step boundary -------------------------------------------------------------------------------------------------------------
 
@@ -217,14 +228,12 @@ class Stream(TrainerCallback):
                     return
                 for field, value in command.values.items():
                     self._change(field, value, command.id, command.by, state, kw)
-            case cmd.Pause():
-                if not self._paused or self._credit:
-                    self._paused, self._credit = True, 0
-                    self._write(state, ev.Paused(step=step, command=command.id))
+            case cmd.Pause():  # echoed where it changes nothing too: of two people who pause, each hears that it is paused
+                self._paused, self._credit = True, 0
+                self._write(state, ev.Paused(step=step, command=command.id))
             case cmd.Resume():
-                if self._paused:
-                    self._paused, self._credit = False, 0
-                    self._write(state, ev.Resumed(step=step, command=command.id))
+                self._paused, self._credit = False, 0
+                self._write(state, ev.Resumed(step=step, command=command.id))
             case cmd.TakeSteps():
                 if self._paused:
                     self._credit += max(1, int(command.count))
