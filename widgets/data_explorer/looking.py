@@ -10,6 +10,7 @@ from typing import Any
 
 from widgets.data_explorer import findings as finding
 from widgets.frame.errands import Cancelled
+from widgets.frame.threads import thread
 from workbench.errors import WorkbenchError
 
 SAID_EVERY_S = 0.1
@@ -25,7 +26,7 @@ class Looker:
 
     def begin(self, job: Callable[[], object]) -> None:
         self.stop.clear()
-        threading.Thread(target=job, name="data explorer looks", daemon=True).start()
+        thread(job, "data explorer looks").start()
 
     def look(self) -> None:
         """Looks for one piece after the other and shows each."""

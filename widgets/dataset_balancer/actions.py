@@ -4,10 +4,10 @@ What cannot be is said beside the control that asked for it, with the way back. 
 """
 
 import copy
-import threading
 from typing import Any
 
 from widgets.frame.later import Later
+from widgets.frame.threads import thread
 from workbench.errors import WorkbenchError
 
 
@@ -102,4 +102,4 @@ class Actions:
                 balancer.busy(None)
             balancer.refresh()
 
-        threading.Thread(target=draw, name="balancer drawing", daemon=True).start()
+        thread(draw, "balancer drawing").start()

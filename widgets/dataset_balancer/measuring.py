@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from widgets.frame.errands import Cancelled
+from widgets.frame.threads import thread
 from workbench import recipes
 from workbench.data import profiles as profiling
 from workbench.data.mixture import Mixture, need
@@ -67,7 +68,7 @@ class Measuring:
             finally:
                 done()
 
-        self._thread = threading.Thread(target=work, name="balancer measuring", daemon=True)
+        self._thread = thread(work, "balancer measuring")
         self._thread.start()
 
     def stop(self) -> None:

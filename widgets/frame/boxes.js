@@ -3,13 +3,24 @@
 // gives it, so panel.css and status_line.js treat it alike. A widget of another kind is named in its place. Text is set as text; only a widget HTML
 // holds markup, which the panels have escaped.
 
-const ICONS = {play: "▶", pause: "⏸", stop: "■", "step-forward": "⏭", "code-fork": "⑂", trash: "✕", plus: "+", check: "✓", refresh: "↻"};
+// Font Awesome is not on such a page; drawn in a square of 14.
+const ICONS = {play: "M3 1.5v11l9-5.5z", pause: "M2.5 2h3v10h-3zM8.5 2h3v10h-3z", stop: "M2.5 2.5h9v9h-9z", "step-forward": "M2 2v10l7-5zM9.5 2h2.5v10h-2.5z",
+  "code-fork": "M3 1h2v5.2l4-1.5V1h2v5L5 8.4V13H3z", trash: "M2 3h3l.5-1.5h3L9 3h3v1.3H2zM3 5.3h8l-.7 7.7H3.7z"};
+const SVG = "http://www.w3.org/2000/svg";
 const id = reference => String(reference ?? "").replace("IPY_MODEL_", "");
 
 function element(tag, className = "", more = {}) {
   const made = document.createElement(tag);
   made.className = className;
   return Object.assign(made, more);
+}
+
+function sketch(d) {
+  const svg = document.createElementNS(SVG, "svg"), path = document.createElementNS(SVG, "path");
+  for (const [key, value] of Object.entries({width: 12, height: 12, viewBox: "0 0 14 14", fill: "currentColor", "aria-hidden": "true"})) svg.setAttribute(key, value);
+  path.setAttribute("d", d);
+  svg.append(path);
+  return svg;
 }
 
 // ---- what every widget has
@@ -104,9 +115,8 @@ const BUTTON = (model, el, {signal}) => {
   el.append(button);
   button.onclick = () => { if (toggle) put(model, "value", !model.get("value")); else model.send({event: "click"}); };
   const show = () => {
-    const words = model.get("description"), sign = ICONS[model.get("icon")] ?? (words || !model.get("icon") ? "" : "•");
-    button.replaceChildren(...(sign ? [element("i", "", {textContent: sign, ariaHidden: "true"})] : []), words);
-    if (sign) button.firstChild.style.fontStyle = "normal";
+    const words = model.get("description"), sign = model.get("icon") && sketch(ICONS[model.get("icon")] ?? "M4 7a3 3 0 1 0 6 0a3 3 0 1 0-6 0");
+    button.replaceChildren(...(sign ? [sign] : []), words);
     if (!words) button.setAttribute("aria-label", model.get("tooltip") ?? "");
     button.title = model.get("tooltip") ?? "";
     button.disabled = Boolean(model.get("disabled"));
@@ -239,8 +249,15 @@ async function draw(name, el, context) {
 
 function render({model, el, host, signal}) {
   const ask = reference => model.widget_manager.get_model(id(reference));
-  const place = element("div");
-  el.append(place);
+  const around = element("div"), place = element("div");
+  around.append(place);
+  el.append(around);
+  // marimo's themes are classes of the body; the tokens know JupyterLab's word for them
+  const theme = () => { around.dataset.jpThemeLight = String(!document.body.classList.contains("dark")); };
+  theme();
+  const themed = new MutationObserver(theme);
+  themed.observe(document.body, {attributes: true, attributeFilter: ["class"]});
+  signal.addEventListener("abort", () => themed.disconnect(), {once: true});
   draw(model.get("root"), place, {host, signal, ask});
 }
 

@@ -5,7 +5,6 @@ is made). Boxes, words and controls are drawn by boxes.js from their models; any
 home nothing of this is used. Does not start anything and keeps no state: see panel.py.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,6 @@ import anywidget
 import traitlets
 
 from widgets.frame import theme
-
-
-def in_marimo() -> bool:
-    """Whether a cell of marimo's runs here."""
-    marimo = sys.modules.get("marimo")
-    return marimo is not None and marimo.running_in_notebook()
 
 
 class Boxes(anywidget.AnyWidget):

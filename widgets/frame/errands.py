@@ -7,6 +7,8 @@ Knows no panel; what a job raises ends that job and is shown by `threading.excep
 import threading
 from collections.abc import Callable
 
+from widgets.frame.threads import thread
+
 
 class Cancelled(Exception):
     """A person pressed Cancel: raised out of a job by its progress callback."""
@@ -35,7 +37,7 @@ class Errands:
     def _go(self) -> None:
         if self._waiting and not self._busy:
             self._busy = True
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            thread(self._work, self._name).start()
 
     def _next(self) -> Callable[[], object] | None:
         with self._changed:

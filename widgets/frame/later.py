@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from widgets.frame.threads import thread
+
 QUIET_S = 0.15
 
 
@@ -17,7 +19,7 @@ class Later:
         with self._lock:
             self._due_s = time.monotonic() + QUIET_S
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread = thread(self._work, self._name)
                 self._thread.start()
 
     def wait(self, timeout_s: float = 10.0) -> bool:

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from widgets.frame.threads import thread
+
 # What reading files, parsing them and computing a figure raise. A programming error of another kind ends the function's turn too,
 # through `threading.excepthook`, where it is seen.
 EXPECTED = (OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError)
@@ -66,7 +68,7 @@ class Pump:
                 raise RuntimeError("this pump is closed; take Pump.shared().")
             self._turns.append(turn)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="panel pump", daemon=True)
+                self._thread = thread(self._run, "panel pump")
                 self._thread.start()
             self._wake.notify()
         return turn

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from widgets.frame.errands import Cancelled
+from widgets.frame.threads import thread
 from workbench.errors import WorkbenchError
 
 SAID_EVERY_S = 0.1
@@ -38,7 +39,7 @@ class Work:
         with self._lock:
             self._stop.set()
             self._stop, before, self._name = threading.Event(), self._thread, name
-            self._thread = threading.Thread(target=self._run, args=(name, job, self._stop, before), name="quantization work", daemon=True)
+            self._thread = thread(self._run, "quantization work", (name, job, self._stop, before))
             self._thread.start()
 
     def stop(self) -> None:
