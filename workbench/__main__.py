@@ -166,6 +166,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 def runs(given: argparse.Namespace) -> int:
     import pandas as pd
 
+    from workbench.legible import letters
     from workbench.runs.listing import in_passing, row_of, run_folders
 
     rows = [row_of(in_passing(folder)) for folder in run_folders(given.runs)]
@@ -174,7 +175,7 @@ def runs(given: argparse.Namespace) -> int:
         return 0
     names = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note")
     def cell(name: str, value: Any) -> str:
-        return "" if value is None else _number(value) if name.endswith("loss") else str(value)
+        return "" if value is None else _number(value) if name.endswith("loss") else " ".join(letters(value, 120).split())
 
     shown = [{name: cell(name, row[name]) for name in names} for row in rows]
     print(pd.DataFrame(shown).to_string(index=False))

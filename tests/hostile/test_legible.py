@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import unicodedata
@@ -18,6 +19,7 @@ from widgets.frame.markup import escape
 from widgets.frame.panel import _filled
 from widgets.frame.sheet import plain
 from widgets.run_monitor.reading import State
+from workbench.__main__ import runs
 from workbench.errors import DataError, WorkbenchError
 from workbench.journal import events as ev
 from workbench.legible import FIRST_STRONG, POP, letters, words
@@ -76,6 +78,18 @@ def test_a_run_whose_name_is_no_text_hides_no_other_run(tmp_path: Path) -> None:
     assert sorted(listed["name"]) == ["half  character \ufffd", "whole"]
     assert json.loads(ev.encode(ev.Ended(step=0, status="failed", reason=HALF)))["reason"] == "half \ufffd character \ufffd"
     assert "No file half \ufffd character \ufffd." in wb.attach(tmp_path / "whole").status.sentence
+
+
+def test_a_terminal_gets_no_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """What a run says of itself in a terminal: the list of runs, a status."""
+    made = wb.Recipe(steps=3, model="town-small", data="town:facts")
+    ansi = STRINGS["ansi"]
+    run = _run(tmp_path / file_name(ansi), made, ev.Started(pid=2**30), prepared(3), ev.Ended(step=0, status="failed", reason=ansi, remedy=ansi), note=ansi, log=ansi)
+    runs(argparse.Namespace(runs=tmp_path))
+    status = wb.attach(run).status
+    print(status.__repr__(), status.sentence, status.remedy, status.log_tail)
+    printed = capsys.readouterr().out
+    assert "␛[31mred" in printed and not {"\x1b", "\x07", "\x9b"} & set(printed)
 
 
 def test_a_source_is_named_by_whole_characters() -> None:

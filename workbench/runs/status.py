@@ -8,6 +8,7 @@ from typing import Any
 from workbench import living
 from workbench.journal.events import Queued
 from workbench.journal.history import History
+from workbench.legible import letters, words
 from workbench.runs import processes
 
 LIVING = ("queued", "starting", "running", "paused")
@@ -16,10 +17,15 @@ STATUSES = ("new", *LIVING, "finished", "stopped", "failed", "died")
 OUT_OF_MEMORY = "If memory ran out, use a smaller batch_size with more gradient_accumulation."
 
 
+MOST_LOG = 20_000
+"""Letters of the log's last lines."""
+
+
 class Status(str):
     """One word, comparable to text: new, queued, starting, running, paused, finished, stopped, failed, died.
 
-    `sentence` says more, `remedy` what to do, `log_tail` the last lines the worker printed (where it failed or died).
+    `sentence` says more, `remedy` what to do, `log_tail` the last lines the worker printed (where it failed or died); all three are legible,
+    whatever a journal or a log holds.
     """
 
     sentence: str
@@ -30,7 +36,8 @@ class Status(str):
 
     def __new__(cls, word: str, sentence: str = "", remedy: str = "", log_tail: str = "", step: int | None = None):
         self = super().__new__(cls, word)
-        self.sentence, self.remedy, self.log_tail = sentence or word.capitalize() + ".", remedy, log_tail
+        self.sentence, self.remedy = words(sentence or word.capitalize() + "."), words(remedy)
+        self.log_tail = letters(log_tail.replace("\r\n", "\n").replace("\r", "\n"), MOST_LOG)
         self.step = step
         return self
 
