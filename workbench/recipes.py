@@ -354,10 +354,14 @@ def resolve_model(model: str) -> str:
     if model in TOWN_MODELS:
         return str(town.base_folder(TOWN_MODELS[model]))
     path = Path(model).expanduser()
-    if (path / "recipe.json").is_file():
+    try:
+        a_run = (path / "recipe.json").is_file()
+    except OSError as error:  # a name too long, a folder that may not be read
+        raise RecipeError(f"The model {model!r} cannot be opened: {error.strerror}.", 'Check the path, or use model="town".') from error
+    if a_run:
         path = path / "result"
         if not path.is_dir():
-            raise RecipeError(f"The run {path.parent.name} has no result yet.", "Wait until it has finished, or name one of its checkpoints.")
+            raise RecipeError(f"The run {path.parent.name} has no result yet.", "Let it finish (run.wait(), or run.resume() where it was stopped), or name one of its checkpoints.")
         model = str(path)
     loading.check_source(model)
     return str(path.resolve()) if path.is_dir() else model

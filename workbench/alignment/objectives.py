@@ -62,6 +62,9 @@ class Objective:
         """These settings, read from the recipe of the run in `folder`, with whole paths for what `kept_in` wrote there."""
         return self
 
+    def check_known(self) -> None:
+        """Raises `RecipeError` where training with these settings, read from a run's recipe, would run code that this person never named."""
+
     def to_json(self) -> dict[str, Any]:
         """`{"beta": 0.1, ...}`, without the name, which the recipe has."""
         return dataclasses.asdict(self)

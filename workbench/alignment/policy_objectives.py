@@ -87,6 +87,10 @@ class PolicyObjective(Objective):
         gold = None if self.gold is None else reward_sources.kept("gold", self.gold, folder)
         return dataclasses.replace(self, rewards=rewards, reward_weights=weights, gold=gold)
 
+    def check_known(self) -> None:
+        for name, source in (*self.rewards.items(), ("gold", self.gold)):
+            reward_sources.check_known(name, source, Path())
+
     def at(self, folder: Path) -> "PolicyObjective":
         return dataclasses.replace(self, rewards={name: reward_sources.at(source, folder) for name, source in self.rewards.items()},
                                    gold=reward_sources.at(self.gold, folder))

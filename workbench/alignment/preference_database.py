@@ -68,12 +68,12 @@ class Database:
             raise DataError(f"The preferences cannot be kept in {url!r}.", 'Give a file, such as "preferences.db", or a database URL.')
         text = os.fspath(url)
         if "://" not in text:
-            path = Path(text).expanduser().resolve()
             try:
+                path = Path(text).expanduser().resolve()
                 path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # NUL in it
                 remedy = "Give a file in a folder that you may write."
-                raise DataError(f"The preferences cannot be kept in {path}: {error.strerror}.", remedy) from error
+                raise DataError(f"The preferences cannot be kept in {text!r}: {getattr(error, 'strerror', None) or error}.", remedy) from error
             address: Any = sql.URL.create("sqlite", database=str(path))
         else:
             address = _parsed(text)

@@ -65,7 +65,7 @@ def found(name: str, source: str, folder: Path | None = None) -> Source:
     if not path.exists() and "#" in source:
         path, head = root / Path(source.rpartition("#")[0]).expanduser(), source.rpartition("#")[2]
     _need(path.is_dir(), f"The reward {name!r} is {source!r}, and there is no such folder.",
-          'Give a trained reward run or its folder, a function, "file.py:function", or the URL of an endpoint.')
+          'Give a trained reward run or its folder, a function, "file.py:function", the URL of an endpoint, or "town".')
     return _model(name, path.resolve(), head)
 
 
@@ -94,7 +94,7 @@ def _model(name: str, path: Path, head: str) -> Source:
               'Give a run with objective="reward".')
         length, model = recipe.get("max_length", length), path / "result"
         _need(model.is_dir(), f"The reward {name!r} is the run {path.name}, which has no result yet.",
-              "Wait until it has finished: run.wait().")
+              "Let it finish: run.wait(), or run.resume() where it was stopped.")
     heads = heads_of(model)
     _need(heads, f"The reward {name!r} is {path.name}, which gives no rewards: it is no model, or one for something else.",
           'Train one with objective="reward".')
@@ -237,7 +237,7 @@ def check(name: str, source: Any) -> None:
 def kept(name: str, source: Any, folder: Path) -> str:
     """The reward as a run in `folder` names it: a function in memory is written to rewards/NAME.py, and so is the file of another run's;
     other paths are whole. Raises `OSError`."""
-    file = folder / FOLDER / ("".join(letter if letter.isalnum() else "_" for letter in name) + ".py")
+    file = folder / FOLDER / ("".join(letter if letter.isalnum() else "_" for letter in name[:50]) + ".py")
     while file.exists():
         file = file.with_stem(file.stem + "_")
     if callable(source):

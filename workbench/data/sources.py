@@ -140,7 +140,8 @@ def _town(source: str) -> "pa.Table":
     try:
         return finished(tables.from_dicts(town.rows(source.removeprefix("town:")), source), source)
     except ValueError as error:
-        raise DataError(str(error)) from error
+        what, _, remedy = str(error).partition("; ")
+        raise DataError(f"{what}.", remedy.capitalize()) from error
 
 
 def _hub(name: str) -> "pa.Table":

@@ -16,7 +16,8 @@ def inside(folder: Path, name: str) -> Path | None:
     root = Path(folder).resolve()
     try:
         path = (root / name).resolve()
-    except (OSError, ValueError, RuntimeError):  # NUL, a name too long, links in a circle
+        path.exists()
+    except (OSError, ValueError, RuntimeError):  # a name too long, NUL, links in a circle
         return None
     return path if path != root and path.is_relative_to(root) else None
 

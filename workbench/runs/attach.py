@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workbench.errors import RunError
 from workbench.journal import events as ev
+from workbench.journal import inside
 from workbench.recipes import Recipe
 from workbench.runs.folders import half_made
 from workbench.runs.run import Run
@@ -14,10 +15,15 @@ from workbench.runs.status import Status
 
 def attach(folder: str | Path) -> Run:
     """The run in `folder`. Raises `RunError` where there is none."""
-    path = Path(folder).expanduser().resolve()
+    try:
+        path = Path(folder).expanduser().resolve()
+        path.exists()
+    except (OSError, ValueError) as error:  # too long, NUL
+        raise RunError(f"{str(folder)!r} is no name of a folder: {getattr(error, 'strerror', None) or error}.", "wb.list_runs(folder) shows the runs of a folder.") from error
     if half_made(path):
         raise RunError(f"{path.name} was never made whole: whoever started it was cut off.", "Start it again; what is left of this one goes then.")
     if (path / "journal.jsonl").exists() or (path / "recipe.json").exists():
+        inside.check(path)
         return Run(path)
     state = trainer_state(path)
     if state is not None:

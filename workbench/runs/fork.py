@@ -15,6 +15,7 @@ from workbench.alignment import reward_sources
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
+from workbench.journal import inside
 from workbench.journal.history import History
 from workbench.journal.log import Log, Tail
 from workbench.recipes import LIVE, check_live, live_value
@@ -28,7 +29,7 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     """See `Run.fork`. Live settings in `changes` take effect at `step`; a fork cannot change anything else, since it goes on with the parent's optimizer."""
     if parent.read_only:
         raise RunError(f"{parent.name} is only read, so it has no checkpoints to fork.", "Start a run from its model folder instead.")
-    parent.recipe  # a run without one cannot go on here; says so
+    parent.check_known()  # says so, too, where a run has no recipe to go on with
     fixed = sorted(set(changes) - set(LIVE))
     if fixed:
         raise RunError(f"A fork cannot change {fixed[0]}: it goes on with its parent's model and optimizer.",
@@ -60,7 +61,8 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
 
 def nearest_checkpoint(folder: Path, step: int) -> tuple[int, Path] | None:
     """`(step, folder)` of the last whole checkpoint at or before `step`; None where training starts from the beginning."""
-    found = [(int(path.name.removeprefix("step-")), path) for part in ("checkpoints", "start") for path in (folder / part).glob("step-*")]
+    found = [(int(path.name.removeprefix("step-")), path) for part in ("checkpoints", "start") for path in (folder / part).glob("step-*")
+             if path.name.removeprefix("step-").isdecimal()]
     return max((item for item in found if item[0] <= step), default=None)
 
 
@@ -82,7 +84,7 @@ def _share_checkpoint(folder: Path, step: int, target: Path, exactly: bool = Fal
 def _fork_name(parent: Run, changes: dict[str, Any]) -> str:
     short = {"learning_rate": "lr", "evaluate_every": "eval"}
     base = parent.name.split("-", 3)[-1] if parent.name[:2] == "20" else parent.name
-    return "-".join([base, *(f"{short.get(k, k)}{'' if isinstance(v, dict) else format(v, 'g')}" for k, v in changes.items())]) if changes else base + "-fork"
+    return "-".join([base, *(f"{short.get(k, k)}{'' if isinstance(v, dict) else 'none' if v is None else format(v, 'g')}" for k, v in changes.items())]) if changes else base + "-fork"
 
 
 def _share(source: Path, target: Path) -> None:
@@ -92,8 +94,8 @@ def _share(source: Path, target: Path) -> None:
 
 def _share_file(folder: Path, target: Path, name: str) -> bool:
     """The file `name` of a run folder in another; False where there is none. Writers put a new file in its place, so the first stays."""
-    source, copy = folder / name, target / name
-    if ".." in Path(name).parts or not source.is_file():
+    source, copy = inside.inside(folder, name), inside.inside(target, name)
+    if source is None or copy is None or not source.is_file():
         return False
     copy.parent.mkdir(parents=True, exist_ok=True)
     _link(str(source), str(copy))
@@ -163,7 +165,7 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
     """
     if original.read_only:
         raise RunError(f"{original.name} is only read, so it cannot be run again.", "Replay a run that workbench started.")
-    original.recipe  # says so where there is none
+    original.check_known()  # says so, too, where it has no recipe
     history = History(original.folder)
     history.refresh()
     if history.step == 0:

@@ -1,10 +1,13 @@
 """The runs of a folder as a table."""
 
+import contextlib
 import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.errors import RunError
+from workbench.journal.inside import links_out
 from workbench.legible import whole_characters
 from workbench.runs.attach import attach
 from workbench.runs.folders import MARK
@@ -22,11 +25,12 @@ COLUMNS = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", 
 
 
 def run_folders(runs: str | Path = "runs") -> list[Path]:
-    """Run folders under `runs` that are whole, newest first."""
+    """Run folders under `runs` that are whole, newest first. Left out are those with a link that leads out of them: `attach` says which."""
     root = Path(runs).expanduser()
-    if not root.is_dir():
+    if not os.path.isdir(root):
         return []
-    return sorted((path for path in root.iterdir() if ((path / "recipe.json").exists() or (path / "journal.jsonl").exists()) and not (path / MARK).exists()),
+    return sorted((path for path in root.iterdir() if ((path / "recipe.json").exists() or (path / "journal.jsonl").exists()) and not (path / MARK).exists()
+                   and not any(links_out(path, deep=False))),
                   key=lambda path: path.name, reverse=True)
 
 
@@ -80,4 +84,8 @@ def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":
     """One row a run, newest first: name, status, step, steps, loss, heldout_loss, parent, note, started, folder. Empty where there are none."""
     import pandas as pd
 
-    return pd.DataFrame([row_of(in_passing(folder)) for folder in run_folders(runs)], columns=list(COLUMNS))
+    rows = []
+    for folder in run_folders(runs):
+        with contextlib.suppress(RunError):  # a link leads out of it: `attach` says which
+            rows.append(row_of(in_passing(folder)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))

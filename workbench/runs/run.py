@@ -3,16 +3,16 @@
 Any number of handles on one folder, in any process, see and say the same; everything read comes from the journal, everything asked goes through `commands.jsonl`.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench import device_queue, recipes
 from workbench.data import run_rows
-from workbench import device_queue
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
+from workbench.journal import inside
 from workbench.journal.history import History
 from workbench.recipes import Recipe, check_live, live_value, resolve_model
 from workbench.runs import alerts, processes
@@ -53,7 +53,7 @@ class Run:
         if self._recipe is None:
             if not (self.folder / "recipe.json").exists():
                 raise RunError(f"{self.name} was not started here, so it has no recipe.", "Its metrics are in run.metrics().")
-            recipe = Recipe.from_json(json.loads((self.folder / "recipe.json").read_text()))
+            recipe = recipes.read(self.folder)
             self._recipe = recipe.replace(settings=recipe.settings.at(self.folder)) if recipe.settings else recipe
         return self._recipe
 
@@ -146,13 +146,13 @@ class Run:
         """End after the current step; what was learned is kept in `result/`."""
         self._send(cmd.Stop(), "stopped")
 
-    def resume(self) -> "Run":
-        """Go on: after a pause, or with a new worker from the last checkpoint after the old one stopped or died."""
     def move_up(self) -> None:
         """While it waits for the device: make it the next of its person's runs. Raises `RunError` where it does not wait, or is another's."""
         self._refuse_read_only("moved up")
         device_queue.move_up(self.name, self.pid or 0)
 
+    def resume(self) -> "Run":
+        """Go on: after a pause, or with a new worker from the last checkpoint after the old one stopped or died."""
         status = self.status
         if status in LIVING:
             self._send(cmd.Resume(), "resumed")
@@ -164,6 +164,7 @@ class Run:
                            "Fork it from an earlier step, or start its recipe again with more steps.")
         else:
             self._refuse_read_only("resumed")
+            self.check_known()
             self._result = None
             processes.spawn(self.folder)
         return self
@@ -171,6 +172,13 @@ class Run:
     @property
     def _by_script(self) -> bool:
         return not self.read_only and not (self.folder / "recipe.json").exists()
+
+    def check_known(self) -> None:
+        """Before something of the folder is run or copied, which may be another person's. Raises `RunError` for links that lead out of it,
+        `RecipeError` for code that this person never named."""
+        inside.check(self.folder)
+        if self.recipe.settings:
+            self.recipe.settings.check_known()
 
     def _refuse_script(self, what: str) -> None:
         """One sentence for everything that needs a recipe or a result of the workbench's own."""
@@ -291,6 +299,7 @@ class Run:
         from workbench.models.loading import load
 
         self._refuse_script("loaded")
+        inside.check(self.folder)
         folder = self.folder / "result"
         if not folder.exists():
             status = self.status

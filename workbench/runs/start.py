@@ -3,12 +3,14 @@
 Everything that can be wrong with the recipe, the rows or the folder is found here, before a process starts.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from workbench import launching, living
 from workbench.data import run_rows
 from workbench.errors import RecipeError, RunError
+from workbench.journal.redacted import holds_secret
 from workbench.models import kernels
 from workbench.models.checking import check_method
 from workbench.recipes import HEADED, OBJECTIVES, TOWN_MODELS, Recipe, resolve_model
@@ -44,6 +46,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])
     # a worker runs in a folder of its own, so a relative path would mean another place there
     asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data=data, data_hash=digest)
+    _no_secret(asked)
     with folders.making(runs, name or default_name(recipe)) as folder:
         try:
             asked = asked.replace(data=run_rows.in_files(data, folder))  # rows from memory too: so the recipe can be started again
@@ -54,6 +57,13 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
         except OSError as error:
             raise RunError(f"The rows cannot be kept in {folder}: {error.strerror or error}.", "Free some space, or choose another runs folder.") from error
     return folder
+
+
+def _no_secret(recipe: Recipe) -> None:
+    """Raises `RecipeError` where a field holds a key or a password of this process's environment: recipes are kept, shown and exported."""
+    for name in (field.name for field in dataclasses.fields(recipe)):
+        if holds_secret(repr(getattr(recipe, name)) if name != "data" or isinstance(recipe.data, str) else ""):
+            raise RecipeError(f"{name} holds a key or a password, and the recipe is kept with the run.", "Leave it in an environment variable, which workers read too.")
 
 
 def default_name(recipe: Recipe) -> str:
