@@ -15,6 +15,7 @@ from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.run_monitor import answers
 from widgets.run_monitor.curves import RunCurves, short_name
+from workbench.alignment import loss_alarms
 from workbench.data import run_rows
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
@@ -116,28 +117,18 @@ def trouble(history: History, curves: RunCurves, span: float) -> str:
     remixed = max((change.step for change in history.changes if change.field == "mixture"), default=0)
     fine = np.isfinite(curves.loss) & (curves.step > remixed)
     step, value, raw = curves.step[fine], curves.average(span)[fine], curves.loss[fine]
-    if not len(value):
-        return ""
-    low, window = int(np.argmin(value)), int(max(2 * span, 20))
-    if len(value) - low > window:
-        best, now = raw[max(0, low - window):low + 1], raw[-window:]
-        # Batches differ: only a typical loss of now that few of the best steps had, and well above their mean, is a climb.
-        if np.median(now) > np.quantile(best, 0.9) and now.mean() > 1.25 * best.mean() + 0.1:
-            return (
-                f"{here}the training loss has climbed from {number(value[low], 3)} at step {number(step[low])} to {number(value[-1], 3)}; "
-                + ("a fork from before it, with a lower learning rate, may fare better." if history.ended else "a lower learning rate may bring it back.")
-            )
+    if alarm := loss_alarms.climbed(step, raw, value, span):
+        return (
+            f"{here}the training loss has climbed from {number(value[step == alarm.step][0], 3)} at step {number(alarm.step)} "
+            f"to {number(alarm.value, 3)}; "
+            + ("a fork from before it, with a lower learning rate, may fare better." if history.ended else "a lower learning rate may bring it back.")
+        )
     held = curves.heldout
-    if len(held) >= 4:
-        best = int(np.argmin(held))
-        then = np.interp(curves.heldout_step[best], step, value)
-        rise = min(held[-2:]) - held[best]
-        if len(held) - best > 2 and rise > max(0.03 * held[best], 0.02) and value[-1] < then:
-            return (
-                f"{here}held-out loss has risen from {number(held[best], 3)} at step {number(curves.heldout_step[best])} "
-                f"to {number(held[-1], 3)} while "
-                f"training loss falls: it learns the rows by heart."
-            )
+    if alarm := loss_alarms.by_heart(step, value, curves.heldout_step, held):
+        return (
+            f"{here}held-out loss has risen from {number(held[curves.heldout_step == alarm.step][0], 3)} at step {number(alarm.step)} "
+            f"to {number(alarm.value, 3)} while training loss falls: it learns the rows by heart."
+        )
     return ""
 
 

@@ -61,9 +61,11 @@ def watch(run: Any) -> list[Alarm]:
 
 
 def news(run: Any, said: set[str]) -> list[Alarm]:
-    """Of the alarms that stand now those not told yet; `said` are the kinds that were, and is brought up to date: what has gone and comes
-    again is news."""
-    now = watch(run)
+    """Of the alarms that stand now, a loss's own among them (`loss_alarms.py`), those not told yet; `said` are the kinds that were, and is brought
+    up to date: what has gone and comes again is news."""
+    from workbench.alignment import loss_alarms
+
+    now = [*watch(run), *loss_alarms.watch(run)]
     fresh = [alarm for alarm in now if alarm.kind not in said]
     said.clear()
     said.update(alarm.kind for alarm in now)
