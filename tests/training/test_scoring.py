@@ -94,9 +94,9 @@ def test_the_town_grades_and_gold_is_only_watched() -> None:
             scorer.gold(PROMPTS[2:], ["It is."])
 
 
-@pytest.mark.parametrize(("function", "what"), [("broken", "raised TypeError"), ("raises", "raised ZeroDivisionError: .*line 13 of given")])
+@pytest.mark.parametrize(("function", "what"), [("broken", "gave None for"), ("raises", "raised ZeroDivisionError: .*line 13 of given")])
 def test_a_function_that_fails_is_named_with_its_row(functions, function: str, what: str) -> None:
-    sentence = f"The reward 'odd', {function} of given.py, {what}.* on the reply 'Tomas does, on the market.' to 'Who sells fish.'"
+    sentence = f"The reward 'odd', {function} of given.py, {what}.*the reply 'Tomas does, on the market.' to 'Who sells fish.'"
     with open_scorer(GRPO(rewards={"odd": f"{functions}:{function}"})) as scorer, pytest.raises(RunError, match=sentence):
         scorer.submit(PROMPTS, REPLIES)
 

@@ -39,5 +39,5 @@ def result_of(source: str | Path) -> Path:
     if not (path / "recipe.json").exists():
         return path
     if not (path / "result").exists():
-        raise WorkbenchError(f"The run {path.name} has no result yet.", "Wait until it has finished.")
+        raise WorkbenchError(f"The run {path.name} has no result yet.", "Let it finish: run.wait(), or run.resume() where it was stopped.")
     return path / "result"

@@ -30,6 +30,7 @@ from workbench.errors import RunError
 Messages = list[dict[str, str]]
 Judge = Callable[[list[Messages], list[str], list[str]], np.ndarray]
 """Rewards of replies, float32 N."""
+AGAIN = "Mend the function and start the run anew: a run keeps its functions as they were when it began."
 KEY = "WORKBENCH_REWARD_KEY"
 SHOWN = 80
 """Letters of a prompt in a sentence."""
@@ -110,7 +111,10 @@ def judge(name: str, source: Any, folder: Path | None, device: str, models: dict
 
         return _by_function(name, getattr(conduct, seen.part), f"the town's {seen.part}")
     if seen.kind == "function":
-        return _by_function(name, reward_sources.function_of(name, seen), f"{seen.part} of {Path(seen.place).name}")
+        place = Path(seen.place)
+        kept = folder is not None and place.is_relative_to(folder)
+        return _by_function(name, reward_sources.function_of(name, seen),
+                            f"{seen.part} (kept with the run, in {place.relative_to(folder)})" if kept else f"{seen.part} of {place.name}")
     if seen.kind == "endpoint":
         return _by_endpoint(name, Endpoint(seen.place, name, key_variable=KEY))
     place = seen.place, seen.max_length
@@ -128,10 +132,13 @@ def _by_function(name: str, function: Callable[..., float], words: str) -> Judge
             asked = prompt[-1]["content"]
             try:
                 given = function(asked, reply, reference=reference) if more else function(asked, reply)
-                value = float(given)
             except Exception as error:  # whatever a person's function may raise: told, and the run ends
                 what = f"The reward {name!r}, {words}, raised {reward_sources.told(error)} on {_row(asked, reply)}."
-                raise RunError(what, "Mend it.") from error
+                raise RunError(what, AGAIN) from error
+            try:
+                value = float(given)
+            except (TypeError, ValueError):
+                value = math.nan
             if not math.isfinite(value):
                 raise RunError(f"The reward {name!r}, {words}, gave {given!r} for {_row(asked, reply)}.", "Let it give a finite number.")
             out[row] = value
