@@ -21,7 +21,7 @@ from workbench.training import ranks
 
 GRACE_S = 3
 """How long the others have to end after one has died."""
-PRIVATE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "DS_ACCELERATOR": "cpu"}
+PRIVATE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
 AGAIN = "run.resume() goes on from the last checkpoint."
 
 
@@ -32,17 +32,20 @@ def train(folder: Path, launch: Launch) -> str:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from workbench.training import alone
+
     if launch.machines > 1:
         raise RunError(f"This run is for {launch.machines} machines, and this one cannot start the others.", "Type what wb.launch_command(run) says on each.")
     cuda = torch.cuda.is_available()
     if not cuda:
         from workbench.training import stream, supervised  # noqa: F401  (torch, transformers, peft: for all of them at once)
     scratch = Path(tempfile.mkdtemp(prefix="workbench-"))
+    alone.register()
     os.environ |= {name: value for name, value in PRIVATE.items() if not (cuda and name == "DS_ACCELERATOR")} | {
         ranks.WORDS: str(scratch), ranks.STORE: str(scratch / "store"), ranks.WORKER: str(os.getpid())}
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=launch.processes, run_id=folder.name, max_restarts=0, monitor_interval=0.1,
-        rdzv_backend="c10d", rdzv_endpoint=str(scratch / "rendezvous"), rdzv_configs={"store_type": "file"}, local_addr="127.0.0.1",
+        rdzv_backend=alone.NAME, rdzv_endpoint=str(scratch / "agent"), local_addr="127.0.0.1",
         start_method="fork", signals_to_handle="SIGQUIT", shutdown_timeout=GRACE_S, logs_specs=DefaultLogsSpecs(log_dir=str(scratch / "logs")))
     try:
         if cuda:
