@@ -293,3 +293,15 @@ def test_addresses_that_cannot_be(tmp_path):
         with pytest.raises(DataError, match=says) as caught:
             PreferenceStore(address)
         assert "SECRET" not in str(caught.value)
+
+
+def test_nothing_left_cannot_be_judged_and_a_mistyped_folder_is_not_made(tmp_path):
+    store = PreferenceStore(tmp_path / "p.db")
+    nothing = store.next("ann")
+    assert nothing is None
+    for give in (lambda: store.judge(nothing, "left", "ann"), lambda: store.rank(nothing, [0, 1], "ann"), lambda: store.thumb(nothing, True, "ann")):
+        with pytest.raises(DataError, match="nothing to judge. .*None means that nothing is left"):
+            give()
+    with pytest.raises(DataError, match="there is no folder"):
+        PreferenceStore(tmp_path / "mistyped" / "p.db")
+    assert not (tmp_path / "mistyped").exists()

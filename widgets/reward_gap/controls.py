@@ -176,7 +176,7 @@ class Controls(Hearing):
         _say(self.flag, "Take the flag away" if one and one["flagged"] else "Flag as mislabelled")
         self.flag.disabled, self.explore.disabled = not view.can_flag, not view.pairs
         self.train.layout.display = "" if view.can_train else "none"
-        _say(self.train, f"Train again without {number(view.flags)} flagged")
+        _say(self.train, f"Train again without {number(view.flags)} flagged" if view.flags else "Train again without the flagged")
         self.train.disabled = not view.flags
         _mark(self.training, f'<span class="wb-hint">{escape(view.training)}</span>' if view.training else "")
 

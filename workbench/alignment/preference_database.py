@@ -70,10 +70,12 @@ class Database:
         if "://" not in text:
             try:
                 path = Path(text).expanduser().resolve()
-                path.parent.mkdir(parents=True, exist_ok=True)
+                there = path.parent.is_dir()
             except (OSError, ValueError) as error:  # NUL in it
                 remedy = "Give a file in a folder that you may write."
                 raise DataError(f"The preferences cannot be kept in {text!r}: {getattr(error, 'strerror', None) or error}.", remedy) from error
+            if not there:  # a folder mistyped is not made
+                raise DataError(f"The preferences cannot be kept in {text!r}: there is no folder {path.parent}.", "Make that folder, or give another file.")
             address: Any = sql.URL.create("sqlite", database=str(path))
         else:
             address = _parsed(text)

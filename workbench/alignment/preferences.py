@@ -156,12 +156,14 @@ class PreferenceStore:
     def judge(self, item: Item, winner: str, judge: str, **more: Any) -> str:
         """`winner` is "left", "right" or "tie" of the pair as it was shown. Returns the judgement's number. Raises `DataError` for anything
         else."""
+        _shown(item)
         if not isinstance(winner, str) or winner not in ("left", "right", "tie") or len(item.reply_ids) != 2:
             raise DataError(f"{winner!r} is no judgement of {len(item.reply_ids)} replies.", 'Use "left", "right" or "tie" of a pair.')
         return self._write("pair", item, judge, winner, **more)
 
     def rank(self, item: Item, order: Sequence[int], judge: str, **more: Any) -> str:
         """`order`: the places of the replies as shown (from 0), the best first, every one of them once."""
+        _shown(item)
         places = list(order) if isinstance(order, Iterable) and not isinstance(order, str) else []
         whole = all(isinstance(place, numbers.Integral) and not isinstance(place, bool) for place in places)
         if not whole or sorted(places) != list(range(len(item.reply_ids))) or len(places) < 2:
@@ -381,7 +383,14 @@ def _writable(what: str, value: Any, longest: int | None = None) -> None:
         raise DataError(f"{what} {value[:40]!r}... has {len(value):,} characters.", f"Use at most {longest}.")
 
 
+def _shown(item: Any) -> None:
+    if not isinstance(item, Item):
+        raise DataError("There is nothing to judge." if item is None else f"{item!r} is nothing that was asked for.",
+                        "Judge what store.next(judge) gives; None means that nothing is left for this judge.")
+
+
 def _one(item: Item) -> None:
+    _shown(item)
     if len(item.reply_ids) != 1:
         raise DataError(f"{len(item.reply_ids)} replies are shown, and this judges one.", 'Ask for one: store.next(judge, "thumbs").')
 
