@@ -76,6 +76,8 @@ def _fail(error: Exception, rank: int, session: Any, folder: Path, owns: bool) -
     if WORDS in os.environ:
         (Path(os.environ[WORDS]) / f"{rank}.json").write_text(json.dumps({"reason": ended.reason, "remedy": ended.remedy, "lost": lost}))
     elif owns and session is not None:
+        if lost:
+            ended.reason, ended.remedy = "The processes lost each other: one of them died, or its machine.", "Type the same torchrun line again on each machine."
         session.end(ended)
     sys.stdout.flush()
     sys.stderr.flush()

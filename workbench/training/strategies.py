@@ -64,7 +64,7 @@ def meet(launch: Launch) -> None:
         store = os.environ.get(STORE)
         torch.distributed.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{store}" if store else "env://", timeout=PATIENCE,
                                              rank=int(os.environ["RANK"]), world_size=told)
-    found = len(set(together.gathered((socket.gethostname(), os.getpid()))))
+    found = len(set(together.gathered((socket.gethostname(), os.getpid())))) if told == launch.world else told
     if found != launch.world:
         raise RunError(f"{launch.world} processes were asked for, and {found} run.",
                        f"Start them with torchrun --nproc-per-node={launch.processes} --nnodes={launch.machines}, as wb.launch_command says.")
