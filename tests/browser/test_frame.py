@@ -19,10 +19,24 @@ pytestmark = pytest.mark.browser
 OPEN = "from tests.frame.demo_panel import *\npanel = DemoPanel(name={name})\npanel"
 
 
+LONG = """import numpy as np
+from widgets.frame.live_figure import LiveFigure
+from widgets.frame.sheet import Sheet
+sheet, steps = Sheet(600, 300), np.arange(1.0, 1_000_001.0)
+for top in (0, 150):
+    axis = sheet.cell(0, top, 600, top + 150, "Loss", "nats", x=dict(range=[0, 1e6], tickvals=[0, 1e6], ticktext=["0", "1 000 000"]))
+    sheet.line(axis, steps, np.sin(steps), "blue", uid=f"line{axis}")
+drawn = sheet.figure()
+drawn["layout"]["meta"]["zoom"] = ["x", "x2"]
+long = LiveFigure(drawn, _dom_classes=["long"])
+long"""
+"""A figure of two lines with a million points each over one scale."""
+
+
 @pytest.fixture(scope="module")
 def shown(lab: Lab) -> Iterator[Notebook]:
     """A demo panel whose run has a hostile name, drawn."""
-    notebook = lab.open([OPEN.format(name="HOSTILE"), "others = [DemoPanel(), DemoPanel()]\ndisplay(*others)"], "frame")
+    notebook = lab.open([OPEN.format(name="HOSTILE"), "others = [DemoPanel(), DemoPanel()]\ndisplay(*others)", LONG], "frame")
     notebook.run(0)
     notebook.drawn()
     yield notebook
@@ -49,6 +63,45 @@ def test_three_figures_fetch_plotly_once(shown: Notebook) -> None:
     assert shown.page.evaluate("() => typeof window.Plotly") == "undefined"  # another plotly on the page is left alone
     shown.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-cell-output')")
     shown.wait("() => document.querySelectorAll('.wb-panel').length === 1")
+
+
+def test_zooming_into_200_of_a_million_steps_shows_every_one_of_them(shown: Notebook) -> None:
+    """By dragging, with the keyboard, and back; the page never holds more than some thousand points a line."""
+    shown.run(2)
+    figure, plot = ".long", "document.querySelector('.long .js-plotly-plot')"
+    shown.wait(f"() => {plot}?._fullLayout?.xaxis2")
+    span = f"(() => {plot}._fullLayout.xaxis.range.map(Number))()"
+    held = f"(() => {plot}.data.map(line => line.x.length))()"
+    assert max(shown.page.evaluate(held)) <= 2000
+    place = shown.page.locator(figure + " > [role=img]").first
+    place.scroll_into_view_if_needed()
+    for _ in range(12):
+        low, high = shown.page.evaluate(span)
+        if high - low <= 200:
+            break
+        box = shown.page.locator(figure + " .nsewdrag").first.bounding_box()
+        middle, across = box["y"] + box["height"] / 2, box["x"] + box["width"] / 2
+        shown.page.mouse.move(across - 30, middle)
+        shown.page.mouse.down()
+        shown.page.mouse.move(across + 30, middle, steps=4)
+        shown.page.mouse.up()
+        shown.wait(f"before => {span}[1] - {span}[0] < before", high - low)
+    low, high = shown.page.evaluate(span)
+    assert 20 < high - low <= 200 and shown.page.evaluate(f"(() => {plot}._fullLayout.xaxis2.range.map(Number))()") == [low, high]
+    every = """([low, high]) => PLOT.data.every(line => {
+        const seen = new Set(line.x);
+        for (let step = Math.ceil(low); step <= high; step++) if (!seen.has(step)) return false;
+        return line.x.length <= 4000; })""".replace("PLOT", plot)
+    shown.wait(every, [low, high])
+    place.focus()
+    shown.page.keyboard.press("ArrowRight")
+    shown.wait(f"before => {span}[0] > before", low)
+    shown.wait(every, shown.page.evaluate(span))
+    shown.page.keyboard.press("-")
+    shown.wait(f"before => {span}[1] - {span}[0] > 1.5 * before", high - low)
+    shown.page.keyboard.press("Escape")
+    shown.wait(f"() => {span}[0] === 0 && {span}[1] === 1e6 && Math.max(...{held}) <= 2500")
+    shown.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-cell-output')")
 
 
 def test_markup_in_a_name_stays_text(shown: Notebook) -> None:

@@ -1,6 +1,7 @@
 // Draws what live_figure.py sends. Holds the numbers of each trace as growing float64 columns, applies deltas, and gives plotly a
 // figure at most once every `frame_ms`. Chooses the composition by the width of its place and resolves var(--...) colours against the
-// page, again when the theme changes. Every word it shows is text; plotly makes SVG text of labels.
+// page, again when the theme changes. Every word it shows is text; plotly makes SVG text of labels. Where the figure names axes that
+// share a scale (`layout.meta.zoom`), a drag, + and - zoom into all of them together; the kernel sends every point of what is shown then.
 
 const ASK_AGAIN_MS = 8000;
 const POSTER_MS = 1500; // a kernel busy with a cell, or none at all: then the picture drawn in Python stands in
@@ -96,6 +97,7 @@ function render({model, el}) {
   place.setAttribute("role", "img");
 
   let specs = {}, columns = new Map(), version = -1, stale = false, Plotly = null;
+  let zoom = null, zooms = 0, whole = null; // the stretch of the shared axes that is shown (null: all), and all of it
   let revision = 0, frameAt = 0, waiting = false, wired = false, drawing = false, again = false, unseen = 0;
 
   const take = full => {
@@ -151,11 +153,23 @@ function render({model, el}) {
     const style = getComputedStyle(el), walk = resolver(style), spec = specs[name];
     const data = spec.data.map(trace => walk(Object.fromEntries(Object.entries(trace).map(([key, value]) =>
       [key, value && typeof value === "object" && "$" in value ? columns.get(value.$)[value.k] : value]))));
-    const layout = walk(spec.layout), composed = layout.height ?? 320;
+    const layout = walk(spec.layout), composed = layout.height ?? 320, shared = layout.meta?.zoom ?? [];
+    for (const axis of shared) {
+      const own = layout[key(axis)];
+      whole = own.range;
+      own.fixedrange = false;
+      own.range = [...(zoom ?? whole)]; // plotly writes into it as a hand drags
+      if (zoom) Object.assign(own, {tickvals: undefined, ticktext: undefined, tickformat: ",~f"});
+    }
+    if (shared.length) {
+      layout.dragmode = "zoom";
+      place.tabIndex = 0;
+      place.setAttribute("aria-keyshortcuts", "+ - ArrowLeft ArrowRight Escape");
+    }
     const height = Math.round(Math.min(Math.max(composed, room()), 1.35 * composed));
-    Object.assign(layout, {width: px, height, autosize: false, datarevision: ++revision, selectionrevision: revision, uirevision: name});
+    Object.assign(layout, {width: px, height, autosize: false, datarevision: ++revision, selectionrevision: revision, uirevision: `${name} ${zooms}`});
     try {
-      await Plotly.react(place, data, layout, {displayModeBar: false, responsive: false});
+      await Plotly.react(place, data, layout, {displayModeBar: false, responsive: false, doubleClick: shared.length ? false : "reset+autosize"});
       wire();
       place.dataset.version = version; place.dataset.width = name; // what is drawn, for tests and for the curious
     } finally {
@@ -172,6 +186,34 @@ function render({model, el}) {
     const early = frameAt + model.get("frame_ms") - performance.now();
     if (early > 0) setTimeout(frame, early); else frame();
   };
+
+  // ---- zoom
+
+  const key = axis => "xaxis" + axis.slice(1);
+  const shared = () => specs[place.dataset.width]?.layout.meta?.zoom ?? [];
+  const zoomTo = range => {
+    if (range && whole) {
+      const least = Math.min(...whole), most = Math.max(...whole), wide = Math.max(Math.abs(range[1] - range[0]), 4);
+      const start = Math.min(Math.max(Math.min(...range), least), Math.max(most - wide, least));
+      range = wide < most - least ? [start, start + wide] : null;
+    }
+    zoom = range;
+    zooms++;
+    for (const axis of shared()) model.send({kind: "range", axis, range});
+    redraw();
+  };
+  const keyed = event => {
+    const [low, high] = zoom ?? whole ?? [], wide = high - low;
+    if (!shared().length || !(wide > 0) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const to = {"+": () => [low + wide / 4, high - wide / 4], "=": () => [low + wide / 4, high - wide / 4], "-": () => [low - wide / 2, high + wide / 2],
+      ArrowLeft: () => [low - wide / 4, high - wide / 4], ArrowRight: () => [low + wide / 4, high + wide / 4], Escape: () => null}[event.key];
+    if (!to || !zoom && event.key !== "+" && event.key !== "=") return;
+    event.preventDefault();
+    event.stopPropagation();
+    zoomTo(to());
+  };
+  place.addEventListener("keydown", keyed);
+  place.setAttribute("data-lm-suppress-shortcuts", "true"); // + and - are keys of the notebook too
 
   const wire = () => {
     if (wired) return;
@@ -191,8 +233,14 @@ function render({model, el}) {
       for (const [axis, range] of Object.entries(event?.range ?? {})) if (axis.startsWith("x")) brushed(axis, range.map(Number).sort((a, b) => a - b));
     });
     place.on("plotly_deselect", () => brushed("", null));
+    place.on("plotly_doubleclick", () => { if (zoom) zoomTo(null); });
     place.on("plotly_relayout", change => {
       const axes = new Set(Object.keys(change).map(key => /^xaxis(\d*)\.(range|autorange)/.exec(key)?.[1]).filter(n => n !== undefined));
+      if (axes.size && shared().length) {
+        const [n] = axes;
+        zoomTo(change[`xaxis${n}.autorange`] ? null : place._fullLayout["xaxis" + n].range.map(Number));
+        return;
+      }
       for (const n of axes) {
         const axis = place._fullLayout["xaxis" + n];
         model.send({kind: "range", axis: "x" + n, range: change[`xaxis${n}.autorange`] ? null : axis.range.map(Number)});

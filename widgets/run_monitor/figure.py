@@ -84,7 +84,9 @@ def figure(this: RunCurves, overlays: Sequence[Overlay] = (), width: Width = "wi
         sheet.change([loss.axis, *[plot.axis for plot in small]], mark.step)
     others = _overlays(sheet, loss, overlays, lines, form)
     place(sheet, loss, _loss_lines(sheet, loss, this, average) + others, taken)
-    return sheet.figure()
+    drawn = sheet.figure()
+    drawn["layout"]["meta"]["zoom"] = ["x" + plot.axis for plot in (loss, *small)]  # they all have the step
+    return drawn
 
 
 # ---- the loss
