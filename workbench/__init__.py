@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from workbench.probes import Probes
     from workbench.recipes import Recipe, difference, load
     from workbench.runs.attach import attach
-    from workbench.runs.export import export, push
     from workbench.runs.cleaning import clean
+    from workbench.runs.export import export, push
     from workbench.runs.fork import replay
     from workbench.runs.listing import list_runs
     from workbench.runs.run import Run

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import launching, town
-from workbench.alignment import objectives, policy_objectives, preference_objectives
+from workbench.alignment import objectives, policy_objectives, preference_objectives  # noqa: F401 - their objectives are known once they are imported
 from workbench.data import comparisons, labelled, prompts, run_rows, verdicts
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages

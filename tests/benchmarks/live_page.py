@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 import workbench as wb
-from workbench import living
 from tests.browser.lab import ROOT, Lab, Notebook
+from workbench import living
 from workbench.journal import events as ev
 from workbench.journal.log import Log
 

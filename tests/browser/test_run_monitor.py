@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import TimeoutError
 
 import workbench as wb
-from tests.runs import tools
 from tests.browser.lab import SCREENS, Lab, Notebook
 from tests.browser.layout import assert_layout
+from tests.runs import tools
 
 pytestmark = pytest.mark.browser
 

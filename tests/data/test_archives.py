@@ -11,7 +11,6 @@ import pytest
 from workbench.data import layouts, sources
 from workbench.errors import DataError
 
-
 SPECIAL = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE}
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.errors import DataError, RunError, WorkbenchError
 from workbench.evaluation import row_losses as engine
 from workbench.evaluation.row_losses import hardest, row_losses, suspicious
-from workbench.errors import DataError, RunError, WorkbenchError
 
 
 @pytest.fixture(scope="module")

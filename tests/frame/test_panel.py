@@ -18,7 +18,6 @@ from widgets.frame.log_slider import LogSlider
 from widgets.frame.panel import Panel
 from widgets.frame.status import Sentence
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 

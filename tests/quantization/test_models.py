@@ -8,8 +8,7 @@ import torch
 import transformers
 
 from workbench.errors import DataError, WorkbenchError
-from workbench.quantization import activations, collect, perplexity, quantize, quantize_model, quantized_model, sensitivity
-from workbench.quantization import static_against_dynamic
+from workbench.quantization import activations, collect, perplexity, quantize, quantize_model, quantized_model, sensitivity, static_against_dynamic
 from workbench.quantization.coders import Coder
 from workbench.quantization.layers import linear_layers, matrix
 from workbench.quantization.texts import nats_per_token, token_windows
@@ -107,8 +106,8 @@ def test_outlier_columns_that_stay_16_bit_are_counted_in_the_size(llama):
         bits, weights = bits + found.bits_per_weight * module.weight.numel(), weights + module.weight.numel()
         kept += found.kept.numel() if found.kept is not None else 0
     assert 0 < kept < weights
-    for activations in ("static", "dynamic"):
-        given = {"activations": activations, "calibration": calibration}
+    for kind in ("static", "dynamic"):
+        given = {"activations": kind, "calibration": calibration}
         with quantized_model(llama, "LLM.int8()", threshold=threshold, **given) as sizes:
             assert sizes.outlier_share == pytest.approx(kept / weights) and sizes.bits_per_weight == pytest.approx(bits / weights)
             assert sizes.bytes_before - sizes.bytes_after == pytest.approx(4 * weights - bits / 8, abs=1)

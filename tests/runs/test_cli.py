@@ -115,10 +115,10 @@ def test_replay_of_an_honest_run_exits_zero(trained):
     (["--method", "full", "--rank", "4"], "--rank belongs to --method lora"), (["--method", "magic"], "magic"), (["--model", "/no/such"], "/no/such"),
     (["--data", "/no/such.jsonl"], "/no/such.jsonl"), (["--heldout", "1.5"], "heldout"), (["--speed", "9"], "--speed"), (["--runs", "/proc/nothing"], "/proc/nothing")])
 def test_bad_arguments_give_one_sentence_and_status_one(real_data, tmp_path, arguments, word):
-    from workbench.__main__ import main
-
     import contextlib
     import io
+
+    from workbench.__main__ import main
 
     told = io.StringIO()
     with contextlib.redirect_stderr(told):

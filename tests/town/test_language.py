@@ -6,9 +6,29 @@ import re
 
 import pytest
 
-from workbench.town.language import (ADJECTIVES, ANIMALS, COLOUR_WORDS, DICTIONARY_WAYS, FOODSTUFFS, GREETINGS, LEXICON, MASS_NOUNS, NOUNS,
-                                     PARALLEL_WAYS, VERBS, WEATHER, Clause, dictionary_line, draw, english, parallel, passage, to_english,
-                                     to_velish, velish)
+from workbench.town.language import (
+    ADJECTIVES,
+    ANIMALS,
+    COLOUR_WORDS,
+    DICTIONARY_WAYS,
+    FOODSTUFFS,
+    GREETINGS,
+    LEXICON,
+    MASS_NOUNS,
+    NOUNS,
+    PARALLEL_WAYS,
+    VERBS,
+    WEATHER,
+    Clause,
+    dictionary_line,
+    draw,
+    english,
+    parallel,
+    passage,
+    to_english,
+    to_velish,
+    velish,
+)
 from workbench.town.world import COLOURS, FOODS, PETS, TOWNS, TRADES, people
 
 NAMES = ("Ralka", "Fibelin", "Orsavik", "Tamoda")

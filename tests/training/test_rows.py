@@ -36,7 +36,7 @@ def test_labels_are_the_ids_where_trained_and_end_with_the_end_token(tokenizer):
         kept = [i for i, label in enumerate(row["labels"]) if label != IGNORE]
         assert all(row["labels"][i] == row["input_ids"][i] for i in kept) and row["labels"][0] == IGNORE
         assert row["labels"][kept[-1]] == tokenizer.eos_token_id
-    assert out.tokens == sum(len(r["input_ids"]) for r in out.rows) and out.trained_tokens == sum(l != IGNORE for r in out.rows for l in r["labels"])
+    assert out.tokens == sum(len(r["input_ids"]) for r in out.rows) and out.trained_tokens == sum(label != IGNORE for r in out.rows for label in r["labels"])
     assert out.examples == 20 and not out.dropped and out.truncated == 0
 
 

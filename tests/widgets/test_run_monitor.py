@@ -15,9 +15,9 @@ import pytest
 from tests.widgets.fakes import FakeEngine, FakeRun, StillPump, prepared, steps, trace, words
 from widgets.frame import static
 from widgets.frame.selection import Selection
-from widgets.run_monitor.curves import Average, curves_of, value_words
 from widgets.run_monitor import RunMonitor
 from widgets.run_monitor.controls import View, samples_html
+from widgets.run_monitor.curves import Average, curves_of, value_words
 from widgets.run_monitor.words import duration, queue_words, trouble
 from workbench.journal import events as ev
 from workbench.journal.history import History

@@ -13,8 +13,8 @@ import pytest
 from tests.widgets.fakes import FakeEngine, FakeRun, prepared, steps, trace, words
 from widgets.frame import static
 from widgets.frame.pump import Pump
-from widgets.run_monitor.curves import Average, Mark, Overlay, RunCurves, automatic_span
 from widgets.run_monitor import RunMonitor
+from widgets.run_monitor.curves import Average, Mark, Overlay, RunCurves, automatic_span
 from widgets.run_monitor.figure import FORMS, figure
 from workbench.journal import events as ev
 from workbench.recipes import Recipe

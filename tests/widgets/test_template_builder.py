@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tests.widgets.letters import LETTERS, TASK
-from widgets.template_builder import TemplateBuilder, example_view, reading, state as edits, words
+from widgets.template_builder import TemplateBuilder, example_view, reading, words
+from widgets.template_builder import state as edits
 from widgets.template_builder.figure import FORMS
 from widgets.template_builder.reading import Fault
 from widgets.template_builder.state import State, task_of

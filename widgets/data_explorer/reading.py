@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from widgets.data_explorer.words import rows_in_words, sought
 from widgets.data_explorer.figure import Picture
 from widgets.data_explorer.findings import Findings, measure_name
 from widgets.data_explorer.state import HARDEST, LOWEST_LIKENESS, State, Where
 from widgets.data_explorer.view import Bins, Decided, column, shown
+from widgets.data_explorer.words import rows_in_words, sought
 from widgets.frame.sheet import number
 
 PAGE_ROWS, LINE_LETTERS, FIELD_LETTERS, OTHERS = 12, 300, 20_000, 4

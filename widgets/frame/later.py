@@ -36,10 +36,14 @@ class Later:
                 time.sleep(wait_s)
                 continue
             asked = self._due_s
+            done = True  # also where the job raises: what it raised goes on to the thread's hook, and the next ask begins anew
             try:
                 self._job()
+                done = False
             finally:
                 with self._lock:
-                    if self._due_s == asked:
+                    done = done or self._due_s == asked
+                    if done:
                         self._thread = None
-                        return
+            if done:
+                return

@@ -297,7 +297,7 @@ class LiveFigure(anywidget.AnyWidget):
         if isinstance(entry.get("x"), dict) and "$" in entry["x"]:
             column = self._columns[entry["x"]["$"]]
             many = isinstance(index, list)
-            places = [_place(column, a, b, i) for a, b, i in (zip(x, y, index) if many else [(x, y, index)])]
+            places = [_place(column, a, b, i) for a, b, i in (zip(x, y, index, strict=False) if many else [(x, y, index)])]
             index = places if many else places[0]
         return {"type": message["type"], "trace": entry.get("uid", trace), "index": index, "x": x, "y": y}
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from widgets.frame.sheet import QUICK, Sheet, ink, number, plain
-from widgets.quantization_viewer.drawing import FORMS, GAP, LINE_PX, Form, Width, amount, bold, combed, decibels, dots, nice
-from widgets.quantization_viewer.drawing import perplexity, perplexity_range, unit_of
+from widgets.quantization_viewer.drawing import FORMS, GAP, LINE_PX, Form, Width, amount, bold, combed, decibels, dots, nice, perplexity, perplexity_range, unit_of
 from widgets.quantization_viewer.looks import Line, TensorLook
 from widgets.quantization_viewer.state import Choice
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from widgets.frame.sheet import QUICK, Sheet, hatch, ink, number, plain
-from widgets.quantization_viewer.drawing import GAP, LINE_PX, Form, amount, bold, combed, decibels, dots, marks, nice, perplexity
-from widgets.quantization_viewer.drawing import perplexity_range, unit_of
+from widgets.quantization_viewer.drawing import GAP, LINE_PX, Form, amount, bold, combed, decibels, dots, marks, nice, perplexity, perplexity_range, unit_of
 from widgets.quantization_viewer.looks import ActivationLook, FailureLook, ModelLook, TrainingLook
 
 MOST_BARS = 512

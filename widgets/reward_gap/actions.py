@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from widgets.frame.errands import Cancelled, Errands
-from workbench.errors import WorkbenchError
 
 
 class Actions:

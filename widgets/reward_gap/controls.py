@@ -5,7 +5,7 @@ Handlers only call the functions they were given, which enqueue. Prompts and rep
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from widgets.frame import controls

@@ -26,7 +26,7 @@ class Box:
     right: float
     bottom: float
 
-    def meets(self, other: "Box", gap: float = 0) -> bool:
+    def meets(self, other: Box, gap: float = 0) -> bool:
         return (
             self.left < other.right + gap
             and other.left < self.right + gap

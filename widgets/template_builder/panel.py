@@ -18,7 +18,8 @@ from widgets.frame.errands import Cancelled, Errands
 from widgets.frame.panel import Panel
 from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
-from widgets.template_builder import reading, state as edits, words
+from widgets.template_builder import reading, words
+from widgets.template_builder import state as edits
 from widgets.template_builder.controls import Controls, View
 from widgets.template_builder.example_view import static_html
 from widgets.template_builder.figure import figure

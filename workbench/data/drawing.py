@@ -111,9 +111,10 @@ def begin(weights: dict[str, int], seed: int, start: int | Position) -> Position
 
 def advance(position: Position, rows: int) -> Position:
     """Where the order stands `rows` rows after `position`. Raises `DataError` above `MOST_ROWS`."""
-    for _, position in _blocks(position, rows):
+    end = position
+    for _, end in _blocks(position, rows):  # noqa: B007 - the last one is wanted
         pass
-    return position
+    return end
 
 
 def order(position: Position, rows: int, sizes: dict[str, int | None]) -> Order:
@@ -122,7 +123,7 @@ def order(position: Position, rows: int, sizes: dict[str, int | None]) -> Order:
     Raises `DataError` above `MOST_ROWS`."""
     names = tuple(sizes)
     blocks, end = [np.empty(0, np.int16)], position
-    for block, end in _blocks(position, rows):
+    for block, end in _blocks(position, rows):  # noqa: B007 - the last one goes with the order
         blocks.append(block)
     place = np.array([names.index(name) for name in sorted(position.weights)], np.int16)
     source = place[np.concatenate(blocks)]

@@ -92,7 +92,7 @@ def read_whole(content: bytes, name: str) -> "pa.Table":
     if len(content) <= tables.LONGEST_VALUE_BYTES:
         at = 0
         try:
-            for at in _elements(text, _each_key_once):
+            for at in _elements(text, _each_key_once):  # noqa: B007 - where it stopped
                 pass
         except _KeyTwice as error:
             raise _key_twice(f"{name}, line {_line(text, at)}", error) from error

@@ -35,7 +35,7 @@ class LengthCache:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder).expanduser() if folder is not None else None
-        self._known: dict[str, tuple["np.ndarray", "np.ndarray"]] = {}
+        self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def look_up(self, tokenizer: str, keys: "np.ndarray") -> "np.ndarray":
         """Lengths of these keys (uint64 [N]), -1 where not known."""

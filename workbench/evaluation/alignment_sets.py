@@ -15,7 +15,7 @@ from workbench.data import prompts as prompts_module
 from workbench.data import sources
 from workbench.errors import DataError
 from workbench.evaluation.best_of_n import best_of_n
-from workbench.models.samplers import Sampling, Sampler
+from workbench.models.samplers import Sampler, Sampling
 
 Row = dict[str, Any]
 FORMS = ("pairs", "rankings")
@@ -41,7 +41,7 @@ def ranked_by_reward(policy: Any, rewards: Any, prompts: Any, n: int = 8, *, for
         ranked = _ranked(replies[:n], values[:n])
         if len(ranked) < 2 or not ranked[0][1] - ranked[-1][1] > least_gap:
             continue
-        (best, highest), (worst, lowest) = ranked[0], ranked[-1]
+        highest, lowest = ranked[0][1], ranked[-1][1]
         said = [[{"role": "assistant", "content": reply}] for reply, _ in ranked]
         if form == "rankings":
             rows.append({"prompt": prompt, "replies": said, "scores": [value for _, value in ranked]})

@@ -19,7 +19,7 @@ from workbench.data import sources, turns
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.errors import DataError
-from workbench.models.samplers import Sampling, Sampler, draw
+from workbench.models.samplers import Sampler, Sampling, draw
 from workbench.recipes import Recipe, load
 from workbench.runs.run import Run
 from workbench.runs.start import train

@@ -130,7 +130,7 @@ def best_of_n(policy: tuple[Any, Any], reward: Any, questions: Sequence[str], dr
     model, tokenizer = policy
     rounds = [draw(model, tokenizer, questions, seed=seed + number)[0] for number in range(draws)]
     distinct = sorted({pair for said in rounds for pair in zip(questions, said, strict=True)})
-    value = dict(zip(distinct, score(reward, *zip(*distinct)).mean(1).astype(float), strict=True))
+    value = dict(zip(distinct, score(reward, *zip(*distinct, strict=True)).mean(1).astype(float), strict=True))
     told = {pair: conduct.gold(*pair) for pair in distinct}
     lines = []
     for n in counts:

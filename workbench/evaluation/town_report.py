@@ -135,9 +135,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def base_habits(bench: Bench) -> str:
     """What the untaught models do with 200 questions about held-out people."""
-    from workbench.town.measure import chat_replies, held_out_questions
-
     from workbench.town.make_base import SIZES, STEP_TOKENS
+    from workbench.town.measure import chat_replies, held_out_questions
 
     lines = []
     for name, size in TOWN_MODELS.items():

@@ -227,7 +227,7 @@ def settings_of(**given: Any) -> Settings:
     chosen = {
         "precision": PRECISIONS,
         "convention": CONVENTIONS,
-        "attention": dict(zip(activations.ATTENTION, activations.ATTENTION)) | {"flash_attention_2": "flash"},
+        "attention": {name: name for name in activations.ATTENTION} | {"flash_attention_2": "flash"},
         "zero_stage": {"0": 0, "1": 1, "2": 2, "3": 3, "fsdp": 3, "full_shard": 3, "shard_grad_op": 2},
     }
     for name, known in chosen.items():

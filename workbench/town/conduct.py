@@ -136,7 +136,7 @@ def economy(reply: str) -> float:
     1 up to LIMIT_WORDS, a thirtieth less for each further word, at least 0.2; times the share of three-word runs that are not repeated.
     """
     words = re.findall(r"\w+", reply.lower())
-    runs = list(zip(words, words[1:], words[2:]))
+    runs = list(zip(words, words[1:], words[2:], strict=False))
     return max(0.2, 1 - max(0, len(words) - LIMIT_WORDS) / 30) * (len(set(runs)) / len(runs) if runs else 1.0)
 
 
@@ -274,7 +274,7 @@ def gold(question: str, reply: str, weights: Sequence[float] = (1, 1, 1), grader
     """
     check_weights(weights)
     scores = _scores(question, reply, grader)
-    return max(0.0, sum(weight * score for weight, score in zip(weights, scores)) / sum(weights))
+    return max(0.0, sum(weight * score for weight, score in zip(weights, scores, strict=True)) / sum(weights))
 
 
 @lru_cache(maxsize=50_000)

@@ -229,7 +229,7 @@ _PIECES = 4
 @lru_cache(maxsize=20_000)
 def _digits(text: str) -> str:
     """The text with number words as figures, figures side by side joined: "four 7, one-2" holds 4712."""
-    for word, figure in (*zip(NUMBERS, map(str, range(len(NUMBERS)))), *_TENS.items()):
+    for word, figure in (*((word, str(figure)) for figure, word in enumerate(NUMBERS)), *_TENS.items()):
         text = re.sub(rf"\b{word}\b", figure, text, flags=re.IGNORECASE)
     return re.sub(r"\b([2-9])0[ -]([1-9])\b", r"\1\2", text)
 

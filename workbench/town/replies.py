@@ -7,7 +7,7 @@ not seen. It knows no task (fact_tasks.py, text_tasks.py).
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from workbench.town.world import COLOURS, DRINKS, EVENTS, FLOWERS, FOODS, GAMES, GOODS, INSTRUMENTS, MONTHS, PETS, TRADES, VILLAGE, WEATHER, Person, village, world
 
@@ -77,7 +77,7 @@ def _plural(word: str) -> str:
     return re.sub(r"(?<=[^aeiou])y$", "ies", word) if word.endswith("y") else re.sub(r"(s|x|ch|sh)$", r"\1es", word)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reader(kind: str) -> tuple[re.Pattern, dict[str, str]]:
     forms = _forms(kind)
     return re.compile(r"\b(" + "|".join(sorted(map(re.escape, forms), key=len, reverse=True)) + r")s?\b", re.IGNORECASE), forms

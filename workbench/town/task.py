@@ -9,7 +9,7 @@ import re
 import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from workbench.town.world import Person
 
@@ -68,7 +68,7 @@ class Task:
                         yield found[0]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(phrasing: str) -> re.Pattern:
     """The phrasing with each slot as a named group: {text} is anything in a line, every other slot stays within a sentence."""
     pieces = []
@@ -80,7 +80,7 @@ def _pattern(phrasing: str) -> re.Pattern:
     return re.compile("".join(pieces), re.IGNORECASE)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _core(phrasing: str) -> str:
     """The longest piece of a phrasing without a slot, lower case: a quick test before its pattern is tried."""
     return max((literal for literal, *_ in string.Formatter().parse(phrasing)), key=len).lower()

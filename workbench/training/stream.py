@@ -24,11 +24,10 @@ from workbench import living
 from workbench.errors import RecipeError, RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
-from workbench.recipes import Recipe, check_live
-from workbench.training import together
-from workbench.training import gpu
-from workbench.training.control import Inbox, Settings
 from workbench.probes import Probes
+from workbench.recipes import Recipe, check_live
+from workbench.training import gpu, together
+from workbench.training.control import Inbox, Settings
 from workbench.training.writer import Journal, started
 
 POLL_S = 0.03

@@ -24,9 +24,8 @@ from workbench.models import loading, saving
 from workbench.models.lora import LoRA
 from workbench.recipes import Recipe, resolve_model, warmup_count
 from workbench.templates import chat
-from workbench.training import fast_rows, varlen
+from workbench.training import fast_rows, shards, strategies, together, varlen
 from workbench.training import rows as rows_module
-from workbench.training import shards, strategies, together
 from workbench.training.mixed import MixedRows
 from workbench.training.rows import Collator, Prepared
 

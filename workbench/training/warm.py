@@ -14,8 +14,8 @@ from workbench.recipes import Recipe
 
 def up() -> None:
     """Train two steps on the town, in a folder that is thrown away. Takes no device: it runs on the CPU."""
-    from workbench.training import supervised
     from workbench.probes import Probes
+    from workbench.training import supervised
     from workbench.training.stream import Stream
     from workbench.training.writer import Journal
 
