@@ -93,8 +93,6 @@ def main() -> int:
                     seen = visited(host, link, finished, living, folder / f"{host.name}-{link}")
                     all_seen.append(seen)
                     print(times(seen), flush=True)
-                    for what, result in seen.checks.items():
-                        print(f"    {what}: {result}", flush=True)
                     print(f"    policy of the page: {seen.policy or 'none'}; errors: {seen.errors or 'none'}", flush=True)
                     bad += bool(seen.errors) or any(result.startswith("no") for result in seen.checks.values())
         finally:

@@ -111,6 +111,7 @@ class Visit:
             self.seen.checks[name] = call() or "yes"
         except (Error, AssertionError) as error:
             self.seen.checks[name] = "no: " + " ".join(str(error).split())[:200]
+        print(f"    {name}: {self.seen.checks[name]}", flush=True)
 
     def use(self) -> None:
         """All the checks; the page is loaded again in between."""
