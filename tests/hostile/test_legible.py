@@ -14,6 +14,7 @@ import workbench as wb
 from tests.hostile.panels import _run
 from tests.hostile.strings import HALF, STRINGS, WORD, file_name
 from tests.widgets.fakes import prepared
+from widgets.frame.inputs import caption
 from widgets.frame.literals import argument
 from widgets.frame.markup import escape
 from widgets.frame.panel import _filled
@@ -47,6 +48,12 @@ def test_what_is_harmless_stays_as_it_is() -> None:
         assert words(text) == letters(text) == text
     hebrew = STRINGS["hebrew"]
     assert letters(hebrew) == hebrew and words(f"In {hebrew}: 12 rows") == f"In {FIRST_STRONG}{hebrew}{POP}: 12 rows"
+
+
+def test_no_label_is_taken_for_a_formula() -> None:
+    said = caption("Weight of $x^2$ and \\(y\\) \\begin{align}z\\end{align}")
+    assert "$" not in said and "x^2" in said and not any(sign in said for sign in ("\\(", "\\[", "\\begin"))
+    assert caption("Price in $") == "Price in $" and caption(f" {WORD}\n2 ")[-1] == "…"
 
 
 def test_an_error_shows_the_value_and_no_more() -> None:

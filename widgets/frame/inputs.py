@@ -2,6 +2,7 @@
 characters, which no message carries. Python keeps its own; nothing else differs.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,13 +12,16 @@ from ipywidgets.widgets.trait_types import TypedTuple
 
 from workbench.legible import letters, whole_characters, words
 
+_TEX = re.compile(r"\\(?=[a-zA-Z(\[])")
 MOST = 120
 """Letters of a label or of an option: a line of the controls column holds about forty."""
 
 
 def caption(text: object) -> str:
-    """What stands on a control."""
-    return words(" ".join(str(text).split()) if len(str(text)) <= 10 * MOST else str(text)[:10 * MOST], MOST)
+    """What stands on a control, in one line. Where a notebook has MathJax, ipywidgets hands it every label: what would begin a formula there (two
+    dollar signs, a backslash before a letter or bracket) is broken up so that it stays text."""
+    line = words(" ".join(str(text)[:10 * MOST].split()), MOST)
+    return _TEX.sub("\\\\\u2060", line if line.count("$") < 2 else line.replace("$", "\uff04"))
 
 
 def _shown(value: Iterable[str], _widget: Any) -> list[str]:

@@ -28,7 +28,7 @@ def card(title: str, question: str, picture: str, extra: str, sentence: Sentence
             "idle": f'<circle cx="7" cy="7" r="4" fill="none" stroke="{colour["--wb-grey"]}" stroke-width="2"/>'}[sentence.kind]
     edge = f"1px solid {line}"
     tables = f'<div style="padding:12px 16px;border-top:{edge};overflow-x:auto">{_styled(extra, colour)}</div>' if extra else ""
-    return (f'<div class="wb-static" style="border:{edge};border-radius:8px;background:{colour["--wb-surface"]};color:{ink};'
+    return (f'<div class="wb-static tex2jax_ignore" style="border:{edge};border-radius:8px;background:{colour["--wb-surface"]};color:{ink};'
             f'max-width:1200px;font:13px/1.45 system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif;overflow:hidden">'
             f'<div style="padding:12px 16px;border-bottom:{edge}"><b style="font-size:16px;font-weight:600">{escape(title)}</b>'
             f'<span style="color:{soft};margin-left:12px">{escape(question)}</span></div>'
