@@ -7,12 +7,12 @@ enqueue. Everything a run or a model wrote is shown as text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from math import floor, log10
 from typing import Any
 
 from widgets.frame import controls
 from widgets.frame.hearing import Hearing
+from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.run_monitor import mixing
 from widgets.run_monitor.run_list import RunList

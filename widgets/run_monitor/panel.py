@@ -6,12 +6,12 @@ and kept up to date. What a person does is only noted down and done by a thread,
 """
 
 import time
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from widgets.frame.markup import escape
 from widgets.run_monitor import words
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
