@@ -30,6 +30,7 @@ from workbench.data.readers import read_arrow
 from workbench.errors import WorkbenchError
 from workbench.journal import redacted
 
+pytestmark = pytest.mark.timeout(900)
 NAMES = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "JUDGE_KEY", "DB_PASSWORD", "MY_SECRET", "WORKBENCH_WEBHOOK")
 REWARD = f"""
 import os
@@ -126,7 +127,6 @@ def forms(value: str) -> set[bytes]:
         base64.b64encode(value.encode())}
 
 
-@pytest.mark.timeout(600)
 def test_nothing_that_is_written_holds_a_key(written):
     planted, folder, *_ = written
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -74,6 +74,15 @@ ESCAPES = [
     "{{ words | map('upper') | lower }}", "{{ [words | map('upper')] }}", "{{ '%s' % (words | map('upper')) }}",
     "{{ zip(words, words) | string }}",
     "{{ 'abc' | truncate(1) }}",
+    # those that are published: through lists of globals, config, request and get_flashed_messages, async, format strings of names, |attr of |attr
+    "{{ cycler('a', 'b').next.__globals__ }}", "{{ joiner(',').__init__.__globals__.os.popen('id').read() }}", "{{ lipsum.__globals__['os'].popen('id').read() }}",
+    "{{ config.items() }}", "{{ request.application.__globals__ }}", "{{ url_for.__globals__ }}", "{{ get_flashed_messages.__globals__ }}", "{{ self._TemplateReference__context.cycler }}",
+    "{{ ''|attr('__cla' ~ 'ss__')|attr('__mro__') }}", "{{ ''|attr(['__class', '__'] | join) }}", "{{ ''['\\x5f\\x5fclass\\x5f\\x5f'] }}", "{{ (''|format).__class__ }}",
+    "{{ [''.__class__.__base__.__subclasses__()[0]] | map('list') }}", "{{ '{0.__globals__}'.format(range) }}", "{{ '%(__class__)s' | format(__class__=1) }}",
+    "{{ ('{a[__class__]}'|string).format_map(dict(a=text)) }}", "{% set x = ''.__class__ %}", "{% for c in [].__class__.__base__.__subclasses__() %}{{ c }}{% endfor %}",
+    "{% if ''.__class__.__name__ == 'str' %}x{% endif %}", "{% set ns = namespace() %}{% set ns.__class__ = 1 %}{{ ns.__class__ }}", "{{ dict(**answers) | attr('pop') }}",
+    "{{ [1, 2] | map('__class__') | list }}", "{{ words | groupby('__class__') }}", "{{ words | xmlattr }}", "{{ text | pprint }}", "{{ text | forceescape }}", "{{ text | safe }}",
+    "{% set a, b = ''.__class__, 1 %}", "{{ namespace.__mro__ }}", "{{ zip.__init__ }}", "{{ range(1).__reduce__() }}", "{{ text.encode() }}", "{{ text.translate({}) }}", "{{ await text }}",
     # a function smuggled past the check on calls
     "{% set f = text.upper.__call__ %}{{ f() }}", "{{ [].__class__.__call__() }}", "{{ words[text.upper] }}",
     "{{ (text.upper | default(1))() }}",
@@ -125,16 +134,21 @@ BOMBS = [
     "{% set d = dict(zip(range(0, 99999 * (2**61 - 1), 2**61 - 1), range(99999))) %}",  # all of them hash to 0
     "{{ range(0, 30000 * (2**61 - 1), 2**61 - 1) | list | most_frequent | length }}", "{{ range(0, 99999 * (2**61 - 1), 2**61 - 1) | unique | list | length }}",
     "{{ ('a' * 900000).rfind('ab' ~ 'a' * 440000) }}", "{{ ('a' * 900000).rsplit('ab' ~ 'a' * 440000) | length }}",
+    "{{ 'a'.ljust(10**9) }}", "{{ 'a'.center(10**9) }}", "{{ 'a'.zfill(10**9) }}", "{{ 'a' | center(10**9) }}", "{{ 'a' | indent(10**9) }}", "{{ 'a\\tb'.expandtabs(10**9) }}",
+    "{{ '{:1000000000d}'.format(1) }}", "{{ '%1000000000d' % 1 }}", "{{ '%s' % ('a' * 999999,) * 9 }}", "{{ 10**(10**10) }}", "{{ 2**-(10**9) * 10**400 }}", "{{ range(10**10) | length }}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}", "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "{{ ('a' * 999999)[::-1] * 99 }}", "{{ range(99999) | map('string') | join * 99 }}", "{{ (range(99999) | list) * 99 }}", "{{ ([[0] * 999] * 999) | sum(start=[]) }}",
+    "{{ 'a' | wordwrap(1) * 10**8 }}", "{{ range(0, 10**30) | list }}", "{{ [1] * -1 * 10**9 ~ [1] * 10**9 }}", "{{ (1).__pow__(10**9) }}", "{{ 1 << 10**9 }}",
     "{{ ('\u00e4' * 900000).strip('\u00f6' * 900000 ~ '\u00e4') }}", "{{ ('a' * 900000) | trim('b' * 900000 ~ 'a') }}",
 ]
 
 
 @pytest.mark.parametrize("source", BOMBS, ids=[source[:40] for source in BOMBS])
 def test_a_bomb_is_stopped_in_time(source):
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(TemplateError):
         render(source)
-    assert time.perf_counter() - begun < 6, "two seconds are its limit; the machine may be busy"
+    assert time.thread_time() - begun < 3.5, "two seconds of work are its limit, and one operation may be under way"
 
 
 def test_bombs_take_little_memory():
@@ -150,10 +164,10 @@ def test_bombs_take_little_memory():
 
 def test_the_clock_stops_a_long_rendering():
     source = "{% for a in range(300) %}{% for b in range(300) %}{{ 'x' * 90 if a in words else '' }}{% endfor %}{% endfor %}"
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(TemplateError, match=r"more than 0\.05 s"):
         render(source, Limits(seconds=0.05), words=list("abc") * 3000)
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 0.5
 
 
 @pytest.mark.parametrize(("limits", "says"), [(Limits(characters=50), "more than 50 characters"), (Limits(steps=5), "more than 5 steps")])
@@ -274,8 +288,8 @@ def test_one_compiled_template_serves_many_threads():
 @pytest.mark.parametrize("source", ["{{ n }}" * 14_000, "{{ [" + "n," * 45_000 + "] }}", "{{ " + "n < " * 20_000 + "n }}",
                                     "{% set a = n %}" * 6_000])
 def test_a_template_that_would_take_long_to_compile_is_refused(source):
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(TemplateError, match="more than 10000 names"):
         Compiled(source)
-    assert time.perf_counter() - begun < 2
+    assert time.thread_time() - begun < 1.5
     assert Compiled("{{ n }}" + "words " * 16_000).render(ROW).startswith("3words")
