@@ -38,6 +38,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 
 
+REWARDS = "def early(prompt, reply):\n    return 1.0 if reply.lower().startswith(('a', 'b', 'c')) else 0.0\n"
+POLICIES = {"ppo": wb.PPO, "grpo": wb.GRPO, "rloo": wb.RLOO}
+
+
 def recipe(fields: dict[str, Any], **more: Any) -> wb.Recipe:
     return wb.Recipe(**(SHORT | fields | more))
 
@@ -94,9 +98,27 @@ def killed(strategy: str, one: wb.Run, folder: Path) -> str:
     return f"| {strategy} | {', '.join(f'{s:.1f} s' for s in seconds)} | {run.history.resumptions} | {verdict} | {training:.1e} | {heldout:.1e} |"
 
 
+def policy(name: str, folder: Path) -> str:
+    """A policy has no twin of one process, since each process draws replies of its own: two runs are alike, one of them killed and gone on with."""
+    (folder / "rewards.py").write_text(REWARDS)
+    settings = POLICIES[name](rewards={"early": f"{folder / 'rewards.py'}:early"}, reply_tokens=6)
+    asked = recipe(dict(data="town:conduct", objective=settings, method=wb.LoRA(rank=4)), batch_size=4, launch=wb.Launch(processes=2), steps=6)
+    one, two = (wb.start(asked, runs=folder, name=f"{name}-{which}") for which in ("whole", "killed"))
+    assert one.wait(PATIENCE_S) == "finished", repr(one.status)
+    two.pause(at_step=5)
+    two.wait(PATIENCE_S, until="paused")
+    os.kill(two.history.launched.pids[1], signal.SIGKILL)
+    assert two.wait(60) == "failed", repr(two.status)
+    two.resume()
+    assert two.wait(PATIENCE_S) == "finished", repr(two.status)
+    rewards = [list(run.metrics()["reward"]) for run in (one, two)]
+    verdict = "equal" if max(apart(losses(one), losses(two)), apart(*rewards)) < EQUAL else "NOT EQUAL"
+    return f"| {name} | {two.history.launched.strategy} | {two.history.resumptions} | {verdict} | {rewards[0][0]:.2f} to {rewards[0][-1]:.2f} |"
+
+
 def main(arguments: list[str]) -> int:
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    strategies, objectives = arguments[:cut] or list(STRATEGIES), arguments[cut + 1:] or list(OBJECTIVES)
+    strategies, objectives = arguments[:cut] or list(STRATEGIES), arguments[cut + 1:] or [*OBJECTIVES, *POLICIES]
     folder = Path(tempfile.mkdtemp(prefix="launch-long-"))
     ones, bad = {}, 0
 
@@ -107,7 +129,7 @@ def main(arguments: list[str]) -> int:
 
     told("| objective | strategy | against one process | losses apart | held-out losses apart | weights a process holds | result opens as | seconds |")
     told("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name in objectives:
+    for name in (name for name in objectives if name in OBJECTIVES):
         ones[name] = wb.start(recipe(OBJECTIVES[name], batch_size=8), runs=folder, name="one")
         assert ones[name].wait(PATIENCE_S) == "finished", repr(ones[name].status)
         for strategy in strategies:
@@ -117,6 +139,11 @@ def main(arguments: list[str]) -> int:
         told("| --- | --- | --- | --- | --- | --- |")
         for strategy in strategies:
             told(killed(strategy, ones["sft, LoRA"], folder))
+    if policies := [name for name in objectives if name in POLICIES]:
+        told("\n| policy | strategy | killed -9, went on from steps | against the same run undisturbed | mean reward, first and last step |")
+        told("| --- | --- | --- | --- | --- |")
+        for name in policies:
+            told(policy(name, folder))
     return 1 if bad else 0
 
 
