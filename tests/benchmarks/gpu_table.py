@@ -7,11 +7,13 @@ metrics, against plain transformers and trl at their best, all in one run.
 
 At their best: bf16, no gradient checkpointing, rows packed with flash attention where flash-attn is installed and padded as well, the
 best of the two quoted; weights in fp32 under autocast where all are trained, in bf16 where they are frozen, NF4 with double quantization
-for QLoRA. Each measurement is a process of its own, so that peaks are its own, and the ways take turns in an order drawn for each model
-and method. Time runs from the end of a warm-up to the end of training. Exit status 2, and one sentence, where there is no GPU.
+for QLoRA. Each measurement is a process of its own, so that peaks are its own (with `--small` all are in one), and the ways take turns in
+an order drawn for each model and method. Time runs from the end of a warm-up to the end of training. Exit status 2, and one sentence,
+where there is no GPU.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -290,7 +292,8 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     way = asked["way"]
-    with tempfile.TemporaryDirectory() as folder:
+    # what trainers print is not the table
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         try:
             speed = ours(asked, Path(folder), way == "ours") if way.startswith("ours") else theirs(asked, Path(folder), way)
         except WorkbenchError as error:
@@ -360,7 +363,7 @@ def main(arguments: list[str]) -> int:
             for method in METHODS:
                 asked = dict(model=folder, method=method, settings=settings)
                 order = random.Random(f"{size} {method}").sample(WAYS, len(WAYS))
-                found = {way: one(asked | {"way": way}) for way in order}
+                found = {way: (measure if given.small else one)(asked | {"way": way}) for way in order}
                 speeds = {way: result["tokens_per_s"] for way, result in found.items() if "tokens_per_s" in result}
                 best = max((speed for way, speed in speeds.items() if not way.startswith("ours")), default=None)
                 mine, silent = speeds.get("ours"), speeds.get("ours, no live metrics")

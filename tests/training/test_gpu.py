@@ -116,17 +116,19 @@ def test_what_cannot_go_together_is_refused(fields, words):
         wb.Recipe(**fields)
 
 
-def test_a_compiled_pass_learns_the_same_and_is_compiled_for_lengths_not_for_each_length(tmp_path):
+def test_a_compiled_pass_learns_the_same_and_is_compiled_for_lengths_not_for_each_length(tmp_path, monkeypatch):
     """By dynamo with the graphs run as they are (`eager`), which needs no compiler and no minute; `tests/benchmarks/compiled.py` has the
     real one. Batches of many lengths."""
     from torch._dynamo.utils import counters
 
+    from workbench.training import supervised
+
     plain = tools.here(recipe(steps=6, learning_rate=1e-2), tmp_path, "plain")
     counters.clear()
     torch._dynamo.reset()
-    seen = tools.here(
-        recipe(steps=6, learning_rate=1e-2, compile=True, training_arguments={"torch_compile_backend": "eager"}), tmp_path, "compiled"
-    )
+    given = supervised.arguments
+    monkeypatch.setattr(supervised, "arguments", lambda *a, **kw: given(*a, **kw) | {"torch_compile_backend": "eager"})
+    seen = tools.here(recipe(steps=6, learning_rate=1e-2, compile=True), tmp_path, "compiled")
     graphs, calls = counters["stats"]["unique_graphs"], counters["stats"]["calls_captured"]
     torch._dynamo.reset()
     assert tools.losses(seen) == pytest.approx(tools.losses(plain), abs=1e-4) and calls > 50
@@ -163,13 +165,15 @@ def test_a_run_whose_memory_runs_out_keeps_its_last_checkpoint_and_resumes(tmp_p
     rows = [{"prompt": "What is said?", "completion": "A long answer of many words. " * 40} for _ in range(64)]
     run = wb.start(recipe(data=rows, method=wb.Full(), steps=6, batch_size=32, max_length=256, checkpoint_every=2), runs=tmp_path)
     tools.until(lambda: run.history.refresh() is not None and run.history.last_checkpoint >= 2, timeout=300, what="its first checkpoint")
-    left = psutil.Process(run.pid).memory_info().vms + 20 * 2**20
-    resource.prlimit(run.pid, resource.RLIMIT_AS, (left, left))
+    worker = psutil.Process(run.pid)
+    left = worker.memory_info().vms + 20 * 2**20
+    resource.prlimit(worker.pid, resource.RLIMIT_AS, (left, left))
     assert run.wait(timeout=300) == "failed"
     ended = run.history.ended
     assert ended.reason.startswith("The device ran out of memory. ") and "planned" in ended.reason and "Fork with that" in ended.remedy
     kept = run.history.last_checkpoint
     assert kept >= 2 and (run.folder / "checkpoints" / f"step-{kept:06}").is_dir()
+    tools.until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, timeout=300, what="the worker's end")
     run.resume()
     assert run.wait(timeout=300) == "finished" and run.history.resumptions == [kept]
     assert os.path.exists(run.folder / "result" / "model.safetensors")
