@@ -37,7 +37,7 @@ def run(folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the worker's own, where this process was forked from it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if WORKER in os.environ:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with, args=(int(os.environ[WORKER]),), daemon=True).start()
     if not isinstance(sys.stdout, Redacting):  # the worker's is, where this process was forked from it
         sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     rank, session = int(os.environ["RANK"]), None
