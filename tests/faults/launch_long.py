@@ -38,7 +38,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 
 
-REWARDS = "def early(prompt, reply):\n    return 1.0 if reply.lower().startswith(('a', 'b', 'c')) else 0.0\n"
+REWARDS = "def vowels(prompt, reply):\n    return sum(letter in 'aeiou' for letter in reply) / 4\n"
 POLICIES = {"ppo": wb.PPO, "grpo": wb.GRPO, "rloo": wb.RLOO}
 
 
@@ -101,7 +101,7 @@ def killed(strategy: str, one: wb.Run, folder: Path) -> str:
 def policy(name: str, folder: Path) -> str:
     """A policy has no twin of one process, since each process draws replies of its own: two runs are alike, one of them killed and gone on with."""
     (folder / "rewards.py").write_text(REWARDS)
-    settings = POLICIES[name](rewards={"early": f"{folder / 'rewards.py'}:early"}, reply_tokens=6)
+    settings = POLICIES[name](rewards={"vowels": f"{folder / 'rewards.py'}:vowels"}, reply_tokens=6)
     asked = recipe(dict(data="town:conduct", objective=settings, method=wb.LoRA(rank=4)), batch_size=4, launch=wb.Launch(processes=2), steps=6)
     one, two = (wb.start(asked, runs=folder, name=f"{name}-{which}") for which in ("whole", "killed"))
     assert one.wait(PATIENCE_S) == "finished", repr(one.status)
