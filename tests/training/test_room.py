@@ -11,7 +11,7 @@ from tests.runs import tools
 from workbench.data.run_rows import gather
 from workbench.models import fitting, memory
 from workbench.training import room, supervised
-from workbench.training.worker import _told_of
+from workbench.training.worker import told_of
 
 ROWS = [{"prompt": f"Who is number {n}?", "completion": "A baker " * (1 + n % 5)} for n in range(24)]
 
@@ -40,14 +40,14 @@ def test_running_out_says_what_outgrew_the_plan_and_what_would_fit(trainer, monk
     monkeypatch.setattr(room, "most_used", lambda: round(1.5 * space.plan.total))
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)  # the CPU's own words for it
-    ended = _told_of(raised.value, 3, space)
+    ended = told_of(raised.value, 3, space)
     assert (
         ended.status == "failed"
         and ended.reason.startswith("The device ran out of memory. Its activations took ")
         and "more than planned" in ended.reason
     )
     assert "batch_size=" in ended.remedy and "gradient_accumulation=" in ended.remedy and "Fork with that" in ended.remedy
-    without = _told_of(raised.value, 3)
+    without = told_of(raised.value, 3)
     assert "smaller batch_size" in without.remedy
 
 
