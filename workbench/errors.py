@@ -46,7 +46,7 @@ class RunError(WorkbenchError):
 
 def named_fields(kind: type) -> type:
     """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
-    made = kind.__init__
+    made: Any = kind.__init__  # type: ignore[misc]
 
     @functools.wraps(made)
     def __init__(self, *args: Any, **fields: Any):
@@ -58,5 +58,5 @@ def named_fields(kind: type) -> type:
                                   f"Did you mean {close[0]!r}?" if close else f"Its fields are {', '.join(names) or 'none'}.")
         made(self, *args, **fields)
 
-    kind.__init__ = __init__
+    kind.__init__ = __init__  # type: ignore[misc]
     return kind

@@ -43,16 +43,16 @@ of `objectives.RANGES` only runs of an objective that has them can change."""
 class Recipe:
     """One training run, before it runs. Raises `RecipeError` for a value that cannot work."""
 
-    model: str = "town"
+    model: Any = "town"
     """"town", a transformers or adapter folder, a hub id, or a run: what it learned."""
     data: Any = "town:instructions"
     """"town:NAME", a JSONL/JSON/CSV/TSV/Parquet file, a hub id, a `datasets.Dataset` or a DataFrame (kept in the run folder); or a `Mixture` or `Stages` of such."""
-    objective: str = "sft"
+    objective: Any = "sft"
     """"sft" (answers), "pretraining" (text as it is), "classification" (a label for each text), "reward" (which of two replies is better), or
     one with settings of its own, by name or as a value: `DPO(beta=0.1)`, `PPO(rewards={...})`, ..."""
-    settings: objectives.Objective | None = None
+    settings: Any = None
     """The objective's own settings; filled in from `objective`."""
-    method: methods.Method = field(default_factory=methods.LoRA)
+    method: Any = field(default_factory=methods.LoRA)
     learning_rate: float = 3e-4
     """The schedule's peak."""
     steps: int | None = None

@@ -117,13 +117,13 @@ LAYOUTS = (
 )
 """Rows to imitate, the most telling columns first."""
 
-_PAIRS = {"kind": "pairs", "use": "preference pairs, which a reward model or preference tuning (DPO) learns from",
+_PAIRS: dict[str, Any] = {"kind": "pairs", "use": "preference pairs, which a reward model or preference tuning (DPO) learns from",
           "remedy": "Make a table of the chosen replies alone (prompt and completion, or messages) to imitate those."}
-_RANKING = {"kind": "ranking", "use": "ranked replies, which a reward model learns from",
+_RANKING: dict[str, Any] = {"kind": "ranking", "use": "ranked replies, which a reward model learns from",
             "remedy": "Take the best reply of each as prompt and completion to imitate it, or the conversations with data.unfold.unfold."}
-_UNPAIRED = {"kind": "unpaired", "use": "replies judged good or bad one by one, which unpaired preference tuning (KTO) learns from",
+_UNPAIRED: dict[str, Any] = {"kind": "unpaired", "use": "replies judged good or bad one by one, which unpaired preference tuning (KTO) learns from",
              "remedy": "Keep the rows judged good and drop the column of verdicts to imitate those."}
-_VOTES = {"kind": "votes", "use": "votes between two models, which ratings (Bradley-Terry, Elo) are made of",
+_VOTES: dict[str, Any] = {"kind": "votes", "use": "votes between two models, which ratings (Bradley-Terry, Elo) are made of",
           "remedy": "Give rows that hold text to learn."}
 
 PREFERENCES = (
@@ -145,9 +145,9 @@ PREFERENCES = (
 )
 """Rows that say which reply is better."""
 
-_MEASURE = {"kind": "evaluation",
+_MEASURE: dict[str, Any] = {"kind": "evaluation",
             "remedy": "Make prompt and completion columns of them to train on them (and never measure on the same rows)."}
-_NESTED = {"kind": "nested", "remedy": "Make a table of them with data.unfold.unfold(rows), and train on that."}
+_NESTED: dict[str, Any] = {"kind": "nested", "remedy": "Make a table of them with data.unfold.unfold(rows), and train on that."}
 _SEARCHED = "Give the texts themselves as rows."
 _NODES = "messages of conversation trees, one message a row"
 

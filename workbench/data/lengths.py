@@ -138,7 +138,7 @@ def waste(lengths: Iterable[int], max_lengths: int | Sequence[int], batch_size: 
     import numpy as np
     import pandas as pd
 
-    lengths = np.asarray(list(lengths) if not isinstance(lengths, np.ndarray) else lengths, np.int64)
+    lengths: Any = np.asarray(list(lengths) if not isinstance(lengths, np.ndarray) else lengths, np.int64)  # type: ignore[no-redef]
     limits = [max_lengths] if isinstance(max_lengths, int) else list(max_lengths)
     if len(lengths) == 0 or lengths.min() < 0:
         raise DataError("There are no lengths to reckon with." if len(lengths) == 0 else f"{lengths.min()} is not a length.",

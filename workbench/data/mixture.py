@@ -293,7 +293,7 @@ class Mixture:
     def without(self, names: Iterable[str]) -> "Mixture":
         """The mixture that is left when sources leave it."""
         gone = set(names)
-        kept = {what: {k: v for k, v in value.items() if k not in gone} if isinstance(value := getattr(self, what), dict) else value
+        kept: dict[str, Any] = {what: {k: v for k, v in value.items() if k not in gone} if isinstance(value := getattr(self, what), dict) else value
                 for what in ("sources", "multipliers", "weights", "counts")}
         named = None if self.pretraining is None else tuple(name for name in self.pretraining if name not in gone)
         out = replace(self, pretraining=named, **kept)

@@ -184,13 +184,13 @@ def _not_loaded(name: str, error: BaseException, reached: bool) -> DataError:
     try:
         if why is None and type(error).__name__ == "DatasetNotFoundError":  # which hides why, and the hub has listed it a moment ago
             hub.check_access(name, "dataset")
-    except WorkbenchError as told:
-        return DataError(told.what, told.remedy)
+    except WorkbenchError as refused:
+        return DataError(refused.what, refused.remedy)
     if why is not None or isinstance(error, ConnectionError):
         told = hub.refusal(why or error, name, "dataset")
         return DataError(told.what, told.remedy)
-    why = error.__cause__ or error
-    lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
     if "Config name is missing" in lines[0] or "Unknown split" in lines[0]:
         return DataError(f"The data set {name!r} has no one part called train: {' '.join(lines[:2]).rstrip('.')}.",
                          f"Load the part you want and give that: data=datasets.load_dataset({name!r}, ..., split=...).")

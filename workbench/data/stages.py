@@ -80,7 +80,7 @@ class Stages:
             for (_, rows), old in zip(self.stages[:number], shares, strict=False):
                 for name, share in old.items():
                     weights[name] += kept * Fraction(rows, before) * share
-            mixture = Mixture(found, rule="weights", weights=weights, counts=counts or None)
+            mixture = Mixture(found, rule="weights", weights=dict(weights), counts=counts or None)
             for own, _ in self.stages:
                 mixture._tables.update(own._tables)
             out.append(mixture)
@@ -115,7 +115,9 @@ class Stages:
         return rows_of_orders(mixtures[0], self._orders(n, seed, start), among)
 
     def _orders(self, n: int, seed: int, start: int) -> list[Any]:
-        orders, position, begun = [], 0, 0
+        orders: list[Any] = []
+        position: Any = 0  # a seed's beginning, then where the last order ended
+        begun = 0
         for mixture, (_, rows) in zip(self.mixtures(), self.stages, strict=True):
             skipped, end = min(max(start - begun, 0), rows), min(max(start + n - begun, 0), rows)
             if skipped:

@@ -347,7 +347,7 @@ def _text_key(body: dict[str, Any]) -> str:
 
 # --- recipes: found by trial with seed 0 ---------------------------------------------------------------------------------------
 
-_SHORT = {"heldout": 0, "sample_prompts": 0, "checkpoint_every": 10**6, "max_length": 128}
+_SHORT: dict[str, Any] = {"heldout": 0, "sample_prompts": 0, "checkpoint_every": 10**6, "max_length": 128}
 
 
 def _sft(lab: Lab) -> Recipe:

@@ -101,7 +101,7 @@ def _cuts(adapter: Adapter, model: Any, ranks: Sequence[int]) -> list[tuple[Any,
         parameter = next((parameter for name, parameter in inside.items() if name.startswith(start)), None)
         if parameter is None:
             raise WorkbenchError(f"The loaded model has no {factor.name} that the adapter could change.", "Give the base it was trained on: base=...")
-        found.append((parameter, {rank: b.reshape(parameter.shape) for rank, b in projected(factor, ranks).items()}))
+        found.append((parameter, {rank: b.reshape(parameter.shape) for rank, b in projected(factor, list(ranks)).items()}))
     return found
 
 
@@ -119,8 +119,8 @@ def _loss(run: Run | None, model: Any, tokenizer: Any, tables: list[Any], progre
                 raise DataError(str(error), "Give rows with the labels it was trained on.") from error
             progress(len(losses), len(losses))
         return sum(losses) / len(losses)
-    options = {"max_length": asked.max_length, "completions_only": asked.completions_only and asked.objective == "sft"} if asked else {}
-    nats = tokens = done = 0
+    options: dict[str, Any] = {"max_length": asked.max_length, "completions_only": asked.completions_only and asked.objective == "sft"} if asked else {}
+    nats, tokens, done = 0.0, 0, 0
     for table in tables:
         each = row_losses((model, tokenizer), table, progress=_from(progress, done, 0), **options)
         nats, tokens, done = nats + float((each["loss"] * each["tokens"]).sum()), tokens + int(each["tokens"].sum()), done + table.num_rows

@@ -363,8 +363,9 @@ def decode(line: bytes) -> Event:
     for name, accepted in _TYPES[kind]:
         if not isinstance(getattr(event, name), accepted):
             raise ValueError(f"not a {kind} event: {name} is {getattr(event, name)!r}")
-    if getattr(event, "extra", None) and not all(value is None or isinstance(value, _NUMBER) for value in event.extra.values()):
+    extra = getattr(event, "extra", None)
+    if extra and not all(value is None or isinstance(value, _NUMBER) for value in extra.values()):
         raise ValueError(f"not a {kind} event: extra holds what is no number")
-    if getattr(event, "extra", None) and not event.extra.keys().isdisjoint(known):
+    if extra and not extra.keys().isdisjoint(known):
         raise ValueError(f"not a {kind} event: extra holds what has a place of its own")
     return event

@@ -98,7 +98,8 @@ class LoRA(Method):
         body: dict[str, Any] = {"r": self.rank, "lora_alpha": alpha, "lora_dropout": self.dropout, "bias": self.bias,
                                 "target_modules": targets}
         if self.variant != "lora":
-            body |= {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "pissa": {"init_lora_weights": "pissa"}}[self.variant]
+            of_variant: dict[str, dict[str, Any]] = {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "pissa": {"init_lora_weights": "pissa"}}
+            body |= of_variant[self.variant]
         # peft takes the first key that matches
         ordered = {name: self.rank_pattern[name] for name in sorted(self.rank_pattern, key=_weight, reverse=True)}
         ranks = {name: rank for name, rank in ordered.items() if rank}

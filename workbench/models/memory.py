@@ -224,7 +224,7 @@ def settings_of(**given: Any) -> Settings:
         value = given.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise RecipeError(f"{name} is {value!r}; it must be a whole number of at least {least}.", f"Use {name}={max(1, least)}.")
-    chosen = {
+    chosen: dict[str, Any] = {
         "precision": PRECISIONS,
         "convention": CONVENTIONS,
         "attention": {name: name for name in activations.ATTENTION} | {"flash_attention_2": "flash"},
@@ -362,7 +362,7 @@ def words(amount: float) -> str:
 
 
 def _of_count(parameters: int) -> Architecture:
-    empty = {field.name: 0 for field in dataclasses.fields(Architecture)}
+    empty: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(Architecture)}
     return Architecture(
         **empty
         | dict(

@@ -104,7 +104,7 @@ def _drawn(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], count: 
         mask[row, width - len(prompt):] = 1
     named = getattr(model.generation_config, "eos_token_id", None)
     ends = list(dict.fromkeys([tokenizer.eos_token_id, *([] if named is None else [named] if isinstance(named, int) else named)]))
-    how = dict(do_sample=False, num_return_sequences=count)
+    how: dict[str, Any] = dict(do_sample=False, num_return_sequences=count)
     if isinstance(sampler, Sampling):
         how = dict(do_sample=True, temperature=sampler.temperature, top_p=sampler.top_p, top_k=sampler.top_k, num_return_sequences=count)
     elif isinstance(sampler, Beam):

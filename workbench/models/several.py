@@ -45,9 +45,9 @@ class Several:
                                      "Put only adapters of one base together.")
         configs = {name: folders.said_by(folder, folders.PEFT_FILE) for name, folder in self.folders.items()}
         kinds = {name: config.get("peft_type") for name, config in configs.items()}
-        other = next((name for name in others if kinds[name] != kinds[first]), None)
-        if other is not None:
-            raise WorkbenchError(f"{other} is of peft's type {kinds[other]}, and {first} of {kinds[first]}: peft holds one type at a time.",
+        unlike = next((name for name in others if kinds[name] != kinds[first]), None)
+        if unlike is not None:
+            raise WorkbenchError(f"{unlike} is of peft's type {kinds[unlike]}, and {first} of {kinds[first]}: peft holds one type at a time.",
                                  "Put only adapters of one type together.")
         biased = [name for name, config in configs.items() if config.get("bias", "none") != "none"]
         if len(biased) > 1:

@@ -6,6 +6,7 @@ steps back after them, a line is damaged, a worker lives), the answer is None, a
 
 import mmap
 from pathlib import Path
+from typing import Any
 
 from workbench.journal import events as ev
 from workbench.runs.run import Run
@@ -31,7 +32,7 @@ def glance(folder: Path) -> Run | None:
     return None if run.pid is not None else run
 
 
-def _found(journal: mmap.mmap, end: int) -> list[tuple[int, ev.Event]] | None:
+def _found(journal: mmap.mmap, end: int) -> list[tuple[int, Any]] | None:
     """(where, event) in the order of the file. Raises `ValueError` where a line is no event, None where some of them take others back."""
     found = {kind: (start, event) for kind in LAST if (start := journal.rfind(_mark(kind), 0, end)) >= 0 for event in [_event(journal, start, kind)]}
     started, step, evaluated = (found.get(kind) for kind in ("started", "step", "evaluated"))
@@ -51,7 +52,7 @@ def _mark(kind: str) -> bytes:
     return b'{"v":%d,"event":"%s",' % (ev.VERSION, kind.encode())
 
 
-def _event(journal: mmap.mmap, start: int, kind: str) -> ev.Event:
+def _event(journal: mmap.mmap, start: int, kind: str) -> Any:
     if start and journal[start - 1:start] != b"\n":
         raise ValueError(f"the last {kind} stands within another line")
     event = ev.decode(journal[start:journal.find(b"\n", start)])

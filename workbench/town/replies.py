@@ -116,9 +116,10 @@ def numbers(text: str) -> list[float]:
 
     Whole ones are int. A minus between two numbers is a sum's, not the second number's.
     """
-    found = []
+    found: list[float] = []
     for match in _NUMBER.finditer(text):
-        total = part = 0
+        total: float = 0
+        part: float = 0
         for word in re.findall(r"[\d.,]+|[a-z]+", match["said"].lower()):
             worth = _WORTH.get(word, _WORTH.get(word.removesuffix("s")))
             if worth is None:

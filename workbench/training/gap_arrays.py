@@ -57,7 +57,7 @@ def joined(parts: list[PairRewards]) -> PairRewards:
     keys = np.stack([one.row, one.better, one.worse])[:, ::-1]
     _, last = np.unique(keys, axis=1, return_index=True)  # the first of the reversed is the last
     places = len(one) - 1 - last
-    return PairRewards(*(getattr(one, name)[places] for name in COLUMNS), heads=parts[0].heads)
+    return PairRewards(**{name: getattr(one, name)[places] for name in COLUMNS}, heads=parts[0].heads)
 
 
 def save(run_folder: str | Path, step: int, heldout: PairRewards, train: PairRewards | None = None) -> ev.Arrays:
@@ -85,4 +85,4 @@ def load(run_folder: str | Path, event: ev.Arrays) -> dict[str, PairRewards]:
         found = {name: file.get_tensor(name) for name in file.keys()}
         heads = tuple(json.loads(file.metadata()["heads"]))
     parts = dict.fromkeys(name.partition(".")[0] for name in found)
-    return {part: PairRewards(*(found[f"{part}.{name}"] for name in COLUMNS), heads=heads) for part in parts}
+    return {part: PairRewards(**{name: found[f"{part}.{name}"] for name in COLUMNS}, heads=heads) for part in parts}

@@ -14,7 +14,7 @@ Shapes: N prompts of a round, T tokens of the longest reply, M tokens of all rep
 
 import dataclasses
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,8 @@ class PPOTrainer(PolicyTrainer):
         settings, live, tokenizer = self.settings, self.live, self.processing_class
         prompts = [row["input_ids"] for row in rows]
         size = -(-len(rows) // PARTS) if settings.own_process else len(rows)
-        replies, said, tickets, seconds = rollouts.Replies([], []), [], [], Counter()
+        replies, said, tickets = rollouts.Replies([], []), [], []
+        seconds: dict[str, float] = defaultdict(float)
         for first in range(0, len(rows), size):
             began, part = time.perf_counter(), slice(first, first + size)
             drawn = rollouts.generate(self.model, tokenizer, prompts[part], reply_tokens=settings.reply_tokens,
@@ -159,7 +160,8 @@ class PPOTrainer(PolicyTrainer):
 
     def _learn(self, drawn: Round) -> torch.Tensor:
         """All optimizer steps of a round but the last, whose gradients are left for the trainer. Returns the mean loss of all."""
-        settings, told, losses = self.settings, Counter(), []
+        settings, losses = self.settings, []
+        told: dict[str, float] = defaultdict(float)
         count = len(drawn.replies)
         parts = [part for _ in range(settings.epochs) for part in torch.randperm(count).tensor_split(min(count, settings.minibatches))]
         self.optimizer.zero_grad()
@@ -182,7 +184,7 @@ class PPOTrainer(PolicyTrainer):
         self.metrics |= {name: value / len(parts) for name, value in told.items()}
         return torch.stack(losses).mean()
 
-    def _loss(self, drawn: Round, part: torch.Tensor, told: Counter) -> torch.Tensor:
+    def _loss(self, drawn: Round, part: torch.Tensor, told: dict[str, float]) -> torch.Tensor:
         settings, numbers = self.settings, part.tolist()
         read = self.reader(self.model, [drawn.prompts[n] for n in numbers], [drawn.replies[n] for n in numbers], self.live["temperature"])
         width, mask = read.mask.shape[1], read.mask
@@ -227,7 +229,7 @@ def _pretraining(settings: PPO, job: PolicyJob) -> list[dict[str, list[int]]]:
     """The rows of `settings.pretraining_data` as plain texts. Raises `DataError` where there is none to train on."""
     table = sources.load_rows(settings.pretraining_data).to_pylist()
     examples = layouts.examples(table, list(table[0])) if table else []
-    options = dict(objective="pretraining", completions_only=False, max_length=job.max_length)
+    options: dict[str, Any] = dict(objective="pretraining", completions_only=False, max_length=job.max_length)
     rows = [row for example in examples if (row := rows_module.features(job.tokenizer, example, **options)) is not None]
     if not rows:
         raise DataError(f"{settings.pretraining_data} has no text to train on.", 'Use pretraining_data="town:texts".')

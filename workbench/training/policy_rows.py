@@ -111,7 +111,8 @@ def load_job(recipe: Recipe, found: RunRows) -> PolicyJob:
 
 def _rows(table: Any, tokenizer: Any, room: int) -> tuple[list[Row | None], int]:
     """A row for each row of the table, None where its prompt came before; and how many prompts were cut."""
-    out, cut = [None] * table.num_rows, 0
+    out: list[Row | None] = [None] * table.num_rows
+    cut = 0
     for example in prompts.read(table):
         ids = chat.prompt_ids(tokenizer, example["prompt"])
         cut += len(ids) > room

@@ -111,7 +111,7 @@ def _bests(rows: list[Row]) -> list[int]:
     return out
 
 
-def _referenced(settings: Objective, beta: float, logp: torch.Tensor, lengths: torch.Tensor, reference: torch.Tensor, better: torch.Tensor,
+def _referenced(settings: Any, beta: float, logp: torch.Tensor, lengths: torch.Tensor, reference: torch.Tensor, better: torch.Tensor,
                 worse: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     pairs = losses.Pairs(logp[better], logp[worse], reference[better], reference[worse], lengths[better], lengths[worse])
     if settings.name == "ipo":
@@ -123,7 +123,7 @@ def _referenced(settings: Objective, beta: float, logp: torch.Tensor, lengths: t
     return (weights * each).sum()
 
 
-def _judged(settings: Objective, beta: float, logp: torch.Tensor, told: Replies) -> tuple[torch.Tensor, Seen]:
+def _judged(settings: Any, beta: float, logp: torch.Tensor, told: Replies) -> tuple[torch.Tensor, Seen]:
     good = torch.tensor([good for row in told.rows for good in row["good"]], device=logp.device)
     ratio, weights = logp - told.reference, (settings.desirable_weight, settings.undesirable_weight)
     kl = losses.mismatched_kl(told.kl) if told.kl is not None else ratio.new_zeros(())
