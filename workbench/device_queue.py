@@ -19,6 +19,7 @@ import json
 import math
 import os
 import pwd
+import re
 import secrets
 import stat
 import tempfile
@@ -27,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from workbench import living
 from workbench.errors import RunError
@@ -35,10 +37,13 @@ POLL_S, POLL_AT_MOST_S = 0.05, 1.0
 """The next run looks so often; one further back looks less often, in proportion to its place."""
 COUNT_S = 0.25
 """A run looks whether those ahead of it live each so many seconds for each of them: with 200 waiting that is all the work there is."""
+READ_S = 0.01
+"""And reads what has changed no sooner than after so many seconds for each of them."""
 NAMED = 5
 """So many of the runs ahead are named."""
 AT_MOST = 1 << 15
 """Bytes of a ticket that are read."""
+NAME = re.compile(r"[0-9]+-[0-9]+")
 Person = tuple[int, str]
 """A user's id, and a digest of the name within it ("": none)."""
 
@@ -163,9 +168,19 @@ def move_up(run_name: str, pid: int, folder: Path | None = None) -> None:
 # tickets on disk ---------------------------------------------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> list[Ticket]:
-    """Every ticket that can be read, whether its process lives or not."""
-    return [ticket for path in folder.glob("[0-9]*-*") if (ticket := _read(path)) is not None]
+def read(folder: Path, known: dict[str, tuple[Any, Ticket | None]] | None = None) -> list[Ticket]:
+    """Every ticket that can be read, whether its process lives or not. `known` keeps them, by name, for the next time: only what is new is opened then."""
+    known = {} if known is None else known
+    found = {}
+    for entry in os.scandir(folder):
+        if NAME.fullmatch(entry.name):
+            with contextlib.suppress(FileNotFoundError):
+                made = entry.stat(follow_symlinks=False)
+                stamp, before = (made.st_ino, made.st_mtime_ns), known.get(entry.name)
+                found[entry.name] = before if before and before[0] == stamp else (stamp, _read(folder / entry.name))
+    known.clear()
+    known.update(found)
+    return [ticket for _, ticket in found.values() if ticket is not None]
 
 
 def _read(path: Path) -> Ticket | None:
@@ -301,8 +316,9 @@ class Place:
         self.ticket = mine[0].path if mine else draw(run_name, os.getpid(), self.folder, run_folder)
         self._slot: int | None = None
         self._line: list[Ticket] = []
-        self._changed = 0
-        """When the folder had last changed as `_line` was read, in ns."""
+        self._known: dict[str, tuple[Any, Ticket | None]] = {}
+        self._changed, self._read_at = 0, -math.inf
+        """When the folder had last changed as `_line` was read, in ns, and when that was."""
 
     def ahead(self) -> list[Ticket]:
         """The runs before this one; tickets whose process is gone are removed."""
@@ -318,11 +334,11 @@ class Place:
 
     def _before(self) -> list[Ticket]:
         """The line up to this run, read again where the folder has changed: every ticket that comes, goes or changes changes it."""
-        changed, now = os.stat(self.folder).st_mtime_ns, time.time_ns()
+        changed, now = os.stat(self.folder).st_mtime_ns, time.monotonic()
         # a change may still come within the clock tick of the last one
-        if changed != self._changed or not 10**8 < now - changed:
-            self._line = fair(read(self.folder), turns(self.folder), slots_of())
-            self._changed = changed
+        if (changed != self._changed or not 10**8 < time.time_ns() - changed) and now - self._read_at > READ_S * (len(self._cut()) - 1):
+            self._line = fair(read(self.folder, self._known), turns(self.folder), slots_of())
+            self._changed, self._read_at = changed, now
         return self._cut()
 
     def _cut(self) -> list[Ticket]:
@@ -360,7 +376,7 @@ class Place:
     def _take(self, slots: int) -> bool:
         """Have a turn if it is still this run's: looked at again with the door closed. The lock on the slot goes with the process."""
         with _door(self.folder):
-            self._changed = 0
+            self._changed, self._read_at = 0, -math.inf
             if len(self.ahead()) >= slots or not self._lock(slots):
                 return False
             mine, last = _read(self.ticket), turns(self.folder)
