@@ -15,7 +15,7 @@ from workbench.alignment import known_code, reward_sources
 from workbench.errors import RecipeError, RunError
 from workbench.evaluation.kept_gaps import KeptGaps
 from workbench.journal import events as ev
-from workbench.models import methods
+from workbench.models import loading, methods
 from workbench.runs import fork, script
 from workbench.training import gap_arrays, scoring
 
@@ -39,6 +39,14 @@ def test_settings_of_peft_that_import_or_open_are_refused(method, options):
     body = {"name": "peft", "config": {"peft_type": "IA3"} | options} if method == "peft" else {"name": method, "options": options}
     with pytest.raises(RecipeError, match=r"outside the run|no name of a setting"):
         methods.from_json(body)
+
+
+@pytest.mark.parametrize("setting", [{"megatron_config": {"x": 1}, "megatron_core": "antigravity"}, {"prompt_tuning_init_state_dict_path": "/etc/x.bin"}])
+def test_an_adapter_that_imports_or_opens_is_refused(tmp_path, setting):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x", "megatron_core": "megatron.core", "auto_mapping": None} | setting))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(RecipeError, match="code outside its folder"):
+        loading._with_added(None, tmp_path)
 
 
 # --- code that came with a run ---------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """Which Python files of rewards this person has named themselves: code in another's run folder is not run because a recipe names it.
 
-Kept are SHA-256 of files, one a line, in `~/.local/state/workbench/reward_code` (XDG_STATE_HOME). Starting a run with a function, or with a file
-by its name, notes it; a fork, a resumption, a replay and a start from a run's recipe ask. Where the file cannot be kept this process remembers
-alone. Not here: running it (`reward_sources.py`).
+Kept are SHA-256 of files, one a line, in `~/.local/state/workbench/reward_code` (XDG_STATE_HOME), or in the folder of temporary files where
+there is no home to write to. Starting a run with a function, or with a file by its name, notes it; a fork, a resumption, a replay, a start from
+a run's recipe and every worker ask. Not here: running it (`reward_sources.py`).
 """
 
 import contextlib
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from workbench.errors import RecipeError
@@ -16,9 +17,10 @@ _here: set[str] = set()
 """Noted by this process."""
 
 
-def place() -> Path:
-    """The file of what is known."""
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "workbench" / "reward_code"
+def places() -> list[Path]:
+    """Files of what is known; the first that can be written is."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"))
+    return [home / "workbench" / "reward_code", Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}" / "reward_code"]
 
 
 def digest(file: Path) -> str:
@@ -31,18 +33,25 @@ def note(file: Path) -> None:
     if found in _here:
         return
     _here.add(found)
-    with contextlib.suppress(OSError):  # no home to write to
-        place().parent.mkdir(parents=True, exist_ok=True)
-        with open(place(), "a", encoding="ascii") as known:
-            known.write(found + "\n")
+    for place in places():
+        with contextlib.suppress(OSError):  # no home to write to
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(place, "a", encoding="ascii") as known:
+                known.write(found + "\n")
+            return
 
 
 def is_known(file: Path) -> bool:
     found = digest(file)
-    with contextlib.suppress(OSError, ValueError):
-        if found not in _here and found in place().read_text(encoding="ascii").split():
-            _here.add(found)
-    return found in _here
+    return found in _here or any(found in _of(place) for place in places())
+
+
+def _of(place: Path) -> list[str]:
+    """What a file of this person's own holds."""
+    try:
+        return place.read_text(encoding="ascii").split() if place.stat().st_uid == os.getuid() else []
+    except (OSError, ValueError):
+        return []
 
 
 def check(name: str, file: Path) -> None:

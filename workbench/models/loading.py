@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
-from workbench.models import folders, saving
+from workbench.models import folders, passed_through, saving
 from workbench.models.adaptation import Method
 from workbench.models.added import without_prompt
 from workbench.models.folders import check_mergeable, check_source, config_of, first_line
@@ -126,6 +126,7 @@ def _with_added(model: Any, source: str | Path, adapter_name: str = "default") -
         model = method_of(source).apply(model)
         saving.restore(model, folder)
         return model
+    passed_through.check_adapter(folders.said_by(folder, folders.PEFT_FILE), folder.name)
     with quiet_peft() as peft:
         adapted = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name)
     untie(adapted)
@@ -264,6 +265,18 @@ def generate(model: Any, tokenizer: Any, prompt_ids: list[int], *, max_new_token
     finally:
         model.train(training)
     return tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip()
+
+
+def without_dropout(model: Any) -> None:
+    """Turn off the dropout that the model's own config has (GPT-2's is 0.1), before a method adds any of its own: where the probabilities of
+    a policy are compared with those of a reference or of an earlier moment, it would be noise in each comparison (trl's `disable_dropout`)."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def parameter_count(model: Any) -> tuple[int, int]:

@@ -32,6 +32,17 @@ PEFT_OUTSIDE = frozenset({
 """Settings of peft that import a module by name (megatron_core: peft's tuners/lora/tp_layer.py; auto_mapping: peft's auto.py), or name files."""
 
 
+ADAPTER_OUTSIDE = ("megatron_config", "prompt_tuning_init_state_dict_path", "tokenizer_kwargs")
+"""Settings in an adapter's own file with which peft imports a module by name, or opens another file. Elsewhere in a library's folders they are null."""
+
+
+def check_adapter(config: Mapping[str, Any], where: str) -> None:
+    """Raises `RecipeError` for an adapter that would have peft reach out of its folder as it is opened."""
+    for name in ADAPTER_OUTSIDE:
+        if config.get(name):
+            raise RecipeError(f"The adapter in {where} sets {name}, which names a file or code outside its folder.", "Set it to null there, if you trust the weights.")
+
+
 def check_trainer(arguments: Mapping[str, Any]) -> None:
     """Raises `RecipeError` for the first of `training_arguments` that may not be passed through."""
     for name in arguments:
