@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.lab import Lab
 from tests.frame.demo_panel import HOSTILE
-from widgets.frame import controls
+from widgets.frame import controls, theme
 from widgets.frame.boxes import Boxes
 
 pytestmark = pytest.mark.browser
@@ -114,6 +114,17 @@ def test_what_python_sets_is_shown_and_text_stays_text(sample: Sample) -> None:
     assert page.locator("select option").nth(2).inner_text().startswith("town <script>")
     assert page.evaluate("() => window.hacked") is None and page.locator("#here script, #here img").count() == 0
     assert page.get_by_text(f"anywidget:{sample.ids['rate']}").count() == 1, "an anywidget is the host's to draw"
+
+
+def test_dark_themes_of_marimo_and_vs_code_are_followed(sample: Sample) -> None:
+    surface = "() => getComputedStyle(document.querySelector('#here .widget-box')).getPropertyValue('--wb-surface').trim()"
+    light = sample.page.evaluate(surface)
+    assert light == theme.tokens("light")["--wb-surface"]
+    for word in ("dark", "vscode-dark"):
+        sample.page.evaluate("word => { document.body.className = word; }", word)
+        sample.page.wait_for_function(f"light => ({surface})() !== light", arg=light)
+        assert sample.page.evaluate(surface) == theme.tokens("dark")["--wb-surface"]
+    sample.page.evaluate("() => { document.body.className = ''; }")
 
 
 def test_children_come_and_go_and_nothing_listens_at_the_end(sample: Sample) -> None:
