@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Error, sync_playwright
 
 from tests.browser.lab import FLAGS, SCREENS
 from tests.hosts.servers import HOSTS, Host, Missing, check, opened
@@ -38,18 +39,19 @@ def runs(folder: Path) -> tuple[Path, Path]:
 
 
 def visited(host: Host, link: str, finished: Path, living: Path, folder: Path) -> Seen:
-    import shutil
-
     screens = SCREENS / "hosts"
     screens.mkdir(parents=True, exist_ok=True)
     with opened(host, folder, cells(finished, living, host.page)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=FLAGS)
         try:
             visit = Visit(host, link, browser.new_context(viewport=VIEWPORT).new_page(), address, screens)
-            visit.open()
-            visit.picture("opened")
-            if link == "loopback":
-                visit.use()
+            try:
+                visit.open()
+                visit.picture("opened")
+                if link == "loopback":
+                    visit.use()
+            except Error as error:
+                visit.seen.errors.append(" ".join(str(error).split())[:200])
             return visit.seen
         finally:
             browser.close()
