@@ -78,7 +78,7 @@ install-test: .venv/installed-test
 	@touch $@
 
 .venv/installed-test: .venv/installed-lab
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,test]'
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,gpu,several,trackers,test]'
 	@touch $@
 
 clean:
