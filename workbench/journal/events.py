@@ -366,6 +366,7 @@ def decode(line: bytes) -> Event:
     extra = getattr(event, "extra", None)
     if extra and not all(value is None or isinstance(value, _NUMBER) for value in extra.values()):
         raise ValueError(f"not a {kind} event: extra holds what is no number")
-    if extra and not extra.keys().isdisjoint(known):
-        raise ValueError(f"not a {kind} event: extra holds what has a place of its own")
+    if extra and not extra.keys().isdisjoint(known):  # what has a place of its own is taken from there
+        kept = {name: value for name, value in extra.items() if name not in known}
+        return dataclasses.replace(event, **{"extra": kept})  # typed as any event, which has none
     return event
