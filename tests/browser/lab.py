@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,13 @@ NO_CHROMIUM = "The browser tests need Chromium. Type: python tools/ensure_chromi
 
 
 class Lab:
-    """`with Lab(folder, playwright) as lab: notebook = lab.open(["1 + 1"])`."""
+    """`with Lab(folder, playwright) as lab: notebook = lab.open(["1 + 1"])`. `policy` is the Content-Security-Policy it serves, "" for its own."""
 
-    def __init__(self, folder: Path, playwright: Playwright) -> None:
+    def __init__(self, folder: Path, playwright: Playwright, policy: str = "") -> None:
         executable = shutil.which("chromium")
         if executable is None:
             raise RuntimeError(NO_CHROMIUM)
+        self.playwright, self.policy = playwright, policy
         self.folder, self.token, self.notebooks = folder, secrets.token_hex(16), folder / "notebooks"
         self.log = folder / "server.log"
         self.notebooks.mkdir(parents=True)
@@ -75,18 +77,26 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def open(self, cells: list[str], name: str = "") -> Notebook:
-        """A new notebook of code cells, open in a new page with a running kernel; nothing has run yet."""
+    def open(self, cells: list[str], name: str = "", prepare: Callable[[Page], object] | None = None) -> Notebook:
+        """A new notebook of code cells, open in a new page with a running kernel; nothing has run yet. `prepare(page)` is called before
+        anything is loaded."""
         self._count += 1
         path = self.notebooks / f"{name or 'notebook'}-{self._count}.ipynb"
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, path)
-        return self.open_file(path)
+        return self.open_file(path, prepare)
 
-    def open_file(self, path: Path) -> Notebook:
+    def open_file(self, path: Path, prepare: Callable[[Page], object] | None = None) -> Notebook:
         """A notebook that lies in `self.notebooks`."""
-        return Notebook(self, path, self._context.new_page())
+        page = self.new_page()
+        if prepare is not None:
+            prepare(page)
+        return Notebook(self, path, page)
+
+    def new_page(self) -> Page:
+        """An empty page of the same browser."""
+        return self._context.new_page()
 
     def close(self) -> None:
         """Ends browser, server and the server's kernels."""
@@ -108,6 +118,8 @@ class Lab:
                    f"--LabApp.workspaces_dir={self.folder / 'workspaces'}", f"--LabApp.user_settings_dir={self.folder / 'settings'}",
                    f"--LabApp.app_settings_dir={ROOT / 'tools' / 'lab_settings'}",  # as `make run` has it
                    "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly", "--ServerApp.allow_root=True"]
+        if self.policy:
+            command.append(f"--ServerApp.tornado_settings={ {'headers': {'Content-Security-Policy': self.policy}}!r}")
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                 env=os.environ | own | {"PYTHONPATH": path}, start_new_session=True)
 
