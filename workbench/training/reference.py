@@ -32,6 +32,7 @@ class KeptSums:
         self._kept: dict[bytes, float] = {}
         self._logps: ReplyLogps | None = None
         self.sharded = False
+        """Whether processes hold parts of the policy, so that all of them read it or none does."""
         if copy is not None:
             copy.requires_grad_(False).eval()
 
