@@ -7,7 +7,7 @@ attends causally as S x L without any mask (what is right of an example's end is
 the positions before a trained token matter for the loss, so only these reach it. Both give what the mask and the whole logits give, in another order of summation.
 
 On a GPU a kernel of its own takes the groups' place (`varlen.py`). Not here: models whose attention is more than causal softmax (sliding
-windows, sinks, soft caps), which keep the mask; and several processes.
+windows, sinks, soft caps), which keep the mask; and models cut up among processes (`launching.py` refuses them).
 """
 
 import contextlib
