@@ -1,11 +1,13 @@
-"""The clock set back an hour while runs go, a part of `make faults`: libfaketime shifts it for the workers, for the notebook's side, or for both.
+"""The clock set back an hour while runs go, a part of `make faults`: for the workers, for the notebook's side, or for both.
 
-Skipped where the library is not installed (Debian: `apt install faketime`). The kernel's monotonic clock goes on, as it does where a real clock is put right.
+What `time.time` says is shifted in the processes themselves by a `sitecustomize` on their path; the monotonic clock goes on, as it does where a real clock is put right. libfaketime cannot do
+it: Python sleeps by the monotonic clock to an absolute time, which the library shifts too, so that `time.sleep` fails (EINVAL) as soon as the clock goes back.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +15,18 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
-from tests.faults.test_faults import uninterrupted  # noqa: F401 (a fixture)
 from tests.runs import tools
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+SHIFT = """
+import os, time
+if os.environ.get("TEST_CLOCK"):
+    clock, seconds, nanoseconds = os.environ["TEST_CLOCK"], time.time, time.time_ns
+    def behind():
+        with open(clock) as file:
+            return int(file.read())
+    time.time, time.time_ns = lambda: seconds() - behind(), lambda: nanoseconds() - behind() * 10**9
+"""
 
 KERNEL = """
 import json, os, sys, time
@@ -27,16 +36,19 @@ from tests.runs import tools
 from widgets import RunMonitor
 from workbench.runs.status import LIVING
 
-clock, runs, reader_too = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-shift = {{"LD_PRELOAD": {library!r}, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}}
-if sys.argv[3] != "both":
-    os.environ.update(shift) if sys.argv[3] == "worker" else [os.environ.pop(name, None) for name in shift]
+clock, runs, who = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+if who == "reader":
+    del os.environ["TEST_CLOCK"]
+if who == "worker":
+    os.environ["TEST_CLOCK"] = str(clock)
 recipe = tools.recipe(Path({real_data!r}), steps=40, sample_prompts=0, evaluate_every=10, checkpoint_every=10)
 first = wb.start(recipe, runs=runs, name="first")
 second = wb.start(recipe, runs=runs, name="second")
 first.wait(until=10)
+later = clock.with_name("later")
+later.write_text("3600")
 before = time.time()
-clock.write_text("-1h")
+later.replace(clock)
 after = time.time()
 seen, words, held = set(), set(), True
 first.pause()
@@ -56,14 +68,14 @@ print(json.dumps(dict(shifted=after - before, seen=sorted(seen), paused=paused, 
 
 @pytest.mark.parametrize("who", ["worker", "reader", "both"])
 def test_a_clock_set_back_an_hour_in_the_middle_of_a_run(real_data, tmp_path, who):
-    if not LIBRARIES:
-        pytest.skip("libfaketime is not installed (apt install faketime)")
     clock = tmp_path / "clock"
-    clock.write_text("+0")
-    shift = {"LD_PRELOAD": str(LIBRARIES[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    code = KERNEL.format(library=str(LIBRARIES[0]), real_data=str(real_data))
-    done = subprocess.run([sys.executable, "-c", code, str(clock), str(tmp_path / "runs"), who], env=tools.environment() | ({} if who == "worker" else shift),
-                          capture_output=True, text=True, timeout=1500)
+    clock.write_text("0")
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(SHIFT)
+    environment = tools.environment() | ({} if who == "worker" else {"TEST_CLOCK": str(clock)})
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "path"), environment["PYTHONPATH"]])
+    done = subprocess.run([sys.executable, "-c", KERNEL.format(real_data=str(real_data)), str(clock), str(tmp_path / "runs"), who], env=environment, capture_output=True, text=True,
+                          timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["shifted"] < -3500) == (who != "worker"), "the clock of this side went back where it should"
