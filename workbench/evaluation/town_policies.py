@@ -9,9 +9,9 @@ The SFT model imitates people who mostly reply badly: of its demonstrations GOOD
 give secrets away. A judge who errs compares its replies two and two; on one side of some pairs is a reply that a person wrote, and of some
 a reply that belongs to another question, for what a reward model has never seen it may like ("That is a good review." as the answer to
 anything). The reward model begins as the SFT model, which knows how facts are asked for, and sees those verdicts and nothing else; DPO and
-its relatives see pairs that it ranked. No training sees the gold grader, which is only watched. Figures are of prompts about held-out
-people. Settings were chosen on seed 0 and `tuning_prompts`, which are about asked people, and with the task score of seed 0 in view, so
-that for these the other seeds are the test.
+its relatives see the verdicts on the model's own replies, and pairs that the reward model ranked. No training sees the gold grader, which
+is only watched. Figures are of prompts about held-out people. Settings were chosen on seed 0 and `tuning_prompts`, which are about asked
+people, and with the task score in view, so that for these the other seeds are the test.
 Not here: how a reply is measured (`policy_measures.py`), tables (`town_policy_tables.py`).
 """
 
@@ -43,6 +43,7 @@ from workbench.town import conduct, preferences
 from workbench.town.world import asked
 
 Row = dict[str, Any]
+PAIR = ("prompt", "chosen", "rejected")
 GOOD = 0.2
 """Share of demonstrations whose reply is right."""
 NOISE = 0.15
@@ -198,8 +199,7 @@ class Lab:
 
     @property
     def ranked(self) -> Path:
-        """The best and the worst of several replies of the SFT model by the reward model, nobody having judged them: what DPO and its relatives
-        learn from."""
+        """The best and the worst of several replies of the SFT model by the reward model, nobody having judged them."""
         reward, sizes = self.run("reward"), self.sizes
         least = LEAST_GAP if sizes.steps is None else 0.0  # a reward model of two steps tells nothing apart
 
@@ -209,6 +209,20 @@ class Lab:
                                     seed=1000 * self.seed + 103)
 
         return self._rows(f"ranked-{sizes.draws}-{reward.folder.name}", sizes.ranked, make)
+
+    @property
+    def compared(self) -> Path:
+        """Pairs that the judge compared and pairs that the reward model ranked, all of the SFT model's own replies: what DPO and its relatives
+        learn from. The first keep the task score, the second win more."""
+
+        def make() -> list[Row]:
+            said = ("user", "assistant", "assistant")
+            rows = [{name: [{"role": role, "content": row[name]}] for name, role in zip(PAIR, said, strict=True)} for row in _lines(self.own_pairs)]
+            rows += [{name: row[name] for name in PAIR} for row in _lines(self.ranked)]
+            random.Random(f"compared {self.seed}").shuffle(rows)
+            return rows
+
+        return self._rows(f"compared-{self.ranked.stem}", self.sizes.ranked, make)
 
     @property
     def practice(self) -> Path:
@@ -361,7 +375,7 @@ def _reward(lab: Lab) -> Recipe:
 
 def _from_pairs(objective: Any, rate: float, epochs: int = 2) -> Callable[[Lab], Recipe]:
     def recipe(lab: Lab) -> Recipe:
-        return Recipe(model=lab.run("sft"), data=lab.ranked, objective=objective, method=Full(), learning_rate=rate,
+        return Recipe(model=lab.run("sft"), data=lab.compared, objective=objective, method=Full(), learning_rate=rate,
                       epochs=epochs, batch_size=16, **_SHORT | {"heldout": 0.05})
 
     return recipe
@@ -383,7 +397,7 @@ _BAND = {"beta": 0.06, "kl_target": 2.5}
 RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "sft": _sft,
     "reward": _reward,
-    "dpo": _from_pairs(DPO(beta=0.05, sft_weight=1.0), 1e-4),
+    "dpo": _from_pairs(DPO(beta=0.05, sft_weight=1.0, label_smoothing=0.05), 8e-5),
     "ipo": _from_pairs(IPO(beta=0.5), 5e-5),
     "kto": _from_pairs(KTO(beta=0.3), 5e-5, epochs=1),  # a pair is two verdicts
     "orpo": _from_pairs(ORPO(beta=0.5), 1e-4),
