@@ -1,7 +1,7 @@
 """The public surface, frozen: every name of both packages with its arguments, and every class with its fields, properties and methods.
 
-It is in `public_surface.txt`, one line each. A change of it is a decision: `python -m tests.test_public_surface` writes the file anew, and its difference is
-what is decided on. Not here: what they do; annotations, whose spelling depends on Python's version.
+It is in `public_surface.txt`, one line each. A change of it is a decision: `python -m tests.test_public_surface` writes the file anew,
+and its difference is what is decided on. Not here: what they do; annotations, whose spelling depends on Python's version.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ FILE = Path(__file__).with_name("public_surface.txt")
 def signature(function: Any) -> str:
     """`(recipe, runs='runs', *, name=None)`; "..." for a default that is no plain value."""
     found = inspect.signature(function)
-    parameters = [parameter.replace(annotation=inspect.Parameter.empty, default=parameter.default if parameter.default is parameter.empty else Default(parameter.default))
-                  for parameter in found.parameters.values() if parameter.name != "self"]
+    parameters = [
+        parameter.replace(
+            annotation=inspect.Parameter.empty,
+            default=parameter.default if parameter.default is parameter.empty else Default(parameter.default),
+        )
+        for parameter in found.parameters.values()
+        if parameter.name != "self"
+    ]
     return str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
 
@@ -76,9 +82,15 @@ def test_it_sees_a_name_an_argument_a_default_a_field_and_a_method():
     Before.__module__ = After.__module__ = "workbench.x"
     assert list(lines_of_class("x.Box", Before)) == ["x.Box()", "x.Box.draw(count, *, seed=0)"]
     assert list(lines_of_class("x.Box", After)) == ["x.Box()", "x.Box.draw(count, *, seed=1)"]
-    assert signature(lambda recipe, /, *rows, steps=None, choose=print, **more: None) == "(recipe, /, *rows, steps=None, choose=..., **more)"
+    assert (
+        signature(lambda recipe, /, *rows, steps=None, choose=print, **more: None) == "(recipe, /, *rows, steps=None, choose=..., **more)"
+    )
     text = FILE.read_text(encoding="utf-8")
-    assert "workbench.Recipe(*, model='town', data='town:instructions'" in text and "\nworkbench.Run.fork(step=None, name=None, **changes)\n" in text and "\nwidgets.RunMonitor(" in text
+    assert (
+        "workbench.Recipe(*, model='town', data='town:instructions'" in text
+        and "\nworkbench.Run.fork(step=None, name=None, **changes)\n" in text
+        and "\nwidgets.RunMonitor(" in text
+    )
 
 
 if __name__ == "__main__":

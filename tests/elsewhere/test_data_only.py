@@ -19,9 +19,24 @@ from workbench.models import loading, methods
 from workbench.runs import fork, script
 from workbench.training import gap_arrays, scoring
 
-REACHING_OUT = {"output_dir": "/tmp/x", "push_to_hub": True, "hub_token": "x", "hub_model_id": "who/x", "report_to": "wandb", "deepspeed": "/tmp/x.json", "fsdp_config": "x.json",
-                "accelerator_config": "x.json", "resume_from_checkpoint": "/tmp/pickles", "trackio_space_id": "who/x", "torch_compile_backend": "x", "logging_dir": "/tmp/x",
-                "x=0)\nimport os\nos.system('true'": 1, "a b": 1, "class": 1, "": 1}
+REACHING_OUT = {
+    "output_dir": "/tmp/x",
+    "push_to_hub": True,
+    "hub_token": "x",
+    "hub_model_id": "who/x",
+    "report_to": "wandb",
+    "deepspeed": "/tmp/x.json",
+    "fsdp_config": "x.json",
+    "accelerator_config": "x.json",
+    "resume_from_checkpoint": "/tmp/pickles",
+    "trackio_space_id": "who/x",
+    "torch_compile_backend": "x",
+    "logging_dir": "/tmp/x",
+    "x=0)\nimport os\nos.system('true'": 1,
+    "a b": 1,
+    "class": 1,
+    "": 1,
+}
 
 
 @pytest.mark.parametrize("name", REACHING_OUT)
@@ -32,8 +47,15 @@ def test_training_arguments_that_reach_out_of_the_run_are_refused(name):
     assert wb.Recipe(training_arguments={"lr_scheduler_kwargs": {"num_cycles": 0.5}}).training_arguments
 
 
-@pytest.mark.parametrize("options", [{"megatron_config": {"x": 1}, "megatron_core": "antigravity"}, {"auto_mapping": {"parent_library": "os", "base_model_class": "x"}},
-                                     {"base_model_name_or_path": "/etc"}, {"x=1))\nimport os\n#": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"megatron_config": {"x": 1}, "megatron_core": "antigravity"},
+        {"auto_mapping": {"parent_library": "os", "base_model_class": "x"}},
+        {"base_model_name_or_path": "/etc"},
+        {"x=1))\nimport os\n#": 1},
+    ],
+)
 @pytest.mark.parametrize("method", ["lora", "qlora", "peft"])
 def test_settings_of_peft_that_import_or_open_are_refused(method, options):
     body = {"name": "peft", "config": {"peft_type": "IA3"} | options} if method == "peft" else {"name": method, "options": options}
@@ -41,9 +63,13 @@ def test_settings_of_peft_that_import_or_open_are_refused(method, options):
         methods.from_json(body)
 
 
-@pytest.mark.parametrize("setting", [{"megatron_config": {"x": 1}, "megatron_core": "antigravity"}, {"prompt_tuning_init_state_dict_path": "/etc/x.bin"}])
+@pytest.mark.parametrize(
+    "setting", [{"megatron_config": {"x": 1}, "megatron_core": "antigravity"}, {"prompt_tuning_init_state_dict_path": "/etc/x.bin"}]
+)
 def test_an_adapter_that_imports_or_opens_is_refused(tmp_path, setting):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x", "megatron_core": "megatron.core", "auto_mapping": None} | setting))
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x", "megatron_core": "megatron.core", "auto_mapping": None} | setting)
+    )
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(RecipeError, match="code outside its folder"):
         loading._with_added(None, tmp_path)
@@ -57,10 +83,21 @@ def theirs(tmp_path) -> Path:
     """The folder of another person's run, whose recipe names a Python file that leaves a mark wherever it is run."""
     folder = tmp_path / "runs" / "2026-01-01_000000-theirs"
     (folder / "rewards").mkdir(parents=True)
-    (folder / "rewards" / "short.py").write_text(f"open({str(tmp_path / 'it_ran')!r}, 'w')\n\ndef short(prompt, reply):\n    return -len(reply)\n")
-    recipe = wb.Recipe(model="town-small", data="town:facts", objective=wb.PPO(rewards={"short": "rewards/short.py:short"}), steps=2, batch_size=2, sample_prompts=0)
+    (folder / "rewards" / "short.py").write_text(
+        f"open({str(tmp_path / 'it_ran')!r}, 'w')\n\ndef short(prompt, reply):\n    return -len(reply)\n"
+    )
+    recipe = wb.Recipe(
+        model="town-small",
+        data="town:facts",
+        objective=wb.PPO(rewards={"short": "rewards/short.py:short"}),
+        steps=2,
+        batch_size=2,
+        sample_prompts=0,
+    )
     (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
-    (folder / "journal.jsonl").write_bytes(ev.encode(ev.Started(pid=1)) + ev.encode(ev.Step(step=1, loss=1.0)) + ev.encode(ev.Ended(step=1, status="stopped")))
+    (folder / "journal.jsonl").write_bytes(
+        ev.encode(ev.Started(pid=1)) + ev.encode(ev.Step(step=1, loss=1.0)) + ev.encode(ev.Ended(step=1, status="stopped"))
+    )
     return folder
 
 
@@ -80,7 +117,12 @@ def test_starting_or_going_on_with_another_persons_recipe_runs_no_code_of_theirs
     with pytest.raises(RecipeError, match="came with a run and was never started by you"):
         wb.start(wb.attach(theirs).recipe, runs=tmp_path / "mine")
     run = wb.attach(theirs)
-    for go_on in (run.resume, run.fork, lambda: wb.replay(run), lambda: scoring.open_scorer(recipes.read(theirs).settings, theirs)):  # the last is the worker's
+    for go_on in (
+        run.resume,
+        run.fork,
+        lambda: wb.replay(run),
+        lambda: scoring.open_scorer(recipes.read(theirs).settings, theirs),
+    ):  # the last is the worker's
         with pytest.raises(RecipeError, match="came with a run"):
             go_on()
     assert [path.name for path in theirs.parent.iterdir()] == [theirs.name]
@@ -102,7 +144,17 @@ def test_code_that_a_person_names_themselves_is_known_from_then_on(theirs, tmp_p
 
 # --- names of files in a journal, and links ----------------------------------------------------------------------------------------
 
-OUTSIDE = ("../secret.safetensors", "/etc/passwd", "arrays/../../secret.safetensors", "arrays/link.safetensors", "a\0b", "", ".", "x" * 5000, "arrays/circle")
+OUTSIDE = (
+    "../secret.safetensors",
+    "/etc/passwd",
+    "arrays/../../secret.safetensors",
+    "arrays/link.safetensors",
+    "a\0b",
+    "",
+    ".",
+    "x" * 5000,
+    "arrays/circle",
+)
 
 
 @pytest.fixture

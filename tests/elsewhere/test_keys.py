@@ -1,8 +1,9 @@
 """Keys planted in the environment are in nothing that is written: everything that writes is done, and every byte is searched.
 
-An endpoint is asked, preferences are kept, a database is opened by a URL with a password; one run ends well, another's reward function prints a key and raises with
-all of them; both are shown in panels, and one exported and written as a script. Searched are the saved notebook and its page, the runs, exports, stores and
-whatever else lies there, and inside what is packed (gzip, Parquet, Arrow, SQLite, headers of safetensors).
+An endpoint is asked, preferences are kept, a database is opened by a URL with a password; one run ends well, another's reward function
+prints a key and raises with all of them; both are shown in panels, and one exported and written as a script. Searched are the saved
+notebook and its page, the runs, exports, stores and whatever else lies there, and inside what is packed (gzip, Parquet, Arrow, SQLite,
+headers of safetensors).
 """
 
 from __future__ import annotations
@@ -31,7 +32,16 @@ from workbench.errors import WorkbenchError
 from workbench.journal import redacted
 
 pytestmark = pytest.mark.timeout(900)
-NAMES = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "JUDGE_KEY", "DB_PASSWORD", "MY_SECRET", "WORKBENCH_WEBHOOK")
+NAMES = (
+    "HF_TOKEN",
+    "OPENAI_API_KEY",
+    "WANDB_API_KEY",
+    "AWS_SECRET_ACCESS_KEY",
+    "JUDGE_KEY",
+    "DB_PASSWORD",
+    "MY_SECRET",
+    "WORKBENCH_WEBHOOK",
+)
 REWARD = f"""
 import os
 
@@ -42,15 +52,20 @@ def leaky(prompt, reply):
     calls.append(reply)
     print("asked with", os.environ["OPENAI_API_KEY"], flush=True)
     if len(calls) > 4:
-        raise RuntimeError("no access with " + " ".join(os.environ[name] for name in {NAMES!r}) + " at postgresql://ann:" + os.environ["DB_PASSWORD"] + "@db/x")
+        held = " ".join(os.environ[name] for name in {NAMES!r})
+        raise RuntimeError("no access with " + held + " at postgresql://ann:" + os.environ["DB_PASSWORD"] + "@db/x")
     return 1.0
 """
 
 
 def saved(folder: Path, *shown: Any) -> None:
     """A notebook as JupyterLab saves it, and its page: what each panel and value shows, and what an error says."""
-    outputs = [nbformat.v4.new_output("error", ename=type(one).__name__, evalue=str(one), traceback=one._render_traceback_()) if isinstance(one, WorkbenchError)
-               else nbformat.v4.new_output("display_data", data={"text/plain": repr(one)} | shows_itself(one)) for one in shown]
+    outputs = [
+        nbformat.v4.new_output("error", ename=type(one).__name__, evalue=str(one), traceback=one._render_traceback_())
+        if isinstance(one, WorkbenchError)
+        else nbformat.v4.new_output("display_data", data={"text/plain": repr(one)} | shows_itself(one))
+        for one in shown
+    ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("...", outputs=outputs)])
     nbformat.write(notebook, folder / "saved.ipynb")
     (folder / "saved.html").write_text(HTMLExporter().from_notebook_node(notebook)[0])
@@ -58,7 +73,9 @@ def saved(folder: Path, *shown: Any) -> None:
 
 def shows_itself(one: Any) -> dict[str, Any]:
     bundle = one._repr_mimebundle_() if hasattr(one, "_repr_mimebundle_") else {}
-    state = {"state.json": json.dumps(one.get_state(), default=str)} if hasattr(one, "get_state") else {}  # what a page with widget state holds
+    state = (
+        {"state.json": json.dumps(one.get_state(), default=str)} if hasattr(one, "get_state") else {}
+    )  # what a page with widget state holds
     return {"text/html": str({**(bundle[0] if isinstance(bundle, tuple) else bundle or {}), **state})}
 
 
@@ -84,7 +101,16 @@ def written(tmp_path_factory):
         patch.setenv(name, value)
     patch.chdir(folder)
     (folder / "reward.py").write_text(REWARD)
-    common = {"model": "town-small", "data": "town:facts", "steps": 2, "batch_size": 4, "max_length": 64, "sample_prompts": 1, "sample_tokens": 4, "evaluate_every": 1}
+    common = {
+        "model": "town-small",
+        "data": "town:facts",
+        "steps": 2,
+        "batch_size": 4,
+        "max_length": 64,
+        "sample_prompts": 1,
+        "sample_tokens": 4,
+        "evaluate_every": 1,
+    }
     try:
         bad = wb.start(wb.Recipe(**common, objective=wb.PPO(rewards={"leaky": "reward.py:leaky"}, reply_tokens=4)), name="bad")
         judge = wb.Endpoint(server.address, "judge", key_variable="JUDGE_KEY")
@@ -93,13 +119,31 @@ def written(tmp_path_factory):
         store.add("Who bakes?", {"a": judge.name, "b": "Mira."})
         good = tools.here(wb.Recipe(**common), folder / "runs", "good")
         good.note = "fine"
-        url = f"postgresql+psycopg://ann:{urllib.parse.quote(planted['DB_PASSWORD'], safe='')}@127.0.0.1:1/x?sslpassword={urllib.parse.quote(planted['MY_SECRET'])}"
-        refused = [refusal(lambda: judge("and now it refuses")), refusal(lambda: PreferenceStore(url)),
-                   refusal(lambda: wb.start(wb.Recipe(**common | {"sample_prompts": ["The key is " + planted["OPENAI_API_KEY"]]}))),
-                   refusal(lambda: wb.start(wb.Recipe(**common | {"model": f"https://ann:{planted['DB_PASSWORD']}@host/x"})))]
+        password, other = (urllib.parse.quote(planted[name], safe="") for name in ("DB_PASSWORD", "MY_SECRET"))
+        url = f"postgresql+psycopg://ann:{password}@127.0.0.1:1/x?sslpassword={other}"
+        refused = [
+            refusal(lambda: judge("and now it refuses")),
+            refusal(lambda: PreferenceStore(url)),
+            refusal(lambda: wb.start(wb.Recipe(**common | {"sample_prompts": ["The key is " + planted["OPENAI_API_KEY"]]}))),
+            refusal(lambda: wb.start(wb.Recipe(**common | {"model": f"https://ann:{planted['DB_PASSWORD']}@host/x"}))),
+        ]
         bad.wait(240)
-        saved(folder, judge, store, bad, bad.status, good, wb.list_runs(), wb.export(good, "exported"), good.script("script"), RunMonitor(good), RunMonitor(bad), KLMonitor(bad),
-              PreferenceArena(store), *refused)
+        saved(
+            folder,
+            judge,
+            store,
+            bad,
+            bad.status,
+            good,
+            wb.list_runs(),
+            wb.export(good, "exported"),
+            good.script("script"),
+            RunMonitor(good),
+            RunMonitor(bad),
+            KLMonitor(bad),
+            PreferenceArena(store),
+            *refused,
+        )
         yield planted, folder, bad, server.seen, refused
     finally:
         patch.undo()
@@ -123,16 +167,43 @@ def contents(path: Path) -> bytes:
 
 def forms(value: str) -> set[bytes]:
     """A secret as files may have it."""
-    return {form.encode() for form in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], urllib.parse.quote(value), urllib.parse.quote(value, safe=""))} | {
-        base64.b64encode(value.encode())}
+    return {
+        form.encode()
+        for form in (
+            value,
+            json.dumps(value)[1:-1],
+            json.dumps(value, ensure_ascii=False)[1:-1],
+            repr(value)[1:-1],
+            urllib.parse.quote(value),
+            urllib.parse.quote(value, safe=""),
+        )
+    } | {base64.b64encode(value.encode())}
 
 
 def test_nothing_that_is_written_holds_a_key(written):
     planted, folder, *_ = written
     files = [path for path in folder.rglob("*") if path.is_file()]
-    found = {(name, str(path.relative_to(folder))) for path in files for told in (contents(path),) for name, value in planted.items() if any(form in told for form in forms(value))}
+    found = {
+        (name, str(path.relative_to(folder)))
+        for path in files
+        for told in (contents(path),)
+        for name, value in planted.items()
+        if any(form in told for form in forms(value))
+    }
     assert found == set()
-    assert {path.suffix for path in files} >= {".ipynb", ".html", ".jsonl", ".json", ".log", ".md", ".py", ".db", ".arrow", ".parquet", ".safetensors"}
+    assert {path.suffix for path in files} >= {
+        ".ipynb",
+        ".html",
+        ".jsonl",
+        ".json",
+        ".log",
+        ".md",
+        ".py",
+        ".db",
+        ".arrow",
+        ".parquet",
+        ".safetensors",
+    }
 
 
 def test_all_of_it_took_place_with_the_keys(written):
@@ -140,15 +211,28 @@ def test_all_of_it_took_place_with_the_keys(written):
     sent = [headers.get("Authorization") for path, headers, _ in seen if path.endswith("/chat/completions")]
     assert sent == [f"Bearer {planted['JUDGE_KEY']}"] * 2
     assert {path for path, *_ in seen if "chat" not in path} == {urllib.parse.urlsplit(planted["WORKBENCH_WEBHOOK"]).path}
-    assert bad.status == "failed" and "no access with ***" in bad.history.ended.reason and "postgresql://ann:***@db" in bad.history.ended.reason
+    assert (
+        bad.status == "failed"
+        and "no access with ***" in bad.history.ended.reason
+        and "postgresql://ann:***@db" in bad.history.ended.reason
+    )
     log = (bad.folder / "worker.log").read_text()
     assert "asked with ***" in log and "no access with *** ***" in log
     assert (folder / "exported" / "README.md").exists() and "holds a key or a password" in str(refused[2])
 
 
 def test_only_secrets_are_taken_out(monkeypatch):
-    for name, value in {"API_KEY": "finished", "TOKENIZERS_PARALLELISM": "falsetto", "SSH_AUTH_SOCK": "/tmp", "MAX_TOKEN": "123456789", "SHORT_KEY": "false"}.items():
+    for name, value in {
+        "API_KEY": "finished",
+        "TOKENIZERS_PARALLELISM": "falsetto",
+        "SSH_AUTH_SOCK": "/tmp",
+        "MAX_TOKEN": "123456789",
+        "SHORT_KEY": "false",
+    }.items():
         monkeypatch.setenv(name, value)
-    assert redacted.redacted("finished falsetto /tmp 123456789 false ftp://a:b@c http://x/y:z") == "*** falsetto /tmp 123456789 false ftp://a:***@c http://x/y:z"
+    assert (
+        redacted.redacted("finished falsetto /tmp 123456789 false ftp://a:b@c http://x/y:z")
+        == "*** falsetto /tmp 123456789 false ftp://a:***@c http://x/y:z"
+    )
     line = b'{"v":1,"event":"ended","status":"finished","reason":"finished"}\n'
     assert redacted.redacted_line(line) == line.replace(b'"reason":"finished"', b'"reason":"***"')

@@ -12,8 +12,31 @@ from workbench.data import run_rows
 from workbench.errors import DataError, RunError, WorkbenchError
 from workbench.runs import folders
 
-NAMES = ("../../x", "/etc/passwd", "..", ".", "", "-rf", "--help", "a/b\\c", "NUL", "CON.txt", "a\0b", "a\nb", "x" * 5000, "\U0001d56c" * 500, "\u202egnp.exe", "ﬁle\u2044x", "％2e％2e", "~root", "$HOME",
-         "a" * 59 + "é" * 99, "\u0130\u0131", "e\u0301", 7)
+NAMES = (
+    "../../x",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    "-rf",
+    "--help",
+    "a/b\\c",
+    "NUL",
+    "CON.txt",
+    "a\0b",
+    "a\nb",
+    "x" * 5000,
+    "\U0001d56c" * 500,
+    "\u202egnp.exe",
+    "ﬁle\u2044x",
+    "％2e％2e",
+    "~root",
+    "$HOME",
+    "a" * 59 + "é" * 99,
+    "\u0130\u0131",
+    "e\u0301",
+    7,
+)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
@@ -25,8 +48,25 @@ def test_a_run_of_any_name_is_one_folder_below_the_runs(tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
-@pytest.mark.parametrize("name", ["town:../../x", "town:/etc/passwd", "town:", "town:a\0b", "town:" + "x" * 5000, "a\0b.jsonl", "x" * 5000, "../" * 50 + "nothing.jsonl", "/proc/self/mem", "/dev/zero",
-                                  "\u202e", "-", "who/../../x", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "town:../../x",
+        "town:/etc/passwd",
+        "town:",
+        "town:a\0b",
+        "town:" + "x" * 5000,
+        "a\0b.jsonl",
+        "x" * 5000,
+        "../" * 50 + "nothing.jsonl",
+        "/proc/self/mem",
+        "/dev/zero",
+        "\u202e",
+        "-",
+        "who/../../x",
+        "file:///etc/passwd",
+    ],
+)
 def test_a_data_set_of_any_name_is_rows_or_a_sentence(name):
     with pytest.raises(DataError) as caught:
         wb.load_rows(name)
@@ -59,7 +99,20 @@ def short(prompt, reply):
     return -len(reply)
 
 
-@pytest.mark.parametrize("url", ["mysql://host/x", "sqlite+nothing:///x", "postgresql+os://host/x", "postgresql://host:port/x", "file:///etc/passwd", "://", "", "/proc/1/x/y.db", "a\0b.db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://host/x",
+        "sqlite+nothing:///x",
+        "postgresql+os://host/x",
+        "postgresql://host:port/x",
+        "file:///etc/passwd",
+        "://",
+        "",
+        "/proc/1/x/y.db",
+        "a\0b.db",
+    ],
+)
 def test_a_store_of_any_address_is_opened_or_a_sentence(url):
     from workbench.alignment.preference_database import Database
 

@@ -37,20 +37,24 @@ def main() -> int:
     if given.one:
         return one(given.one[0], given.one[1], float(given.one[2]))
     work = [(name, found.__name__, 60 * given.minutes / len(properties(name))) for name in given.only for found in properties(name)]
+    print("| parser | property | seconds | examples | peak MiB | result |\n|---|---|---:|---:|---:|---|", flush=True)
+    failures = []
     with concurrent.futures.ThreadPoolExecutor(given.at_once) as pool:
-        done = list(pool.map(lambda job: in_process(*job), work))
-    print("| parser | property | seconds | examples | peak MiB | result |\n|---|---|---:|---:|---:|---|")
-    for (name, told, seconds), (examples, peak, said) in zip(work, done, strict=True):
-        print(f"| {name} | {told.replace('_', ' ')} | {seconds:.0f} | {examples} | {peak} | {'failed, see below' if said else 'held'} |")
-    for (name, told, _), (*_, said) in zip(work, done, strict=True):
-        if said:
-            print(f"\n--- {name}, {told}\n{said}")
-    return int(any(said for *_, said in done))
+        for (name, told, seconds), (examples, peak, said) in zip(work, pool.map(lambda job: in_process(*job), work), strict=True):
+            print(
+                f"| {name} | {told.replace('_', ' ')} | {seconds:.0f} | {examples} | {peak} | {'failed, see below' if said else 'held'} |",
+                flush=True,
+            )
+            failures += [f"\n--- {name}, {told}\n{said}"] if said else []
+    print("\n".join(failures))
+    return int(bool(failures))
 
 
 def in_process(name: str, told: str, seconds: float) -> tuple[str, str, str]:
     """Examples tried, the process's peak memory in MiB ("-" where it did not live to tell), and what it said where it failed."""
-    done = subprocess.run([sys.executable, "-m", "tests.fuzz", "--one", name, told, str(seconds)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--one", name, told, str(seconds)], capture_output=True, text=True, check=False
+    )
     *said, last = done.stdout.strip().splitlines() or [""]
     if done.returncode == 0:
         examples, peak = last.split()

@@ -19,12 +19,43 @@ from workbench.recipes import LIVE, check_live
 from workbench.training.control import Inbox, Settings
 
 KNOWN = [kind for kind in cmd.KINDS.values() if kind.kind]
-LIVE_VALUES = st.dictionaries(st.sampled_from(sorted(LIVE)), NUMBER | st.none() | st.dictionaries(st.sampled_from(("a", "b", "c")), NUMBER) | ANYTHING, max_size=3)
-COMMANDS = st.one_of([st.builds(kind, **{field.name: LIVE_VALUES if field.name == "values" else of(field.type) for field in dataclasses.fields(kind)}) for kind in KNOWN])
-WORDS = tuple(word.encode() for word in (
-    '"command":"set"', '"command":"exec"', '"command":["set"]', '"command":{}', '"id":5', '"by":7', '"by":null', '"time":"now"', '"time":true', '"at_step":1e300', '"at_step":-1', '"at_step":true', '"values":[]',
-    '"values":{"learning_rate":1e400}', '"values":{"learning_rate":NaN}', '"values":{"__class__":1}', '"count":0', '"count":-9', '"count":99999999999999999999', '"probe":"__init__"', '"arguments":{"self":1}',
-    '{"command":"stop"}\n', '{"command":"set","values":{"learning_rate":0.5}}\n'))
+LIVE_VALUES = st.dictionaries(
+    st.sampled_from(sorted(LIVE)), NUMBER | st.none() | st.dictionaries(st.sampled_from(("a", "b", "c")), NUMBER) | ANYTHING, max_size=3
+)
+COMMANDS = st.one_of(
+    [
+        st.builds(kind, **{field.name: LIVE_VALUES if field.name == "values" else of(field.type) for field in dataclasses.fields(kind)})
+        for kind in KNOWN
+    ]
+)
+WORDS = tuple(
+    word.encode()
+    for word in (
+        '"command":"set"',
+        '"command":"exec"',
+        '"command":["set"]',
+        '"command":{}',
+        '"id":5',
+        '"by":7',
+        '"by":null',
+        '"time":"now"',
+        '"time":true',
+        '"at_step":1e300',
+        '"at_step":-1',
+        '"at_step":true',
+        '"values":[]',
+        '"values":{"learning_rate":1e400}',
+        '"values":{"learning_rate":NaN}',
+        '"values":{"__class__":1}',
+        '"count":0',
+        '"count":-9',
+        '"count":99999999999999999999',
+        '"probe":"__init__"',
+        '"arguments":{"self":1}',
+        '{"command":"stop"}\n',
+        '{"command":"set","values":{"learning_rate":0.5}}\n',
+    )
+)
 RECIPES = (wb.Recipe(), wb.Recipe(objective="dpo"), wb.Recipe(objective=wb.PPO(rewards={"a": "town:helpful", "b": "town:honest"})))
 
 
@@ -62,7 +93,9 @@ def obey(command: cmd.Set, recipe: wb.Recipe, mixture: dict[str, float]) -> None
     except RecipeError as error:
         assert error.what.endswith(".") and error.remedy
         return
-    settings = Settings(1e-3, 5, mixture, lambda weights, step: (mixture, weights), recipe.settings.live_values() if recipe.settings else {})
+    settings = Settings(
+        1e-3, 5, mixture, lambda weights, step: (mixture, weights), recipe.settings.live_values() if recipe.settings else {}
+    )
     for field, value in command.values.items():
         settings.change(field, value, optimizer=Optimizer(), scheduler=Scheduler(), state=State())
         now: Any = settings.now(field)

@@ -1,4 +1,5 @@
-"""Journals: every event comes back as it was written, and any bytes whatever are read as some events and some damage, the same however they arrive."""
+"""Journals: every event comes back as it was written, and any bytes whatever are read as some events and some damage, the same however
+they arrive."""
 
 from __future__ import annotations
 
@@ -21,9 +22,13 @@ from workbench.journal import events as ev
 from workbench.journal.history import History
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
-WHOLE = st.integers(-2**53, 2**53)
+WHOLE = st.integers(-(2**53), 2**53)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
-ANYTHING = st.recursive(st.none() | st.booleans() | WHOLE | NUMBER | TEXT, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=5)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | WHOLE | NUMBER | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
 KNOWN = [kind for kind in ev.KINDS.values() if kind is not ev.Unknown and kind.kind]
 
 
@@ -39,15 +44,55 @@ def of(annotation: Any) -> st.SearchStrategy:
 
 
 WHEN = st.floats(0, ev.LAST_TIME)
-EVENTS = st.one_of([st.builds(kind, **{field.name: WHEN if field.name == "time" else of(field.type) for field in dataclasses.fields(kind)}) for kind in KNOWN])
+EVENTS = st.one_of(
+    [
+        st.builds(kind, **{field.name: WHEN if field.name == "time" else of(field.type) for field in dataclasses.fields(kind)})
+        for kind in KNOWN
+    ]
+)
 STEPS = st.integers(0, 50)
-STORY = st.lists(st.one_of(st.builds(ev.Step, step=STEPS, loss=st.none() | NUMBER), st.builds(ev.Started, pid=st.just(1), attempt=st.integers(1, 3), resumed_from=st.none() | STEPS),
-                           st.builds(ev.Changed, step=STEPS, field=st.just("learning_rate"), old=NUMBER, new=NUMBER), EVENTS), max_size=12)
-WORDS = tuple(word.encode() for word in (
-    '"event":"step"', '"event":"nothing known"', '"v":99', '"event":["step"]', '"event":{}', '"event":null', '"time":"now"', '"time":1e308', '"step":-1', '"step":1e300', '"step":true',
-    '"extra":{"loss":"x"}', '"extra":{"step":1e308}', '"extra":{"a":true}', '"status":"\\u202e"', '"pid":-1', '"pid":0', '"pid":99999999999999999999', '"attempt":2', '"resumed_from":-5', '"folder":"/etc"',
-    '"mixture":{"a":[]}', '{"event":"step","step":1,"loss":2.0}\n', '{"event":"ended","step":1,"status":"x"}\n', '{"event":"queued","position":1}\n', '{"event":"forked","parent":"/","step":1,"checkpoint":1}\n',
-    '{"event":"changed","step":1,"field":"beta","old":[],"new":{}}\n', '{"event":"started","pid":1,"attempt":2,"resumed_from":0}\n'))
+STORY = st.lists(
+    st.one_of(
+        st.builds(ev.Step, step=STEPS, loss=st.none() | NUMBER),
+        st.builds(ev.Started, pid=st.just(1), attempt=st.integers(1, 3), resumed_from=st.none() | STEPS),
+        st.builds(ev.Changed, step=STEPS, field=st.just("learning_rate"), old=NUMBER, new=NUMBER),
+        EVENTS,
+    ),
+    max_size=12,
+)
+WORDS = tuple(
+    word.encode()
+    for word in (
+        '"event":"step"',
+        '"event":"nothing known"',
+        '"v":99',
+        '"event":["step"]',
+        '"event":{}',
+        '"event":null',
+        '"time":"now"',
+        '"time":1e308',
+        '"step":-1',
+        '"step":1e300',
+        '"step":true',
+        '"extra":{"loss":"x"}',
+        '"extra":{"step":1e308}',
+        '"extra":{"a":true}',
+        '"status":"\\u202e"',
+        '"pid":-1',
+        '"pid":0',
+        '"pid":99999999999999999999',
+        '"attempt":2',
+        '"resumed_from":-5',
+        '"folder":"/etc"',
+        '"mixture":{"a":[]}',
+        '{"event":"step","step":1,"loss":2.0}\n',
+        '{"event":"ended","step":1,"status":"x"}\n',
+        '{"event":"queued","position":1}\n',
+        '{"event":"forked","parent":"/","step":1,"checkpoint":1}\n',
+        '{"event":"changed","step":1,"field":"beta","old":[],"new":{}}\n',
+        '{"event":"started","pid":1,"attempt":2,"resumed_from":0}\n',
+    )
+)
 
 
 def seen(history: History) -> dict[str, Any]:
@@ -66,8 +111,8 @@ def kept(folder: Path, event: ev.Event) -> None:
 
 @given(wounded(STORY.map(lambda story: b"".join(map(ev.encode, story))), WORDS), st.lists(st.integers(0, 4000), max_size=4))
 def damaged(folder: Path, content: bytes, stops: list[int]) -> None:
-    """Read in pieces or whole a journal says the same; what is not an event is counted. The run is opened, listed and asked for everything it
-    shows, and nothing outside its folder is looked at."""
+    """Read in pieces or whole a journal says the same; what is not an event is counted. The run is opened, listed and asked for
+    everything it shows, and nothing outside its folder is looked at."""
     run = folder / "runs" / "one"
     run.mkdir(parents=True, exist_ok=True)
     path = run / "journal.jsonl"

@@ -28,7 +28,8 @@ settings.load_profile("quick")
 
 
 def repeated(check: Callable[..., None], folder: Path, seconds: float) -> int:
-    """Fresh examples of the property until its seconds are over; returns how many. Raises what it raises, for the simplest example found."""
+    """Fresh examples of the property until its seconds are over; returns how many. Raises what it raises, for the simplest example
+    found."""
     inner, ends, tried = check.hypothesis.inner_test, time.monotonic() + seconds, 0
 
     @functools.wraps(inner)

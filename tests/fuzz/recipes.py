@@ -1,4 +1,5 @@
-"""Recipes as JSON: every valid one comes back the same, and one from elsewhere is a recipe or a sentence. Reading opens, imports and runs nothing."""
+"""Recipes as JSON: every valid one comes back the same, and one from elsewhere is a recipe or a sentence. Reading opens, imports and runs
+nothing."""
 
 from __future__ import annotations
 
@@ -17,24 +18,58 @@ from workbench.recipes import PRECISIONS, SCHEDULES, Recipe
 
 COUNT, RATE, NAME = st.integers(1, 10**6), st.floats(1e-9, 1.0), st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=10)
 METHODS = st.one_of(
-    st.builds(wb.LoRA, rank=st.integers(1, 64), alpha=st.none() | st.floats(0.1, 99), dropout=st.floats(0, 0.9), variant=st.sampled_from(("lora", "rslora", "dora")),
-              rank_pattern=st.dictionaries(st.sampled_from(("q_proj", "layers.0.*")), st.integers(0, 9), max_size=2)),
-    st.builds(wb.Full), st.builds(wb.BitFit), st.builds(wb.Freeze, st.lists(st.sampled_from(("embed_tokens", "layers.0")), min_size=1, max_size=2)),
-    st.builds(wb.Adapters, size=st.integers(1, 99)), st.builds(wb.PromptTuning, tokens=st.integers(1, 99)),
-    st.just(wb.Peft(config={"peft_type": "IA3"})), st.builds(wb.QLoRA, rank=st.integers(1, 9)))
-OBJECTIVES = st.one_of(st.sampled_from(("sft", "dpo", "kto", "orpo", "reward")), st.builds(wb.DPO, beta=st.floats(0.01, 9)), st.builds(wb.IPO, beta=st.floats(0.01, 9)),
-                       st.builds(wb.PPO, rewards=st.dictionaries(NAME, st.sampled_from(("town:helpful", "x.py:f", "https://a.example/s")), min_size=1, max_size=2)))
+    st.builds(
+        wb.LoRA,
+        rank=st.integers(1, 64),
+        alpha=st.none() | st.floats(0.1, 99),
+        dropout=st.floats(0, 0.9),
+        variant=st.sampled_from(("lora", "rslora", "dora")),
+        rank_pattern=st.dictionaries(st.sampled_from(("q_proj", "layers.0.*")), st.integers(0, 9), max_size=2),
+    ),
+    st.builds(wb.Full),
+    st.builds(wb.BitFit),
+    st.builds(wb.Freeze, st.lists(st.sampled_from(("embed_tokens", "layers.0")), min_size=1, max_size=2)),
+    st.builds(wb.Adapters, size=st.integers(1, 99)),
+    st.builds(wb.PromptTuning, tokens=st.integers(1, 99)),
+    st.just(wb.Peft(config={"peft_type": "IA3"})),
+    st.builds(wb.QLoRA, rank=st.integers(1, 9)),
+)
+OBJECTIVES = st.one_of(
+    st.sampled_from(("sft", "dpo", "kto", "orpo", "reward")),
+    st.builds(wb.DPO, beta=st.floats(0.01, 9)),
+    st.builds(wb.IPO, beta=st.floats(0.01, 9)),
+    st.builds(
+        wb.PPO, rewards=st.dictionaries(NAME, st.sampled_from(("town:helpful", "x.py:f", "https://a.example/s")), min_size=1, max_size=2)
+    ),
+)
 MIXTURES = st.dictionaries(NAME, st.sampled_from(("town:facts", "a.jsonl")), min_size=1, max_size=3).map(
-    lambda sources: wb.Mixture(sources, rule="weights", weights=dict.fromkeys(sources, 1.5), counts=dict.fromkeys(sources, 7)))
+    lambda sources: wb.Mixture(sources, rule="weights", weights=dict.fromkeys(sources, 1.5), counts=dict.fromkeys(sources, 7))
+)
 
 
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     objective = draw(OBJECTIVES)
-    fields = {"objective": objective, "method": draw(METHODS), "learning_rate": draw(RATE), "data": draw(st.just("town:instructions") | NAME | MIXTURES)}
-    drawn = {"batch_size": COUNT, "seed": st.integers(0, 2**63), "schedule": st.sampled_from(SCHEDULES), "precision": st.sampled_from(PRECISIONS), "max_length": st.integers(8, 10**6),
-             "heldout": st.floats(0, 0.9), "steps": st.none() | COUNT, "evaluate_every": st.none() | COUNT, "warmup_steps": st.floats(0, 0.9) | COUNT, "model": NAME,
-             "optimizer_arguments": st.dictionaries(st.sampled_from(("beta1", "epsilon")), RATE), "training_arguments": st.just({}) | st.just({"group_by_length": True})}
+    fields = {
+        "objective": objective,
+        "method": draw(METHODS),
+        "learning_rate": draw(RATE),
+        "data": draw(st.just("town:instructions") | NAME | MIXTURES),
+    }
+    drawn = {
+        "batch_size": COUNT,
+        "seed": st.integers(0, 2**63),
+        "schedule": st.sampled_from(SCHEDULES),
+        "precision": st.sampled_from(PRECISIONS),
+        "max_length": st.integers(8, 10**6),
+        "heldout": st.floats(0, 0.9),
+        "steps": st.none() | COUNT,
+        "evaluate_every": st.none() | COUNT,
+        "warmup_steps": st.floats(0, 0.9) | COUNT,
+        "model": NAME,
+        "optimizer_arguments": st.dictionaries(st.sampled_from(("beta1", "epsilon")), RATE),
+        "training_arguments": st.just({}) | st.just({"group_by_length": True}),
+    }
     for name in draw(st.sets(st.sampled_from(sorted(drawn)))):
         fields[name] = draw(drawn[name])
     try:
@@ -43,11 +78,36 @@ def recipes(draw: st.DrawFn) -> Recipe:
         return reject()
 
 
-WORDS = tuple(word.encode() for word in (
-    '"rank"', '{"name": "lora"}', '{"name": "full", "rank": 8}', '{"mixture": {"sources": {"a": 5}}}', '{"stages": {"stages": []}}', '{"mixture": []}', '{"stages": 5}', '"ppo"',
-    '{"rewards": {"a": "../../x.py:f"}}', '{"__class__": "os.system"}', '[]', '{}', '-1', '0', '1e400', '"\\u0000"', '[[[[]]]]', '{"name": []}', '"os:system"', '"__import__(\'os\')"'))
-JUNK = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-                    max_leaves=6)
+WORDS = tuple(
+    word.encode()
+    for word in (
+        '"rank"',
+        '{"name": "lora"}',
+        '{"name": "full", "rank": 8}',
+        '{"mixture": {"sources": {"a": 5}}}',
+        '{"stages": {"stages": []}}',
+        '{"mixture": []}',
+        '{"stages": 5}',
+        '"ppo"',
+        '{"rewards": {"a": "../../x.py:f"}}',
+        '{"__class__": "os.system"}',
+        "[]",
+        "{}",
+        "-1",
+        "0",
+        "1e400",
+        '"\\u0000"',
+        "[[[[]]]]",
+        '{"name": []}',
+        '"os:system"',
+        "\"__import__('os')\"",
+    )
+)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 @st.composite

@@ -23,8 +23,14 @@ from workbench.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 NAMES = ("question", "answer", "context", "text", "note", "a b", "ключ")
-VALUES = {"text": TEXT, "whole": st.integers(-2**63, 2**63 - 1), "number": st.floats(allow_nan=False, allow_infinity=False), "truth": st.booleans(),
-          "texts": st.lists(TEXT, max_size=3), "object": st.fixed_dictionaries({"x": st.integers(-9, 9)}, optional={"y": TEXT})}
+VALUES = {
+    "text": TEXT,
+    "whole": st.integers(-(2**63), 2**63 - 1),
+    "number": st.floats(allow_nan=False, allow_infinity=False),
+    "truth": st.booleans(),
+    "texts": st.lists(TEXT, max_size=3),
+    "object": st.fixed_dictionaries({"x": st.integers(-9, 9)}, optional={"y": TEXT}),
+}
 CONVERSATION = {"messages": [{"role": "user", "content": "Who bakes?"}, {"role": "assistant", "content": "Mira."}]}
 
 
@@ -70,11 +76,30 @@ def tarred(made: list[dict]) -> bytes:
 
 
 WRITTEN = {
-    ".jsonl": lines, ".json": lambda made: json.dumps(made).encode(), ".csv": delimited, ".tsv": lambda made: delimited(made, "\t"),
-    ".parquet": lambda made: binary(made, ".parquet"), ".arrow": lambda made: binary(made, ".arrow"), ".tar": tarred,
-    ".txt": lambda made: "\n\n".join(json.dumps(row) for row in made).encode(), ".jsonl.gz": lambda made: gzip.compress(lines(made), mtime=0), "": lines,
+    ".jsonl": lines,
+    ".json": lambda made: json.dumps(made).encode(),
+    ".csv": delimited,
+    ".tsv": lambda made: delimited(made, "\t"),
+    ".parquet": lambda made: binary(made, ".parquet"),
+    ".arrow": lambda made: binary(made, ".arrow"),
+    ".tar": tarred,
+    ".txt": lambda made: "\n\n".join(json.dumps(row) for row in made).encode(),
+    ".jsonl.gz": lambda made: gzip.compress(lines(made), mtime=0),
+    "": lines,
 }
-OWN_WORDS = (b"PAR1", b"ARROW1", b"<DOC>", b"</DOC>", b"<DOCNO>", b"1 0 d 1\n1 0 e 1\n", b"q Q0 d 1 1e999 r\n" * 2, b"\t", b"<html>", b"\n\n", json.dumps(CONVERSATION).encode())
+OWN_WORDS = (
+    b"PAR1",
+    b"ARROW1",
+    b"<DOC>",
+    b"</DOC>",
+    b"<DOCNO>",
+    b"1 0 d 1\n1 0 e 1\n",
+    b"q Q0 d 1 1e999 r\n" * 2,
+    b"\t",
+    b"<html>",
+    b"\n\n",
+    json.dumps(CONVERSATION).encode(),
+)
 
 
 @st.composite
@@ -120,7 +145,9 @@ def kept(folder: Path, made: list[dict], ending: str) -> None:
         assert "is empty (null)" in error.what, error
         return
     fields = {name: {key for row in made if isinstance(row[name], dict) for key in row[name]} for name in made[0]}
-    whole = [{name: value if not isinstance(value, dict) else dict.fromkeys(fields[name]) | value for name, value in row.items()} for row in made]
+    whole = [
+        {name: value if not isinstance(value, dict) else dict.fromkeys(fields[name]) | value for name, value in row.items()} for row in made
+    ]
     expected = pa.Table.from_pylist(whole).to_pylist() if ending in (".parquet", ".arrow") else whole
     assert read == expected
 

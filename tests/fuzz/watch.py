@@ -15,8 +15,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TOUCHING = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
-            "os.truncate", "os.chmod", "os.putenv", "shutil.", "socket.", "pickle.find_class", "ctypes.dlopen", "webbrowser.", "tempfile.")
+TOUCHING = (
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.putenv",
+    "shutil.",
+    "socket.",
+    "pickle.find_class",
+    "ctypes.dlopen",
+    "webbrowser.",
+    "tempfile.",
+)
 _seen: list[str] | None = None
 _hooked = False
 
@@ -34,8 +55,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextlib.contextmanager
 def watched(may_read: tuple[Path, ...] = (), may: tuple[str, ...] = ()) -> Iterator[None]:
-    """Everything in the block touches nothing but what it `may_read` (a file, or all below a folder) and Python's own modules; `may`: beginnings of
-    events that are let pass."""
+    """Everything in the block touches nothing but what it `may_read` (a file, or all below a folder) and Python's own modules; `may`:
+    beginnings of events that are let pass."""
     global _seen, _hooked
     if not _hooked:
         sys.addaudithook(_hook)
@@ -46,6 +67,10 @@ def watched(may_read: tuple[Path, ...] = (), may: tuple[str, ...] = ()) -> Itera
     finally:
         seen, _seen = _seen, None
     allowed = (*map(str, may_read), sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/usr/share/zoneinfo/", str(Path(__file__).parents[2]))
-    touched = [what for what in seen if not what.startswith(may) and not (what.startswith("read ") and what.removeprefix("read ").startswith(allowed))]
+    touched = [
+        what
+        for what in seen
+        if not what.startswith(may) and not (what.startswith("read ") and what.removeprefix("read ").startswith(allowed))
+    ]
     touched = [what for what in touched if not what.removeprefix("read ").isdecimal()]  # a file that is open already
     assert not touched, touched

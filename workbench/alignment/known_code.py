@@ -1,8 +1,8 @@
 """Which Python files of rewards this person has named themselves: code in another's run folder is not run because a recipe names it.
 
 Kept are SHA-256 of files, one a line, in `~/.local/state/workbench/reward_code` (XDG_STATE_HOME), or in the folder of temporary files where
-there is no home to write to. Starting a run with a function, or with a file by its name, notes it; a fork, a resumption, a replay, a start from
-a run's recipe and every worker ask. Not here: running it (`reward_sources.py`).
+there is no home to write to. Starting a run with a function, or with a file by its name, notes it; a fork, a resumption, a replay, a
+start from a run's recipe and every worker ask. Not here: running it (`reward_sources.py`).
 """
 
 import contextlib
@@ -57,5 +57,7 @@ def _of(place: Path) -> list[str]:
 def check(name: str, file: Path) -> None:
     """Raises `RecipeError` where `file`, which the reward `name` would run, is not one that this person has named."""
     if not is_known(file):
-        raise RecipeError(f"The reward {name!r} is Python code in {file}, which came with a run and was never started by you.",
-                          f"Read it; if you trust it, copy it to a file of your own and name that: rewards={{{name!r}: \"{file.name}:function\"}}.")
+        raise RecipeError(
+            f"The reward {name!r} is Python code in {file}, which came with a run and was never started by you.",
+            f'Read it; if you trust it, copy it to a file of your own and name that: rewards={{{name!r}: "{file.name}:function"}}.',
+        )

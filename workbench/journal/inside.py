@@ -1,7 +1,7 @@
 """Files of a run folder that may be another person's: each name in it stays in it, and no link leads out.
 
-A journal names files ("arrays/gaps-000040.safetensors"), and an archive may hold links: whatever leaves the folder, by "..", by a whole path or by
-a link, is not opened. Not here: what the files hold.
+A journal names files ("arrays/gaps-000040.safetensors"), and an archive may hold links: whatever leaves the folder, by "..", by a whole
+path or by a link, is not opened. Not here: what the files hold.
 """
 
 import os
@@ -39,7 +39,11 @@ def check(folder: Path) -> None:
     """Raises `RunError` where a link leads out of the run folder."""
     try:
         for link in links_out(folder):
-            raise RunError(f"{link.relative_to(folder)} in {Path(folder).name} is a link that leads out of the run folder, and may show a file of yours that is none of its own.",
-                           "Put the file itself there if you made the link, or remove it.")
+            raise RunError(
+                f"{link.relative_to(folder)} in {Path(folder).name} is a link that leads out of the run folder, and may show a file of yours.",
+                "Put the file itself there if you made the link, or remove it.",
+            )
     except OSError as error:
-        raise RunError(f"{folder} cannot be opened: {error.strerror}.", "Check that the run folder is still there, and who may read it.") from error
+        raise RunError(
+            f"{folder} cannot be opened: {error.strerror}.", "Check that the run folder is still there, and who may read it."
+        ) from error

@@ -1,4 +1,5 @@
-"""Keys and passwords out of what is written down: the values of environment variables that hold such, and passwords in addresses, become ***.
+"""Keys and passwords out of what is written down: the values of environment variables that hold such, and passwords in addresses, become
+***.
 
     redacted("no answer for sk-1234")  ->  "no answer for ***"      where OPENAI_API_KEY is sk-1234
 
@@ -14,7 +15,9 @@ from urllib.parse import quote
 
 import orjson
 
-SECRET = re.compile(r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|PWD$|CREDENTIAL|WEBHOOK|(^|_)(KEY|AUTH|DSN|PAT)($|_)|APIKEY|ACCESSKEY", re.IGNORECASE)
+SECRET = re.compile(
+    r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|PWD$|CREDENTIAL|WEBHOOK|(^|_)(KEY|AUTH|DSN|PAT)($|_)|APIKEY|ACCESSKEY", re.IGNORECASE
+)
 """Of an environment variable's name. SSH_AUTH_SOCK and the like hold paths, which are no secrets: see `_values`."""
 SHORTEST = 6
 """A shorter value is a switch or a number; to put *** for it would make words unreadable and hide nothing."""
@@ -27,7 +30,8 @@ _cached: tuple[dict[str, str], re.Pattern[str] | None] = ({}, None)
 
 
 def _values() -> list[str]:
-    """The secret values there are now, the longest first; each also as JSON and as addresses write it, and the password in an address alone."""
+    """The secret values there are now, the longest first; each also as JSON and as addresses write it, and the password in an address
+    alone."""
     found = set()
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and SECRET.search(name) and not value.isdecimal() and not os.path.exists(value):
