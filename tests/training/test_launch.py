@@ -98,7 +98,7 @@ def trained(run: wb.Run) -> dict[str, torch.Tensor]:
 
 def test_a_model_cut_up_among_processes_learns_preferences_and_leaves_a_plain_adapter(tmp_path, warm):
     """FSDP with DPO, whose reference reads the same weights: each process holds a half of them, goes on from a checkpoint, and asks them too."""
-    fields = dict(data="town:preferences", objective=wb.DPO(beta=0.1), steps=4, evaluate_every=2, checkpoint_every=2, heldout=0.02)
+    fields = dict(data="town:preferences", objective=wb.DPO(beta=0.1), steps=4, evaluate_every=2, checkpoint_every=2, heldout=0.02, sample_prompts=0)
     one = tools.here(recipe(batch_size=4, **fields), tmp_path)
     run = wb.start(recipe(batch_size=2, launch=wb.Launch(processes=2, strategy="fsdp"), **fields), runs=tmp_path)
     run.pause(at_step=3)
