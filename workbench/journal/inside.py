@@ -40,7 +40,7 @@ def check(folder: Path) -> None:
     try:
         for link in links_out(folder):
             raise RunError(
-                f"{link.relative_to(folder)} in {Path(folder).name} is a link that leads out of the run folder, and may show a file of yours.",
+                f"{link.relative_to(folder)} in {Path(folder).name} is a link that leads out of the run folder, to what may be yours.",
                 "Put the file itself there if you made the link, or remove it.",
             )
     except OSError as error:

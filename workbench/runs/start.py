@@ -35,6 +35,7 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     """The run folder of `recipe`, ready for a worker: its rows and `recipe.json` in it. Raises as `start` does."""
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"{recipe!r} is no recipe.", 'Use wb.start(wb.Recipe(model="town", data="town:instructions")).')
+    _no_secret(recipe)
     model = resolve_model(recipe.model)
     check_method(recipe.method, model, recipe.objective in HEADED)
     launching.ready(recipe.launch)
@@ -46,7 +47,6 @@ def prepare(recipe: Recipe, runs: str | Path, name: str | None = None) -> Path:
     rows, data, digest = run_rows.gather(recipe.data, recipe.heldout, recipe.seed, OBJECTIVES[recipe.objective])
     # a worker runs in a folder of its own, so a relative path would mean another place there
     asked = recipe.replace(model=recipe.model if recipe.model in TOWN_MODELS else model, data=data, data_hash=digest)
-    _no_secret(asked)
     with folders.making(runs, name or default_name(recipe)) as folder:
         try:
             asked = asked.replace(data=run_rows.in_files(data, folder))  # rows from memory too: so the recipe can be started again
