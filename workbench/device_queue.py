@@ -1,13 +1,15 @@
-"""Whose turn it is for the device: one run at a time on a machine, fairly by person, and a person's own runs in the order they were asked for.
+"""Whose turn it is for the device: one run at a time on a machine, fairly by person, and a person's own runs in the order they were asked
+for.
 
-Next is the person with the fewest runs on the device now, and of those whose last turn began the longest ago (who never had one comes first, the oldest ticket decides
-between equals). A person is a user of the machine; where several share one, as under some JupyterHubs, each is the name in `WORKBENCH_PERSON`. Such names share their
-user's turns, so nobody gains by having several.
+Next is the person with the fewest runs on the device now, and of those whose last turn began the longest ago (who never had one comes
+first, the oldest ticket decides between equals). A person is a user of the machine; where several share one, as under some JupyterHubs,
+each is the name in `WORKBENCH_PERSON`. Such names share their user's turns, so nobody gains by having several.
 
-Whoever starts a worker draws its ticket at once, a file named by the time and the worker's pid; so a worker that is ready sooner does not overtake. A ticket counts
-while its process lives, so a killed worker never blocks the ones behind it; a lock on a slot makes sure that no two have the device even if the clock was set back.
-`WORKBENCH_QUEUE` names the folder (one for everybody on the machine by default), `WORKBENCH_SLOTS` how many may run at once. There is no server: tickets, and the
-number of each person's last turn, are files of that person's in a folder where nobody can remove another's. Not here: what stops somebody from editing his own.
+Whoever starts a worker draws its ticket at once, a file named by the time and the worker's pid; so a worker that is ready sooner does not
+overtake. A ticket counts while its process lives, so a killed worker never blocks the ones behind it; a lock on a slot makes sure that no
+two have the device even if the clock was set back. `WORKBENCH_QUEUE` names the folder (one for everybody on the machine by default),
+`WORKBENCH_SLOTS` how many may run at once. There is no server: tickets, and the number of each person's last turn, are files of that
+person's in a folder where nobody can remove another's. Not here: what stops somebody from editing his own.
 """
 
 import contextlib
@@ -50,7 +52,8 @@ Person = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A run's place. `order` sorts one person's; `turn` is the number of its turn once it has the device, 0 before; `asked` seconds since 1970."""
+    """A run's place. `order` sorts one person's; `turn` is the number of its turn once it has the device, 0 before; `asked` seconds
+    since 1970."""
 
     path: Path
     pid: int
@@ -100,7 +103,8 @@ def slots_of(environment: Mapping[str, str] = os.environ) -> int:
     try:
         return max(1, int(environment.get("WORKBENCH_SLOTS") or 1))
     except ValueError:
-        raise RunError(f"WORKBENCH_SLOTS is {environment['WORKBENCH_SLOTS']!r}, which is no number of runs.", "Set it to 1, or unset it.") from None
+        raise RunError(f"WORKBENCH_SLOTS is {environment['WORKBENCH_SLOTS']!r}, which is no number of runs.",
+                       "Set it to 1, or unset it.") from None
 
 
 @contextlib.contextmanager
@@ -139,7 +143,8 @@ def hand_over(run_name: str, old: int, new: int, folder: Path | None = None) -> 
     folder = folder or queue_folder()
     with _door(folder):
         for ticket in _tickets(folder, old, run_name)[:1]:
-            _write(dataclasses.replace(ticket, path=folder / f"{ticket.path.name.split('-')[0]}-{new}", pid=new, created=living.created(new)))
+            path = folder / f"{ticket.path.name.split('-')[0]}-{new}"
+            _write(dataclasses.replace(ticket, path=path, pid=new, created=living.created(new)))
             ticket.path.unlink()
 
 
@@ -156,7 +161,8 @@ def move_up(run_name: str, pid: int, folder: Path | None = None) -> None:
     with _door(folder):
         mine = _tickets(folder, pid, run_name)[:1]
         if not mine or mine[0].turn:
-            raise RunError(f"{run_name} cannot be moved up: it does not wait for the device.", "python -m workbench queue shows what waits.")
+            raise RunError(f"{run_name} cannot be moved up: it does not wait for the device.",
+                           "python -m workbench queue shows what waits.")
         ticket = mine[0]
         if ticket.whose != (os.getuid(), _digest(_person())):
             raise RunError(f"{run_name} cannot be moved up here: it is {name_of(ticket)}'s.", "Each person orders runs of their own.")
@@ -169,7 +175,8 @@ def move_up(run_name: str, pid: int, folder: Path | None = None) -> None:
 
 
 def read(folder: Path, known: dict[str, tuple[Any, Ticket | None]] | None = None) -> list[Ticket]:
-    """Every ticket that can be read, whether its process lives or not. `known` keeps them, by name, for the next time: only what is new is opened then."""
+    """Every ticket that can be read, whether its process lives or not. `known` keeps them, by name, for the next time: only what is new
+    is opened then."""
     known = {} if known is None else known
     found = {}
     for entry in os.scandir(folder):
@@ -190,7 +197,8 @@ def _read(path: Path) -> Ticket | None:
         return None
     try:
         body = json.loads(found[1])
-        ticket = Ticket(path, int(path.name.split("-")[1]), float(body["created"]), found[0], str(body["run"])[:255], int(body["order"]), str(body["person"])[:64],
+        ticket = Ticket(path, int(path.name.split("-")[1]), float(body["created"]), found[0], str(body["run"])[:255],
+                        int(body["order"]), str(body["person"])[:64],
                         str(body["folder"]), float(body["asked"]), int(body["turn"]))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
@@ -283,7 +291,8 @@ def fair(tickets: Iterable[Ticket], last: Mapping[Person, int], slots: int = 1) 
     tickets = list(tickets)
     line = sorted((ticket for ticket in tickets if ticket.turn), key=lambda ticket: ticket.turn)
     waiting: dict[Person, list[Ticket]] = {}
-    for ticket in sorted((ticket for ticket in tickets if not ticket.turn), key=lambda ticket: (ticket.order, ticket.path.name), reverse=True):
+    for ticket in sorted((ticket for ticket in tickets if not ticket.turn), reverse=True,
+                         key=lambda ticket: (ticket.order, ticket.path.name)):
         waiting.setdefault(ticket.whose, []).append(ticket)
     last = {**last, **{ticket.whose: max(ticket.turn, last.get(ticket.whose, 0)) for ticket in line}}
     turn, on = max(last.values(), default=0), [ticket.whose for ticket in line]
@@ -371,7 +380,8 @@ class Place:
         mine = _read(self.ticket)
         whose = mine.whose if mine else None
         people = [name_of(ticket) for ticket in ahead[:NAMED]] if any(ticket.whose != whose for ticket in ahead) else []
-        return Standing(len(ahead), [ticket.run for ticket in ahead[:NAMED]], people, sum(ticket.whose == whose and not ticket.turn for ticket in ahead))
+        own = sum(ticket.whose == whose and not ticket.turn for ticket in ahead)
+        return Standing(len(ahead), [ticket.run for ticket in ahead[:NAMED]], people, own)
 
     def _take(self, slots: int) -> bool:
         """Have a turn if it is still this run's: looked at again with the door closed. The lock on the slot goes with the process."""

@@ -1,7 +1,8 @@
-"""How much disk the runs of a folder take, and how much they may: `WORKBENCH_QUOTA_GB` (of 10^9 bytes) for each runs folder; unset, there is no limit.
+"""How much disk the runs of a folder take, and how much they may: `WORKBENCH_QUOTA_GB` (of 10^9 bytes) for each runs folder; unset, there
+is no limit.
 
-A file that several runs share (a fork's checkpoint is its parent's by another name) counts once. Links are not followed. Not here: what can be removed
-(`runs/cleaning.py`), and how much a run will write (`runs/quotas.py`).
+A file that several runs share (a fork's checkpoint is its parent's by another name) counts once. Links are not followed. Not here: what can
+be removed (`runs/cleaning.py`), and how much a run will write (`runs/quotas.py`).
 """
 
 import os

@@ -1,9 +1,10 @@
 """Giving disk back: what runs that have ended no longer need, named before it is removed.
 
-Freed are checkpoints but for the last ones, folders that a crash left half written, per-step arrays of finished runs but for the last, and whole runs that were named. Never
-touched: a run that lives, waits or is paused (its lock is held while it is cleaned, so none starts meanwhile either), what a run was forked with (`start/`), what
-another run's recipe, model folder or sweep names, the checkpoint with the lowest held-out loss, the last one from before anything went wrong (where the monitors branch), the last
-of a run that can be resumed, what forks share (it takes no room of its own), and anything behind a link.
+Freed are checkpoints but for the last ones, folders that a crash left half written, per-step arrays of finished runs but for the last, and
+whole runs that were named. Never touched: a run that lives, waits or is paused (its lock is held while it is cleaned, so none starts
+meanwhile either), what a run was forked with (`start/`), what another run's recipe, model folder or sweep names, the checkpoint with the
+lowest held-out loss, the last one from before anything went wrong (where the monitors branch), the last of a run that can be resumed, what
+forks share (it takes no room of its own), and anything behind a link.
 """
 
 import argparse
@@ -54,11 +55,12 @@ class Part:
 
 def clean(runs: str | Path = "runs", *, keep: int = 1, older_than: float = 0, whole: Iterable[str] = (), used_by: Iterable[str | Path] = (),
           dry_run: bool = True) -> "pd.DataFrame":
-    """What can be freed under `runs`, a row each: run, what ("checkpoint", "scratch", "arrays", "run"), path, bytes. Removed only with `dry_run=False`.
+    """What can be freed under `runs`, a row each: run, what ("checkpoint", "scratch", "arrays", "run"), path, bytes. Removed only with
+    `dry_run=False`.
 
-    `keep` is how many of each run's last checkpoints stay (0: none of a finished run). Runs that wrote something in the last `older_than` days are left alone.
-    `whole` names runs to remove with all they hold, results too. `used_by` are other runs folders whose recipes may name runs of this one. Raises `RunError` where there is no
-    such folder, and for a run of `whole` that lives or that another needs.
+    `keep` is how many of each run's last checkpoints stay (0: none of a finished run). Runs that wrote something in the last `older_than`
+    days are left alone. `whole` names runs to remove with all they hold, results too. `used_by` are other runs folders whose recipes may
+    name runs of this one. Raises `RunError` where there is no such folder, and for a run of `whole` that lives or that another needs.
     """
     import pandas as pd
 
@@ -77,7 +79,10 @@ def clean(runs: str | Path = "runs", *, keep: int = 1, older_than: float = 0, wh
                 if folder.name in names:
                     raise RunError(f"{folder.name} cannot be removed: another process has it.", "Stop it first.")
                 continue
-            parts = [Part(folder, "run", [folder], _size([folder]))] if folder.name in names else list(_parts(folder, keep, older_than, needed))
+            if folder.name in names:
+                parts = [Part(folder, "run", [folder], _size([folder]))]
+            else:
+                parts = list(_parts(folder, keep, older_than, needed))
             for part in parts if not dry_run else ():
                 remove(part)
             found += parts
@@ -128,7 +133,8 @@ def needs(roots: Iterable[str | Path]) -> dict[Path, str]:
     """Paths that recipes, results, sweeps and unfinished forks of these folders name, resolved, each with the name of what needs it."""
     found: dict[Path, str] = {}
     for root in (Path(root).expanduser().resolve() for root in roots):
-        for file in [*root.glob("*/recipe.json"), *root.glob("*/result/adapter_config.json"), *root.glob("*/checkpoints/*/adapter_config.json"),
+        for file in [*root.glob("*/recipe.json"), *root.glob("*/result/adapter_config.json"),
+                     *root.glob("*/checkpoints/*/adapter_config.json"),
                      *root.glob("*/start/*/adapter_config.json")]:
             user = root / file.relative_to(root).parts[0]
             for path in _named(_json(file), user):
@@ -263,7 +269,8 @@ def remove(part: Part) -> None:
             else:
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"{part.paths[0]} cannot be removed: {error.strerror}.", "What was removed before it stays removed; give yourself write permission.") from error
+        raise RunError(f"{part.paths[0]} cannot be removed: {error.strerror}.",
+                       "What was removed before it stays removed; give yourself write permission.") from error
 
 
 # the command line ----------------------------------------------------------------------------------------------------------------------
@@ -273,10 +280,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Adds the command to the command line."""
     cleaning = commands.add_parser("clean", help="what runs no longer need, and how much disk it takes; --yes removes it")
     cleaning.add_argument("runs", nargs="?", default="runs", help="folder of runs (default: %(default)s)")
-    cleaning.add_argument("--keep", type=int, default=1, help="last checkpoints of each run that stay, 0 for none of a finished one (default: %(default)s)")
-    cleaning.add_argument("--older-than", type=float, default=0, help="only of runs that wrote nothing for so many days (default: %(default)s)")
-    cleaning.add_argument("--run", action="append", default=[], help="a run to remove whole, with its result; may be given several times (default: none)")
-    cleaning.add_argument("--used-by", action="append", default=[], help="another runs folder whose recipes name runs of this one (default: none)")
+    cleaning.add_argument("--keep", type=int, default=1,
+                          help="last checkpoints of each run that stay, 0 for none of a finished one (default: %(default)s)")
+    cleaning.add_argument("--older-than", type=float, default=0,
+                          help="only of runs that wrote nothing for so many days (default: %(default)s)")
+    cleaning.add_argument("--run", action="append", default=[],
+                          help="a run to remove whole, with its result; may be given several times (default: none)")
+    cleaning.add_argument("--used-by", action="append", default=[],
+                          help="another runs folder whose recipes name runs of this one (default: none)")
     cleaning.add_argument("--yes", action="store_true", help="remove; without it they are only shown")
 
 
@@ -286,5 +297,6 @@ def run(given: argparse.Namespace) -> int:
         print(turns.table(found.assign(bytes=[quota.words(size) for size in found["bytes"]]).to_dict("records")))
     total = f"{quota.words(found['bytes'].sum())} in {len(found)} parts"
     used = f"{given.runs} takes {quota.words(quota.used(given.runs)[0])}"
-    print(f"Removed {total}. {used} now." if given.yes else f"{used}; {total} can go. Nothing was removed: --yes removes it.", file=sys.stderr)
+    said = f"Removed {total}. {used} now." if given.yes else f"{used}; {total} can go. Nothing was removed: --yes removes it."
+    print(said, file=sys.stderr)
     return 0

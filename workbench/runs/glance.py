@@ -1,7 +1,8 @@
 """A run seen in passing: of its journal only the few lines that a line of a table needs, so that hundreds of runs are listed at once.
 
-The last event of each kind is searched from the end of the file, which costs a thousandth of reading it. Where those do not settle what stands in the table (a resume took
-steps back after them, a line is damaged, a worker lives), the answer is None, and the journal is to be read whole. What a run is otherwise: `run.py`.
+The last event of each kind is searched from the end of the file, which costs a thousandth of reading it. Where those do not settle what
+stands in the table (a resume took steps back after them, a line is damaged, a worker lives), the answer is None, and the journal is to be
+read whole. What a run is otherwise: `run.py`.
 """
 
 import mmap
@@ -16,7 +17,8 @@ LAST = ("forked", "started", "prepared", "step", "evaluated", "ended")
 
 
 def glance(folder: Path) -> Run | None:
-    """The run in `folder` with a history that has its last step, evaluation, beginning and end, and nothing else; None where that would not do."""
+    """The run in `folder` with a history that has its last step, evaluation, beginning and end, and nothing else; None where that would
+    not do."""
     try:
         with open(folder / "journal.jsonl", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as journal:
             end = journal.rfind(b"\n") + 1
@@ -34,7 +36,8 @@ def glance(folder: Path) -> Run | None:
 
 def _found(journal: mmap.mmap, end: int) -> list[tuple[int, Any]] | None:
     """(where, event) in the order of the file. Raises `ValueError` where a line is no event, None where some of them take others back."""
-    found = {kind: (start, event) for kind in LAST if (start := journal.rfind(_mark(kind), 0, end)) >= 0 for event in [_event(journal, start, kind)]}
+    places = {kind: journal.rfind(_mark(kind), 0, end) for kind in LAST}
+    found: dict[str, tuple[int, Any]] = {kind: (start, _event(journal, start, kind)) for kind, start in places.items() if start >= 0}
     started, step, evaluated = (found.get(kind) for kind in ("started", "step", "evaluated"))
     # what a later attempt took back is not in the last lines of a kind alone
     if started and step and started[0] > step[0] and started[1].attempt > 1 and (started[1].resumed_from or 0) < step[1].step:

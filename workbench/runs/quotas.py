@@ -17,8 +17,8 @@ BESIDE_BYTES = 100_000
 
 
 def check(recipe: Recipe, runs: str | Path) -> None:
-    """Raises `RunError` where `WORKBENCH_QUOTA_GB` is set and the run's checkpoints would pass it. Runs that go at the same time are not reckoned with: each looks again before
-    it writes."""
+    """Raises `RunError` where `WORKBENCH_QUOTA_GB` is set and the run's checkpoints would pass it. Runs that go at the same time are not
+    reckoned with: each looks again before it writes."""
     most = quota.limit()
     if most is None:
         return
@@ -28,14 +28,16 @@ def check(recipe: Recipe, runs: str | Path) -> None:
     wanted = checkpoint_bytes(recipe)
     if used + wanted > most:
         largest = ", ".join(f"{name} ({quota.words(size)})" for name, size in list(sizes.items())[:LARGEST])
-        raise RunError(f"{runs} holds {quota.words(used)} of the {quota.words(most)} that WORKBENCH_QUOTA_GB allows, and this run's checkpoints may take "
+        raise RunError(f"{runs} holds {quota.words(used)} of the {quota.words(most)} that WORKBENCH_QUOTA_GB allows, "
+                       "and this run's checkpoints may take "
                        f"{quota.words(wanted)}{f'; most is taken by {largest}' if largest else ''}.",
                        f"python -m workbench clean {runs} shows what can go; fewer keep_checkpoints take less.")
 
 
 def checkpoint_bytes(recipe: Recipe) -> int:
     """What a run's checkpoints and its result take at most at one moment: those kept, the best one, and the one that is being written."""
-    trained, beside = count_parameters(recipe.model, recipe.method)[0], sum(size for name, size in _files(recipe) if name.startswith(COPIED))
+    trained = count_parameters(recipe.model, recipe.method)[0]
+    beside = sum(size for name, size in _files(recipe) if name.startswith(COPIED))
     return (_many(recipe) + 1) * beside + _many(recipe) * BESIDE_BYTES + trained * (_many(recipe) * quota.PARAMETER_BYTES + 4)
 
 
@@ -46,7 +48,8 @@ def _many(recipe: Recipe) -> int:
 
 
 def _surely(recipe: Recipe) -> float:
-    """Bytes that it will not pass, by the model's files alone, which spares an import of torch where there is plenty of room: no file holds more than two parameters a byte."""
+    """Bytes that it will not pass, by the model's files alone, which spares an import of torch where there is plenty of room: no file
+    holds more than two parameters a byte."""
     files = _files(recipe)
     known = files and not any(name == "adapter_config.json" for name, _ in files)
     return 2 * sum(size for _, size in files) * (_many(recipe) + 1) * quota.PARAMETER_BYTES if known else math.inf

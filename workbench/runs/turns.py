@@ -1,4 +1,5 @@
-"""Whose turn it is, for people: the device's queue as a table, and `python -m workbench queue`. How turns are given out is in `device_queue.py`."""
+"""Whose turn it is, for people: the device's queue as a table, and `python -m workbench queue`. How turns are given out is in
+`device_queue.py`."""
 
 import argparse
 import sys
@@ -31,7 +32,8 @@ def _rows() -> list[dict[str, object]]:
     for ticket in device_queue.line():
         waiting += not ticket.turn
         rows.append({"position": 0 if ticket.turn else waiting, "person": device_queue.name_of(ticket), "run": ticket.run,
-                     "state": "on the device" if ticket.turn else "waits", "minutes": round(max(0.0, now - ticket.asked) / 60, 1), "folder": ticket.folder})
+                     "state": "on the device" if ticket.turn else "waits",
+                     "minutes": round(max(0.0, now - ticket.asked) / 60, 1), "folder": ticket.folder})
     return rows
 
 
@@ -50,7 +52,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Adds the command to the command line."""
     waiting = commands.add_parser("queue", help="who waits for the device; move a run of yours up, or cancel it")
     what = waiting.add_subparsers(dest="what")
-    for name, words in (("up", "make it the next of your runs"), ("cancel", "take it out of the queue; one that has the device stops after its step")):
+    for name, words in (("up", "make it the next of your runs"),
+                        ("cancel", "take it out of the queue; one that has the device stops after its step")):
         one = what.add_parser(name, help=words)
         one.add_argument("run", help="its folder, or its name in the queue")
 
