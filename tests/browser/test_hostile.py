@@ -77,10 +77,9 @@ HOVER = """async () => {
     for (const place of document.querySelectorAll(".wb-panel .wb-fig > [role=img]")) {
         for (const [curveNumber, trace] of place.data.entries()) {
             const count = Math.max(trace.x?.length ?? 0, trace.y?.length ?? 0, 1), map = trace.type === "heatmap";
-            for (const pointNumber of map ? [0] : new Set([0, Math.floor(count / 2), count - 1])) {
-                Plotly.Fx.hover(place, map ? {xval: 0, yval: 0} : [{curveNumber, pointNumber}], (trace.xaxis ?? "x") + (trace.yaxis ?? "y"));
-                for (const text of place.querySelectorAll(".hoverlayer text")) said.add(text.textContent);
-            }
+            Plotly.Fx.hover(place, map ? {xval: 0, yval: 0} : [{curveNumber, pointNumber: Math.floor(count / 2)}], (trace.xaxis ?? "x") + (trace.yaxis ?? "y"));
+            await new Promise(done => setTimeout(done, 55)); // plotly answers a hand every 50 ms
+            for (const text of place.querySelectorAll(".hoverlayer text")) said.add(text.textContent);
         }
         Plotly.Fx.unhover(place);
     }
