@@ -209,6 +209,7 @@ def load_job(recipe: Recipe, found: RunRows) -> PreferenceJob:
     source = resolve_model(recipe.model)
     device = "cuda" if recipe.method.load_kwargs() and torch.cuda.is_available() else "cpu"
     model, tokenizer = loading.load_base(source, recipe.method, device=device)
+    loading.without_dropout(model)
     fast_rows.choose(model, recipe.attention)
     notes = loading.prepare_tokenizer(tokenizer, model.config) + chat.ensure_template(tokenizer)
     max_length = headed.room(recipe, model.config, notes)
