@@ -61,11 +61,12 @@ class Visit:
         """To a page whose kernel is idle, or, where opening runs all, to its last panel."""
         begun = self._now()
         if self.host.name == "hub":
-            self.page.goto(self.address.split("/user/")[0] + "/hub/login?next=/user/ann/lab/tree/panels.ipynb")
+            self.page.goto(self.address.split("/user/")[0] + "/hub/login?next=/hub/spawn")
             self.page.fill("#username_input", "ann")
             self.page.fill("#password_input", "ann")
             self.page.click("#login_submit")
-            self.page.wait_for_url("**/user/ann/lab/**")
+            self.page.wait_for_url("**/user/ann/**")
+            self.page.goto(self.address, wait_until="commit")
         else:
             self.page.goto(self.address, wait_until="commit")
         if self.host.page == "cells":
