@@ -24,9 +24,12 @@ PACKAGES = ("workbench", "widgets")
 # A unit is a folder or a module directly below a package. It imports units of lower floors, and of its own floor
 # where no other table forbids it. The package's own __init__ stands on top.
 FLOORS = {
+    "workbench.legible": 0,
     "workbench.errors": 0,
     "workbench.living": 1,
     "workbench.device_queue": 1,
+    "workbench.quota": 1,
+    "workbench.webhook": 1,
     "workbench.journal": 1,
     "workbench.templates": 1,
     "workbench.models": 1,
@@ -35,6 +38,7 @@ FLOORS = {
     "workbench.alignment": 1,
     "workbench.town": 1,
     "workbench.data": 2,
+    "workbench.launching": 2,
     "workbench.probes": 2,
     "workbench.recipes": 2,
     "workbench.sizing": 2,

@@ -403,7 +403,7 @@ RECIPES: dict[str, Callable[[Lab], Recipe]] = {
     "orpo": _from_pairs(ORPO(beta=0.5), 1e-4),
     "rrhf": _from_pairs(RRHF(), 1e-4),
     "ppo": _policy(PPO, _PPO | _BAND, learning_rate=2e-4, batch_size=64, steps=60),
-    FREE: _policy(PPO, {"epochs": 2, "value_learning_rate": 3e-3, "beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=40, evaluate_every=2),
+    FREE: _policy(PPO, {"epochs": 2, "value_learning_rate": 3e-3, "beta": 0.0}, learning_rate=3e-4, batch_size=64, steps=72, evaluate_every=3),
     FROM_BASE: _policy(PPO, _PPO | _BAND, base=True, learning_rate=2e-4, batch_size=64, steps=60),
     "grpo": _policy(GRPO, {"beta": 0.05, "scale_rewards": "batch"}, learning_rate=1e-4, batch_size=16, steps=80),
 }

@@ -69,7 +69,7 @@ def agreeing(kernel: Kernel, heads: tuple[int, int, int], device: str, dtype: to
     count, shared, width = heads
     begins = torch.tensor([0, 5, 6, 16], dtype=torch.int32, device=device)
     generator = torch.Generator().manual_seed(0)
-    parts = [torch.randn(16, n, width, generator=generator).to(device, dtype).requires_grad_() for n in (count, shared, shared)]
+    parts: Any = [torch.randn(16, n, width, generator=generator).to(device, dtype).requires_grad_() for n in (count, shared, shared)]
     try:
         found = kernel(*parts, begins, 10, None)
         gradients = torch.autograd.grad(found.float().square().sum(), parts)
