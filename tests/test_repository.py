@@ -1,4 +1,5 @@
-"""What lies in the repository: nothing too large, no path of one machine, no registry's address, and a README whose tree is true."""
+"""What lies in the repository: nothing too large, no path of one machine, no registry's address; a README with every folder and a page with every
+file, both true."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LARGEST_MB = 10
 PACKAGES = ("workbench", "widgets")
 DESCRIBED = (*PACKAGES, "tests", "tools", "docs", "notebooks")
-"""Folders whose every file has a line in the README's tree, but for `__init__.py` and what lies in a folder of data."""
+"""Folders whose every file has a line in docs/tree.md, and every folder one in the README, but for `__init__.py` and what lies in a folder of data."""
 DATA_FOLDERS = ("workbench/town/base/",)
 
 # Built from pieces, so that this file does not contain what it looks for.
@@ -91,20 +92,22 @@ def tree_faults(lines: list[str], files: list[Path]) -> list[str]:
     named = tree_paths(lines)
     folders = {f"{parent.as_posix()}/" for path in files for parent in path.parents if parent != Path(".")}
     present = {path.as_posix() for path in files} | folders
-    faults = [f"{path} is in the README's tree and not in the repository" for path in named if path not in present]
+    faults = [f"{path} is in the tree and not in the repository" for path in named if path not in present]
     expected = {path for path in present if path.startswith(tuple(f"{folder}/" for folder in DESCRIBED))
                 and not path.endswith("__init__.py") and not any(path.startswith(folder) and path != folder for folder in DATA_FOLDERS)}
-    faults += [f"{path} is not in the README's tree" for path in sorted(expected - set(named))]
+    faults += [f"{path} is not in the tree" for path in sorted(expected - set(named))]
     entries = [line.lstrip(" \t│├└─") for line in lines]
     return faults + [f"{entry!r} has no line and phrase of its own" for entry in entries
                      if not re.search(r"\S\s{2,}\S", entry) or ", " in re.split(r"\s{2,}", entry)[0]]
 
 
-def test_the_readme_shows_the_tree_as_it_is() -> None:
-    assert Path("README.md") in tracked(), "README.md is not in the repository"
-    lines = tree_block((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert lines, "README.md shows no tree of workbench/ and widgets/ in a fenced block"
-    assert tree_faults(lines, tracked()) == []
+@pytest.mark.parametrize(("page", "files_too"), [("README.md", False), ("docs/tree.md", True)])
+def test_the_tree_is_shown_as_it_is(page: str, files_too: bool) -> None:
+    assert Path(page) in tracked(), f"{page} is not in the repository"
+    lines = tree_block((ROOT / page).read_text(encoding="utf-8"))
+    assert lines, f"{page} shows no tree of workbench/ and widgets/ in a fenced block"
+    faults = tree_faults(lines, tracked())
+    assert [fault for fault in faults if files_too or not (fault.endswith("is not in the tree") and "/ is" not in fault)] == []
 
 
 def test_a_wrong_tree_is_noticed() -> None:
@@ -115,8 +118,8 @@ def test_a_wrong_tree_is_noticed() -> None:
     assert tree_faults(right, files) == []
     gone = [line.replace("start.py", "gone.py ") for line in right]
     assert tree_faults(gone, files) == [
-        "workbench/runs/gone.py is in the README's tree and not in the repository", "workbench/runs/start.py is not in the README's tree"]
-    assert tree_faults([line for line in right if "panel.py" not in line], files) == ["widgets/frame/panel.py is not in the README's tree"]
+        "workbench/runs/gone.py is in the tree and not in the repository", "workbench/runs/start.py is not in the tree"]
+    assert tree_faults([line for line in right if "panel.py" not in line], files) == ["widgets/frame/panel.py is not in the tree"]
     shared = ["workbench/  x", "  recipes.py, runs/  y", "  runs/  z", "    start.py", "widgets/  x", "  frame/  y", "    panel.py  z"]
     assert tree_faults(shared, files) == [
         "'recipes.py, runs/  y' has no line and phrase of its own", "'start.py' has no line and phrase of its own"]
