@@ -109,6 +109,10 @@ def test_what_python_sets_is_shown_and_text_stays_text(sample: Sample) -> None:
     expect(page.get_by_role("slider", name="All rows")).to_have_value("9")
     sample.receive("go", description=HOSTILE, disabled=True)
     expect(page.get_by_role("button", name="town <script>")).to_be_disabled()
+    assert page.get_by_role("button", name="take it away").evaluate("node => getComputedStyle(node).display") != "none"
+    sample.receive(sample.controls["away"].layout.model_id, display="none")
+    expect(page.get_by_role("button", name="take it away")).to_be_hidden()
+    sample.receive(sample.controls["away"].layout.model_id, display="")
     sample.receive("words", value="<i>slanted</i>", _dom_classes=["wb-bad"])
     assert page.locator(".wb-bad i").inner_text() == "slanted"
     assert page.locator("select option").nth(2).inner_text().startswith("town <script>")

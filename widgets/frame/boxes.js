@@ -5,7 +5,8 @@
 
 // Font Awesome is not on such a page; drawn in a square of 14.
 const ICONS = {play: "M3 1.5v11l9-5.5z", pause: "M2.5 2h3v10h-3zM8.5 2h3v10h-3z", stop: "M2.5 2.5h9v9h-9z", "step-forward": "M2 2v10l7-5zM9.5 2h2.5v10h-2.5z",
-  "code-fork": "M3 1h2v5.2l4-1.5V1h2v5L5 8.4V13H3z", trash: "M2 3h3l.5-1.5h3L9 3h3v1.3H2zM3 5.3h8l-.7 7.7H3.7z"};
+  "arrow-up": "M7 1.5l5 5.5H8.5v5.5h-3V7H2z", "code-fork": "M3 1h2v5.2l4-1.5V1h2v5L5 8.4V13H3z", "chevron-left": "M9.5 1.5L3.5 7l6 5.5z", "chevron-right": "M4.5 1.5l6 5.5l-6 5.5z", undo: "M1 5l4-4v2.5h4a4 4 0 0 1 0 8H4v-1.5h5a2.5 2.5 0 0 0 0-5H5V9z",
+  trash: "M2 3h3l.5-1.5h3L9 3h3v1.3H2zM3 5.3h8l-.7 7.7H3.7z"};
 const SVG = "http://www.w3.org/2000/svg";
 const id = reference => String(reference ?? "").replace("IPY_MODEL_", "");
 
@@ -108,11 +109,12 @@ const WORDS = (model, el, {signal}) => {
   on(model, ["value"], show, signal);
 };
 
-const BUTTON = (model, el, {signal}) => {
+const BUTTON = (model, el, context) => {
   const toggle = model.get("_view_name") === "ToggleButtonView";
   el.style.display = "contents";
   const button = element("button", "jupyter-widgets jupyter-button " + (toggle ? "widget-toggle-button" : "widget-button"), {type: "button"});
   el.append(button);
+  dress(model, button, context);
   button.onclick = () => { if (toggle) put(model, "value", !model.get("value")); else model.send({event: "click"}); };
   const show = () => {
     const words = model.get("description"), sign = model.get("icon") && sketch(ICONS[model.get("icon")] ?? "M4 7a3 3 0 1 0 6 0a3 3 0 1 0-6 0");
@@ -122,11 +124,9 @@ const BUTTON = (model, el, {signal}) => {
     button.disabled = Boolean(model.get("disabled"));
     button.classList.toggle("mod-primary", model.get("button_style") === "primary");
     if (toggle) { button.classList.toggle("mod-active", model.get("value")); button.setAttribute("aria-pressed", String(model.get("value"))); }
-    button.classList.remove("wb-danger", "wb-quiet");
-    button.classList.add(...(model.get("_dom_classes") ?? []));
   };
   show();
-  on(model, ["description", "icon", "tooltip", "disabled", "button_style", "value", "_dom_classes"], show, signal);
+  on(model, ["description", "icon", "tooltip", "disabled", "button_style", "value"], show, context.signal);
 };
 
 // A slider of one handle, or of two for a range, with the number in a field beside its name.
