@@ -1,8 +1,9 @@
 # The commands of the workbench. Everything lives in .venv and build; `make clean` removes the second.
 #   make run             JupyterLab on the tour, on loopback      make run HEADLESS=1   the tour as build/tour.html, no browser
 #   make test            every test except the benchmarks        make lessons          the notebooks in full, as build/lessons/*.html
-#   make bench           the benchmarks, printed                 make faults           one run killed ten times, printed
-#   make install         only the environment                    make clean            without build/
+#   make bench           the benchmarks, printed                 make faults           kills, torn journals, clocks: printed
+#   make fuzz            every parser, ten minutes each          make clean            without build/
+#   make install         only the environment
 # PYTHON=python3.12 takes another interpreter for a new .venv; PYTEST_ARGS="-k journal" goes to pytest.
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -20,9 +21,9 @@ export WORKBENCH_REAL_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: run test lessons bench faults install install-test chromium clean help
+.PHONY: run test lessons bench faults fuzz install install-test chromium clean help
 help:
-	@sed -n '2,7s/^# \{0,1\}//p' Makefile
+	@sed -n '2,8s/^# \{0,1\}//p' Makefile
 
 # JupyterLab refuses root unless told; a container on loopback is no place to stop for that.
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -54,7 +55,11 @@ bench: install-test chromium
 	$(BIN)/python -m pytest tests/benchmarks -s -o timeout=0 $(PYTEST_ARGS)
 
 faults: install-test
-	$(BIN)/python -m pytest tests/faults/long.py -s $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/faults/long*.py -s -o timeout=0 $(PYTEST_ARGS)
+	$(BIN)/python -m tests.faults.launch_long
+
+fuzz: install-test
+	$(BIN)/python -m tests.fuzz --minutes 10
 
 chromium: install-test
 	@$(BIN)/python tools/ensure_chromium.py
