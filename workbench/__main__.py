@@ -58,9 +58,9 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("runs", nargs="?", default="runs", help="folder of runs (default: %(default)s)")
     replay = commands.add_parser("replay", help="run it again with its live changes and compare every loss")
     replay.add_argument("run", help="folder of the run")
-    turns.add(commands)
-    cleaning.add(commands)
-    town_command.add(commands)
+    turns.add(commands)  # type: ignore[arg-type]
+    cleaning.add(commands)  # type: ignore[arg-type]
+    town_command.add(commands)  # type: ignore[arg-type]
     return top
 
 

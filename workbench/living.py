@@ -99,14 +99,15 @@ def _alone(folder: Path) -> Iterator[None]:
 def worker_of(folder: Path) -> dict[str, Any]:
     """What was noted of the last worker, {} if there was none.
 
-    Its `pid`, when it was `created` (see there) and `asked` for (as bytes of `commands.jsonl` there were then), the pid of the `standby` it was forked from, and `exit`, its exit status (negative for a
+    Its `pid`, when it was `created` (see there) and `asked` for (as bytes of `commands.jsonl` there were then), the pid of the `standby`
+    it was forked from, and `exit`, its exit status (negative for a
     signal) where the standby saw it.
     """
     try:
         body = json.loads((folder / "worker.json").read_text())
     except (FileNotFoundError, ValueError, RecursionError):  # anybody may have written it
         return {}
-    good = isinstance(body, dict) and isinstance(body.get("pid"), int) and "created" in body and all(isinstance(body.get(name, 0), kind) for name, kind in _NOTED.items())
+    good = isinstance(body, dict) and isinstance(body.get("pid"), int) and "created" in body and all(isinstance(body.get(name, 0), kind) for name, kind in _NOTED.items())  # type: ignore[arg-type]
     return body if good else {}
 
 

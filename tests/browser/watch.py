@@ -1,6 +1,7 @@
 """What a page does that no text may make it do: a script that ran, a dialog, a breach of its Content-Security-Policy, an element that data made.
 
-`watch(page)` before anything is loaded; `policy()` is the strictest policy that JupyterLab lives with, for `Lab(..., policy=policy())`. It lets no inline script and no handler in an attribute run; it allows `eval` (JupyterLab compiles the schemas of its settings)
+`watch(page)` before anything is loaded; `policy()` is the strictest policy that JupyterLab lives with, for `Lab(..., policy=policy())`. It
+lets no inline script and no handler in an attribute run; it allows `eval` (JupyterLab compiles the schemas of its settings)
 and scripts from Blob URLs (anywidget imports each widget's module from one, and so is plotly.js loaded).
 """
 

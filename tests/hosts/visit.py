@@ -128,7 +128,7 @@ class Visit:
         self.seen.errors = self.watch.errors + [f"policy: {one}" for one in self.watch.notes()["violations"]]
 
     def picture(self, name: str) -> None:
-        for place, panel in enumerate(PANELS):
+        for place, _ in enumerate(PANELS):
             path = self.screens / f"{self.host.name}_{self.seen.link}_{name}_{place}.png"
             one = self._panel(place)
             if one.count():
@@ -150,7 +150,9 @@ class Visit:
 
     def _words(self, place: int, slider: str, keys: list[str]) -> str:
         """Keys on a slider change the example over the figure."""
-        read = lambda: self.page.evaluate("i => [...__panels()[i].querySelectorAll('.wb-token')].map(t => t.textContent).join('')", place)
+        def read() -> str:
+            return self.page.evaluate("i => [...__panels()[i].querySelectorAll('.wb-token')].map(t => t.textContent).join('')", place)
+
         handle = self._panel(place).get_by_role("slider", name=slider).first
         handle.focus()
         before, begun = read(), time.perf_counter()

@@ -197,7 +197,7 @@ def test_what_works_on_the_input_is_what_peft_calls_so():
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: LoRA(variant="qlora"), "variant"), (lambda: LoRA(rank_pattern={"q_proj": -1}), "rank_pattern gives 'q_proj' -1"), (lambda: LoRA(alpha_pattern={"q_proj": 0}), "alpha_pattern"),
     (lambda: LoRA(rank_pattern=[4]), "not a dict"), (lambda: LoRA(rank_pattern={"q(": 4}), "no regular expression"),
-    (lambda: LoRA(options={"rank_pattern": {}}), "a field of its own"), (lambda: QLoRA(bits=3), "neither 4 nor 8"), (lambda: QLoRA(quant_type="int4"), "quant_type"), (lambda: QLoRA(double=1), "double"),
+    (lambda: LoRA(options={"rank_pattern": {}}), "a field of its own"), (lambda: QLoRA(bits=3), "neither 4 nor 8"), (lambda: QLoRA(quant_type="int4"), "quant_type"), (lambda: QLoRA(double=1), "double"),  # noqa: E501
     (lambda: QLoRA(variant="pissa"), "PiSSA"), (lambda: Adapters(size=0), "size"), (lambda: Adapters(layer_norms=1), "layer_norms"), (lambda: PromptTuning(tokens=0), "tokens"),
     (lambda: PromptTuning(start="text"), "start"), (lambda: Peft(), "peft_type"), (lambda: QAT(bits=9), "bits"), (lambda: QAT(scheme="nf4"), "scheme"), (lambda: QAT(block=0), "block"),
     (lambda: QAT(activations=1), "activations"), (lambda: QAT(scheme="block-wise", activations=True), "block-wise"), (lambda: Freeze(()), "patterns"), (lambda: Freeze((1,)), "patterns"),

@@ -30,7 +30,8 @@ class DataExplorer(Panel):
     `test`: rows that must not stand in `rows`. `model`: a run, its folder, a model's name or a pair (model, tokenizer), whose loss of each
     row is joined. `tokenizer`: a tokenizer or a model's name, to count lengths in its tokens. `quality`: one score a row. `columns`: what the
     text of a row is. `selection` shared between panels: examples (row numbers) picked in one are shown here, and sources where the rows have
-    a column of that name; a run picked elsewhere is offered for scoring. Results: `kept` (an Arrow table, for `wb.Recipe(data=...)`, or `datasets.Dataset(explorer.kept)`), `dropped` and `flagged` (row
+    a column of that name; a run picked elsewhere is offered for scoring. Results: `kept` (an Arrow table, for `wb.Recipe(data=...)`, or
+    `datasets.Dataset(explorer.kept)`), `dropped` and `flagged` (row
     numbers). Raises `DataError` where rows cannot be read.
     """
 

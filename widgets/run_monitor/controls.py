@@ -15,8 +15,8 @@ from widgets.frame.hearing import Hearing
 from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.run_monitor import mixing
-from widgets.run_monitor.run_list import RunList
 from widgets.run_monitor.reading import LIVING
+from widgets.run_monitor.run_list import RunList
 
 VERDICTS = {"right": "good", "wrong": "bad"}
 SAMPLES = 6

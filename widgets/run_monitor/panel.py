@@ -12,19 +12,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from widgets.frame.markup import escape
-from widgets.run_monitor import words
 from widgets.frame.panel import Panel
 from widgets.frame.pump import Pump
 from widgets.frame.selection import Selection
 from widgets.frame.status import Sentence
+from widgets.run_monitor import words
 from widgets.run_monitor.actions import Actions
-from widgets.run_monitor.curves import CARD, Average, Overlay, RunCurves, automatic_span, short_name
-from widgets.run_monitor.run_list import matching, rows_of
 from widgets.run_monitor.controls import Controls, View, samples_html
+from widgets.run_monitor.curves import CARD, Average, Overlay, RunCurves, automatic_span, short_name
 from widgets.run_monitor.figure import figure
+from widgets.run_monitor.reading import DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of, text_of, weights_now
+from widgets.run_monitor.run_list import matching, rows_of
 from widgets.run_monitor.trackers import followed_html
-from widgets.run_monitor.reading import (DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of,
-                                         text_of, weights_now)
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
 

@@ -46,7 +46,8 @@ def difference(tuned: Any, base: str | Path, rank: int = 64, seed: int = 0, prog
     both models.
 
     `tuned` and `base` are folders of safetensors (sharded ones too) or such files, `tuned` also a run or its folder. The true value lies
-    between `singular_value` and `upper`, of which the first is lowered and the second raised by what rounding may have done. `.attrs` as `spectrum` has them (norms are those of all of ΔW), and "error_bound": ε by (layer,
+    between `singular_value` and `upper`, of which the first is lowered and the second raised by what rounding may have done. `.attrs` as
+    `spectrum` has them (norms are those of all of ΔW), and "error_bound": ε by (layer,
     module); "sentence": the worst of them in words. The same seed gives the same numbers. Raises `WorkbenchError` where the two are not of
     one architecture, or a weight is not finite.
     """

@@ -65,7 +65,7 @@ def energy_kept(spectrum: "pd.DataFrame", ranks: int | dict[str, int]) -> float:
 
 
 def _rank(ranks: int | dict[str, int], name: str) -> int:
-    return ranks if isinstance(ranks, int) else int(pattern_value(ranks, name, 0))
+    return ranks if isinstance(ranks, int) else int(pattern_value(ranks, name, 0))  # type: ignore[arg-type]
 
 
 def _directions(spectrum: "pd.DataFrame", shapes: dict[Place, tuple[int, int]] | None

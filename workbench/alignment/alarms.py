@@ -215,7 +215,7 @@ def _kl(step: np.ndarray, series: Mapping[str, Any], target: Any, span: int) -> 
     else:
         return None
     return (
-        None if since is None else Alarm("kl", since, f"KL is {_nats(now[-1])} nats, {where} since step {_count(since)}.", float(now[-1]))
+        None if since is None else Alarm("kl", since, f"KL is {_nats(now[-1])} nats, {where} since step {_count(since)}.", float(now[-1]))  # type: ignore[arg-type]
     )
 
 
@@ -250,7 +250,7 @@ def _repetition(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm
         None
         if since is None
         else Alarm(
-            "repetition", since, f"{_percent(now[-1])} of the replies repeat themselves, {_percent(began)} at the start.", float(now[-1])
+            "repetition", since, f"{_percent(now[-1])} of the replies repeat themselves, {_percent(began)} at the start.", float(now[-1])  # type: ignore[arg-type]
         )
     )
 
@@ -267,7 +267,7 @@ def _clip(step: np.ndarray, series: Mapping[str, Any], span: int) -> Alarm | Non
         else Alarm(
             "clip",
             since,
-            f"{_percent(now[-1])} of the ratios are clipped since step {_count(since)}: "
+            f"{_percent(now[-1])} of the ratios are clipped since step {_count(since)}: "  # type: ignore[arg-type]
             f"most tokens teach nothing, so the steps are too large.",
             float(now[-1]),
         )

@@ -52,7 +52,7 @@ class AdaptiveKL:
     def __post_init__(self) -> None:
         for name in ("beta", "target"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (math.isfinite(value) and value > 0):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (math.isfinite(value) and value > 0):  # type: ignore[operator]
                 raise WorkbenchError(f"{name} is {value!r}; it must be a number above 0.", "Use AdaptiveKL(beta=0.2, target=6).")
 
     def update(self, kl: float) -> float:

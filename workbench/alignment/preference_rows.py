@@ -71,7 +71,7 @@ def scored(table: "pd.DataFrame") -> list[dict[str, Any]]:
             apart = {name: replies[chosen][name] - replies[rejected][name] for name in names}
             better = {f"better_{name}": "tie" if not gap else "chosen" if gap > 0 else "rejected" for name, gap in apart.items()}
             out.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, **better})
-    names = dict.fromkeys(name for row in out for name in row)
+    names = dict.fromkeys(name for row in out for name in row)  # type: ignore[assignment]
     return [dict.fromkeys(names) | row for row in out]
 
 

@@ -146,7 +146,7 @@ class PreferenceStore:
                     return self._item(kept, number, drawn, False)
             # chance finds the last few seldom; this looks at one more than he has seen at most
             listed = itertools.combinations(chance.sample(ids, len(ids)), replies)
-            left = next((some for some in listed if frozenset(some) not in seen), None)
+            left = next((some for some in listed if frozenset(some) not in seen), None)  # type: ignore[misc]
             if left is not None:
                 return self._item(kept, number, chance.sample(left, replies), False)
         return None

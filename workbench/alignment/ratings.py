@@ -123,7 +123,7 @@ def _read(votes: Any) -> "tuple[list[str], np.ndarray, np.ndarray, np.ndarray]":
         raise DataError("There are no votes.", "Give rows with left, right and winner.")
     names = sorted({name for one, other, _ in found for name in (one, other)})
     place = {name: number for number, name in enumerate(names)}
-    left, right = (np.array([place[vote[side]] for vote in found]) for side in (0, 1))
+    left, right = (np.array([place[vote[side]] for vote in found]) for side in (0, 1))  # type: ignore[index]
     return names, left, right, np.array([vote[2] for vote in found])
 
 
@@ -140,7 +140,7 @@ def _rows(votes: Any) -> Iterable[Any]:
 
 
 def _interval(level: Any, samples: Any, fewest: int) -> None:
-    if not isinstance(level, numbers.Real) or not 0 < level < 1:
+    if not isinstance(level, numbers.Real) or not 0 < level < 1:  # type: ignore[operator]
         raise DataError(f"The level is {level!r}; it must lie between 0 and 1.", "Use level=0.95.")
     if not isinstance(samples, numbers.Integral) or isinstance(samples, bool) or samples < fewest:
         raise DataError(f"samples is {samples!r}; it must be a whole number of at least {fewest}.", "Use samples=200.")

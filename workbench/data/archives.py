@@ -29,7 +29,7 @@ def read(path: Path) -> "pa.Table":
     names, texts = [], []
     try:
         with (gzip.open if raw.is_gzip(path) else open)(path, "rb") as packed:
-            for name, content in _members(path, _Counted(path, packed)):
+            for name, content in _members(path, _Counted(path, packed)):  # type: ignore[arg-type]
                 names.append(name)
                 texts.append(content)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:

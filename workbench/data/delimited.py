@@ -95,10 +95,10 @@ def _header_fits(beginning: str, name: str, delimiter: str, quote: str) -> None:
     tables.no_name_twice(names, f"{name}, line 1")
 
 
-def _reader(text: str, delimiter: str, quote: str) -> "csv._reader":
+def _reader(text: str, delimiter: str, quote: str) -> "csv._reader":  # type: ignore[name-defined]
     """`strict` refuses a quote closed in the middle of a value; lines keep their ends, so that `line_num` counts them."""
     quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, quotechar='"', strict=True)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, quotechar='"', strict=True)  # type: ignore[arg-type]
 
 
 def _fault(content: bytes, name: str, delimiter: str, quote: str, longest: int) -> DataError | None:

@@ -110,7 +110,7 @@ def passing(rows: Any, columns: str | Sequence[str] | None = None, **bounds: tup
     import numpy as np
 
     shown = texts.texts_of(rows, columns)
-    return np.setdiff1d(np.arange(len(shown)), failing(shown, **bounds)["row"].to_numpy(np.int64))
+    return np.setdiff1d(np.arange(len(shown)), failing(shown, **bounds)["row"].to_numpy(np.int64))  # type: ignore[arg-type]
 
 
 PUNCTUATION = frozenset(".,;:!?'\"()-–—…‘’“”«»„¿¡。、，！？：；（）「」『』・%&/")

@@ -111,7 +111,7 @@ LAYOUTS = (
     Layout("prompt/response", ("prompt", "response"), _response),
     Layout("question/answer", ("question", "answer"), lambda row: turns.pair(turns.text(row, "question"), turns.text(row, "answer"))),
     *(Layout(LABELLED, ("text", label), lambda row: {"text": turns.text(row, "text")},
-             fits=lambda row, label=label: row.get(label) is not None)
+             fits=lambda row, label=label: row.get(label) is not None)  # type: ignore[misc]
       for label in ("label", *LABELS)),
     Layout("plain text", ("text",), lambda row: {"text": turns.text(row, "text")}),
 )
@@ -134,7 +134,7 @@ PREFERENCES = (
     Layout("ranked reply trees", ("message_tree_id", "prompt"), preferences.ranked_tree, **_RANKING,
            fits=lambda row: isinstance(row.get("prompt"), dict)),
     *(Layout("ranked replies", ("prompt", column), preferences.ranked, **_RANKING,
-             fits=lambda row, column=column: isinstance(row.get(column), (list, tuple)))
+             fits=lambda row, column=column: isinstance(row.get(column), (list, tuple)))  # type: ignore[misc]
       for column in ("replies", "responses")),
     *(Layout(f"{name} unpaired", (*columns, verdict), preferences.unpaired, **_UNPAIRED, fits=_verdict if verdict == "label" else None)
       for verdict in ("kto_tag", "label")

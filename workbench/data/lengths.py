@@ -140,20 +140,20 @@ def waste(lengths: Iterable[int], max_lengths: int | Sequence[int], batch_size: 
 
     lengths: Any = np.asarray(list(lengths) if not isinstance(lengths, np.ndarray) else lengths, np.int64)  # type: ignore[no-redef]
     limits = [max_lengths] if isinstance(max_lengths, int) else list(max_lengths)
-    if len(lengths) == 0 or lengths.min() < 0:
-        raise DataError("There are no lengths to reckon with." if len(lengths) == 0 else f"{lengths.min()} is not a length.",
+    if len(lengths) == 0 or lengths.min() < 0:  # type: ignore[arg-type, attr-defined]
+        raise DataError("There are no lengths to reckon with." if len(lengths) == 0 else f"{lengths.min()} is not a length.",  # type: ignore[arg-type, attr-defined]
                         "Give the lengths of at least one row, each 0 or more.")
     if batch_size < 1 or min(limits, default=0) < 1:
         raise DataError("A batch size or a max_length below 1 holds nothing.", "Use 1 or more.")
-    order = np.random.default_rng(seed).permutation(len(lengths))
+    order = np.random.default_rng(seed).permutation(len(lengths))  # type: ignore[arg-type]
     lines = []
     for limit in limits:
         cut = np.minimum(lengths, limit)
-        kept, packed = int(cut.sum()), packed_rows(lengths, limit)
+        kept, packed = int(cut.sum()), packed_rows(lengths, limit)  # type: ignore[arg-type]
         lines.append({
-            "max_length": limit, "rows": len(lengths), "tokens": kept,
-            "truncated_rows": int((lengths > limit).sum()), "truncated_share": float((lengths > limit).mean()),
-            "lost_tokens": int(lengths.sum()) - kept, "lost_share": 1 - kept / max(int(lengths.sum()), 1),
+            "max_length": limit, "rows": len(lengths), "tokens": kept,  # type: ignore[arg-type]
+            "truncated_rows": int((lengths > limit).sum()), "truncated_share": float((lengths > limit).mean()),  # type: ignore[attr-defined, operator]
+            "lost_tokens": int(lengths.sum()) - kept, "lost_share": 1 - kept / max(int(lengths.sum()), 1),  # type: ignore[attr-defined]
             "padding_share": _padding(cut[order], batch_size), "padding_share_sorted": _padding(np.sort(cut), batch_size),
             "padding_share_full": 1 - kept / (limit * len(cut)),
             "packed_rows": packed, "packing_efficiency": kept / (packed * limit) if packed else 0.0,

@@ -235,7 +235,7 @@ class Synthesis:
         line = {"reply": reply.encode("utf-8", "replace").decode(), "cut": isinstance(reply, Cut)}  # half a character cannot be kept
         with self._lock:
             self._replies.add(key, **line)
-        return _as_told(**line)
+        return _as_told(**line)  # type: ignore[arg-type]
 
     def _take(self, number: int, found: Made | Dropped) -> None:
         if isinstance(found, Made):

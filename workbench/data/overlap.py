@@ -152,7 +152,7 @@ def _scan(test: _Side, train: _Side, n: int, shortest: int, common: int | None) 
         for which in np.flatnonzero(kept[at]):
             here = int(row[which])
             found.starts.setdefault(here, []).append((int(place[which]), length))
-            found.first[here] = min(found.first.get(here, int(first[at[which]])), int(first[at[which]]))
+            found.first[here] = min(found.first.get(here, int(first[at[which]])), int(first[at[which]]))  # type: ignore[index]
     return found
 
 

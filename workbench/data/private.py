@@ -122,7 +122,7 @@ def _finds(text: str, kinds: list[str], regions: Sequence[str], phones: Sequence
         if kind in kinds:
             found = _CHECKS[kind](text, regions) if kind in _CHECKS else _keys(text, kind)
             if kind == "phone number" and phones:
-                found = [*found, *(match.span() for digits in phones for match in re.finditer(rf"^{digits}$", text, re.M))]
+                found = [*found, *(match.span() for digits in phones for match in re.finditer(rf"^{digits}$", text, re.M))]  # type: ignore[assignment]
             for begin, end in found:
                 at = bisect.bisect_left(taken, (begin,))
                 if (at == 0 or taken[at - 1][1] <= begin) and (at == len(taken) or end <= taken[at][0]):

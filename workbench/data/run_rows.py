@@ -80,7 +80,7 @@ def read(folder: Path) -> RunRows:
     path = folder / "data" / "mixture.json"
     told = json.loads(path.read_text()) if path.exists() else {"train": [""], "heldout": [""], "segments": []}
     train, heldout = ({name: sources.kept(file) for name, file in zip(told[part], _paths(folder, part, told[part]), strict=True)} for part in ("train", "heldout"))
-    return RunRows(train, heldout, [(weights, rows) for weights, rows in told["segments"]])
+    return RunRows(train, heldout, [(weights, rows) for weights, rows in told["segments"]])  # type: ignore[misc, str-unpack]
 
 
 def gather(data: Any, heldout: float | str, seed: int, rules: RowRules = IMITATION) -> tuple[RunRows, Any, str]:
@@ -153,7 +153,7 @@ def _table(name: str, source: Any) -> "pa.Table":
 def _mapped(data: Mixture | Stages, change: Callable[[str, Any], Any]) -> Mixture | Stages:
     """The same with `change(name, source)` in the place of every source that is rows in memory; files, names and counts stay."""
     if isinstance(data, Stages):
-        return Stages([(_mapped(mixture, change), rows) for mixture, rows in data.stages], data.replay)
+        return Stages([(_mapped(mixture, change), rows) for mixture, rows in data.stages], data.replay)  # type: ignore[misc]
     return dataclasses.replace(data, sources={name: source if isinstance(source, (str, int)) else change(name, source) for name, source in data.sources.items()})
 
 

@@ -80,7 +80,7 @@ class Stages:
             for (_, rows), old in zip(self.stages[:number], shares, strict=False):
                 for name, share in old.items():
                     weights[name] += kept * Fraction(rows, before) * share
-            mixture = Mixture(found, rule="weights", weights=dict(weights), counts=counts or None)
+            mixture = Mixture(found, rule="weights", weights=dict(weights), counts=counts or None)  # type: ignore[arg-type]
             for own, _ in self.stages:
                 mixture._tables.update(own._tables)
             out.append(mixture)
@@ -97,7 +97,7 @@ class Stages:
         for mixture, (_, rows) in zip(self.mixtures(), self.stages, strict=True):
             for name, share in mixture.shares().items():
                 size = mixture.rows_of(name)
-                total[name] = None if size is None else total.get(name, Fraction(0)) + share * rows / size
+                total[name] = None if size is None else total.get(name, Fraction(0)) + share * rows / size  # type: ignore[assignment]
         return {name: None if value is None else float(value) for name, value in total.items()}
 
     def position(self, rows: int, seed: int = 0) -> "Position":

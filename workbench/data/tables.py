@@ -185,6 +185,6 @@ def times_can_be_read(table: "pa.Table", name: str) -> None:
 def no_name_twice(names: list[str], where: str) -> None:
     """Raises `DataError` where two columns have one name."""
     seen: set[str] = set()
-    twice = next((name for name in names if name in seen or seen.add(name)), None)
+    twice = next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
     if twice is not None:
         raise DataError(f"{where}: two columns are called {twice!r}.", "Rename or remove one of the two.")

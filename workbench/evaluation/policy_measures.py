@@ -145,5 +145,5 @@ def best_of_n(policy: tuple[Any, Any], reward: Any, questions: Sequence[str], dr
 
 def _best(rewards: "np.ndarray", gold: "np.ndarray", n: int) -> tuple[float, float, float]:
     """(KL in nats, reward, gold) of the best of n drawn from M replies that are alike likely."""
-    kept = kept_shares(rewards, n)
-    return kept_kl(rewards, n), float(kept @ rewards), float(kept @ gold)
+    kept = kept_shares(rewards, n)  # type: ignore[arg-type]
+    return kept_kl(rewards, n), float(kept @ rewards), float(kept @ gold)  # type: ignore[arg-type]

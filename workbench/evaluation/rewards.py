@@ -38,7 +38,8 @@ def reward_gaps(model_or_run: Any, rows: Any, *, weights: Mapping[str, float] | 
 
     `model_or_run` is a run with objective "reward" or its folder (then with its recipe's `max_length`), a model folder or a pair (model,
     tokenizer); or a run that learned from preferences directly, for its implicit rewards (`implicit_rewards.py`). Of a model with several
-    heads the reward is the mean by `weights` (name -> weight, by default all alike), and "gap/NAME" is each head's. Which reply was chosen is told by the rows' order, not by criteria. Raises `DataError` where rows do not compare replies or
+    heads the reward is the mean by `weights` (name -> weight, by default all alike), and "gap/NAME" is each head's. Which reply was chosen
+    is told by the rows' order, not by criteria. Raises `DataError` where rows do not compare replies or
     weights name no head, `WorkbenchError` where the model gives no rewards.
     """
     implicit = implicit_rewards.of(model_or_run)

@@ -368,5 +368,5 @@ def decode(line: bytes) -> Event:
         raise ValueError(f"not a {kind} event: extra holds what is no number")
     if extra and not extra.keys().isdisjoint(known):  # what has a place of its own is taken from there
         kept = {name: value for name, value in extra.items() if name not in known}
-        return dataclasses.replace(event, **{"extra": kept})  # typed as any event, which has none
+        return dataclasses.replace(event, **{"extra": kept})  # type: ignore[arg-type]  # typed as any event, which has none
     return event

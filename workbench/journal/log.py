@@ -92,7 +92,7 @@ class Tail:
             size = min(os.fstat(file.fileno()).st_size, until)
             while self.offset < size:
                 file.seek(self.offset)
-                block = file.read(min(block_size, size - self.offset))
+                block = file.read(min(block_size, size - self.offset))  # type: ignore[arg-type]
                 end = block.rfind(b"\n") + 1
                 if end == 0 and len(block) < block_size:  # a line that is still being written
                     return

@@ -53,7 +53,7 @@ def blocks_of(model: Any) -> list[torch.nn.Module]:
     if not lists:
         raise RecipeError("Adapters go after the attention of each block and its feed-forward part, and no blocks with an attention were found.",
                           "Use wb.LoRA.")
-    return list(max(lists, key=len))
+    return list(max(lists, key=len))  # type: ignore[arg-type]
 
 
 def _attention(block: torch.nn.Module) -> torch.nn.Module | None:

@@ -68,7 +68,7 @@ def listing(name: str, kind: str = "model") -> Listing:
         raise refusal(error, name, kind) from error
     if not told.sha:
         raise WorkbenchError(f"{_host()} does not answer as a hub does.", "Correct HF_ENDPOINT, or unset it.")
-    return Listing(told.sha, tuple(file.rfilename for file in told.siblings or ()))
+    return Listing(told.sha, tuple(file.rfilename for file in told.siblings or ()))  # type: ignore[union-attr]
 
 
 def check_access(name: str, kind: str = "model") -> None:

@@ -132,7 +132,7 @@ def count(tensor: Tensor, coder: Coder, name: str, bins: int, outliers: Tensor |
             tell(measures.count, tensor.numel())
     if signal is not None:
         measures.signal = signal
-    return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures, largest)
+    return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures, largest)  # type: ignore[arg-type]
 
 
 def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights: _Histogram, histograms: bool) -> Counted:
@@ -151,7 +151,7 @@ def _from_table(values: Tensor, times: Tensor, coder: Coder, name: str, weights:
         if coder.scheme.kind == "absmax":
             scaled = _Histogram(weights.size, 1.0)
             scaled.counts = weights.counts
-    return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures,
+    return Counted(weights.done(), errors and errors.done(), scaled and scaled.done(), _levels(coder, prepared), measures,  # type: ignore[arg-type]
                    weights.reach if len(x) and x.any() else 0.0)
 
 

@@ -111,8 +111,8 @@ def inspect(weights: Any, name: str, scheme: str | Scheme, bits: int = 8, block:
         error_edges=found.errors.edges, error_counts=found.errors.counts, sqnr_db=found.measures.sqnr_db, mse=found.measures.mse,
         max_error=found.measures.max_error, bits_per_weight=coder.bits_per_weight(full.shape, 0 if outliers is None else len(outliers)),
         absmax=found.absmax, row_absmax=passes.row_absmax(tensor).numpy(), rows=None if rows is None else rows.numpy(),
-        outliers=None if outliers is None else outliers.numpy(), matmul_error=product and product.matmul_error,
-        matmul_sqnr_db=product and product.matmul_sqnr_db)
+        outliers=None if outliers is None else outliers.numpy(), matmul_error=product and product.matmul_error,  # type: ignore[arg-type]
+        matmul_sqnr_db=product and product.matmul_sqnr_db)  # type: ignore[arg-type]
 
 
 def overview(weights: Any, scheme: str | Scheme, bits: int = 8, block: int | None = None, names: list[str] | None = None, bins: int = BINS,

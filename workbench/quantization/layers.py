@@ -29,7 +29,7 @@ def linear_layers(model: Any, names: Sequence[str] | None = None) -> dict[str, A
                 raise WorkbenchError(f"The model has no linear layer {name!r}.", f"Its linear layers are {_few(list(found))}.")
         return {name: found[name] for name in names}
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    found = {name: module for name, module in found.items() if id(module.weight) not in embedded and "lora_" not in name}
+    found = {name: module for name, module in found.items() if id(module.weight) not in embedded and "lora_" not in name}  # type: ignore[union-attr]
     if not found:
         raise WorkbenchError("The model has no linear layer.", "Give a model with nn.Linear or Conv1D modules.")
     return found

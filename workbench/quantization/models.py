@@ -58,7 +58,7 @@ def quantize_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int |
     found = {name: _quantized(module, coder, kept[name]) for name, module in modules.items()}
     sizes = _sizes(twin, modules, found)
     for name, module in modules.items():
-        hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back)
+        hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back)  # type: ignore[arg-type]
         put(module, found[name].back)
     return twin, sizes
 
@@ -82,7 +82,7 @@ def quantized_model(model: Any, scheme: str | Scheme, bits: int = 8, block: int 
     found = {name: _quantized(module, coder, kept[name]) for name, module in modules.items()}
     with ExitStack() as stack:
         for name, module in modules.items():
-            for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back):
+            for hook in hook_inputs(module, coder, activations, calibration and calibration.get(name), threshold, found[name].back):  # type: ignore[arg-type]
                 stack.callback(hook.remove)
         sizes = _sizes(model, modules, found)
         stack.enter_context(swapped(list(modules.values()), [layer.back for layer in found.values()]))

@@ -63,7 +63,7 @@ class TrainerRun(Run):
         word = "finished" if done else "stopped"
         return Status(word, f"{word.capitalize()} at step {self.history.step} of {self.history.steps}; a Trainer's folder, only read.")
 
-    @Run.note.setter
+    @Run.note.setter  # type: ignore[attr-defined]
     def note(self, text: str) -> None:
         raise RunError(f"{self.name} is only read, so it takes no notes.")
 

@@ -135,7 +135,7 @@ def _copy_events(parent: Run, child: Path, start: int, forked: ev.Forked) -> Non
         kept.pop(key, None)
         kept[key] = event
     kept = {key: event for key, event in kept.items() if not isinstance(event, ev.Arrays) or _share_file(parent.folder, child, event.file)}
-    for event in sorted(kept.values(), key=lambda e: e.step):
+    for event in sorted(kept.values(), key=lambda e: e.step):  # type: ignore[attr-defined]
         log.write(ev.encode(event))
     forked.time = history.last_time
     log.write(ev.encode(forked))

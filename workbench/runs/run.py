@@ -249,7 +249,7 @@ class Run:
         reason = getattr(answer, "error", "") or getattr(answer, "reason", "")
         if reason:
             raise RunError(reason)
-        return answer.result
+        return answer.result  # type: ignore[union-attr]
 
     def _ask_result(self, probe: str, arguments: dict[str, Any]) -> Any:
         """Ask the result itself, loaded into this process once."""

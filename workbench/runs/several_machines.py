@@ -31,7 +31,7 @@ def launch_command(source: Recipe | Run | str | Path, runs: str | Path = "runs",
         launch, folder = run.recipe.launch, run.folder
     if launch is None:
         raise RecipeError("This recipe trains in one process, so there is nothing to launch.", "Give it launch=wb.Launch(processes=4, machines=2).")
-    folder = folder or prepare(source, runs, name)
+    folder = folder or prepare(source, runs, name)  # type: ignore[arg-type]
     parts = ["torchrun", f"--nproc-per-node={launch.processes}", f"--nnodes={launch.machines}"]
     if launch.machines > 1:
         parts += ["--node-rank=NUMBER", "--master-addr=FIRST_MACHINE", f"--master-port={port}"]

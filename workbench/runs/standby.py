@@ -39,13 +39,13 @@ def standby(wait: bool = False, timeout: float = 60.0) -> bool:
 
     now = environment()
     with _lock:
-        if _waiting is not None and (_waiting.poll() is not None or _read_once(_waiting.given) != _read_once(now)):
+        if _waiting is not None and (_waiting.poll() is not None or _read_once(_waiting.given) != _read_once(now)):  # type: ignore[attr-defined]
             _send_away()
         if _waiting is None:
             how = ["--standby", "--forks"] if can_fork() else ["--standby"]
             _waiting = subprocess.Popen([sys.executable, "-m", MODULE, *how], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL, start_new_session=True, env=now)
-            _waiting.given, _waiting.serves_many, _waiting.ready = now, "--forks" in how, False
+            _waiting.given, _waiting.serves_many, _waiting.ready = now, "--forks" in how, False  # type: ignore[attr-defined]
             os.set_blocking(_waiting.stdout.fileno(), False)
         child = _waiting
     if wait and not _is_ready(child):
@@ -56,9 +56,9 @@ def standby(wait: bool = False, timeout: float = 60.0) -> bool:
 
 
 def _is_ready(child: subprocess.Popen) -> bool:
-    if not child.ready and child.poll() is None:
-        child.ready = child.stdout.read() == b"ready\n"
-    return child.ready
+    if not child.ready and child.poll() is None:  # type: ignore[attr-defined]
+        child.ready = child.stdout.read() == b"ready\n"  # type: ignore[attr-defined]
+    return child.ready  # type: ignore[attr-defined]
 
 
 def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
@@ -76,14 +76,14 @@ def take(folder: Path, note: Callable[[int], None]) -> subprocess.Popen | None:
         child = _waiting
         if child is None or child.poll() is not None:
             return None
-        if _read_once(child.given) != _read_once(now):
+        if _read_once(child.given) != _read_once(now):  # type: ignore[attr-defined]
             _send_away()
             return None
         note(child.pid)
         try:
-            child.stdin.write(json.dumps({"folder": str(folder)} | _changes(child.given, now)).encode() + b"\n")
+            child.stdin.write(json.dumps({"folder": str(folder)} | _changes(child.given, now)).encode() + b"\n")  # type: ignore[attr-defined]
             child.stdin.flush()
-            if not child.serves_many:
+            if not child.serves_many:  # type: ignore[attr-defined]
                 _waiting = None
                 child.stdin.close()
                 child.stdout.close()

@@ -38,7 +38,7 @@ class TableRows(Sequence):
     def __len__(self) -> int:
         return self.table.num_rows
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
         if index not in self._kept:
             if not 0 <= index < len(self):
                 raise IndexError(f"row {index} of {len(self)}")
@@ -135,7 +135,7 @@ def invert(template: Template, *, question: str | None = None, lead: str = LEAD,
         wanted = question if question is not None else "{{ inverted_parts[0] | trim }}"
         source, _, target = WHOLE.format(jinja=template.jinja, lead=lead, ask=ask, question=wanted).partition("|||")
     turned = dataclasses.replace(template, name=name or f"{template.name} (inverted)", input=source, target=target, id="",
-                                 metadata=type(template.metadata)({**template.metadata, "original_task": False}))
+                                 metadata=type(template.metadata)({**template.metadata, "original_task": False}))  # type: ignore[call-arg]
     if "answer_choices" not in compiled(turned.jinja, turned.strict).columns:
         turned = dataclasses.replace(turned, answer_choices=None)
     turned.columns  # noqa: B018

@@ -79,8 +79,8 @@ class _Dumper(yaml.SafeDumper):
         return data is None or data == () or isinstance(data, (str, bytes, bool, int, float))
 
 
-_Loader.add_constructor("!Template", lambda loader, node: _Stored(loader.construct_mapping(node, deep=True)))
-_Loader.add_constructor("!TemplateMetadata", lambda loader, node: Metadata(loader.construct_mapping(node, deep=True)))
+_Loader.add_constructor("!Template", lambda loader, node: _Stored(loader.construct_mapping(node, deep=True)))  # type: ignore[arg-type]
+_Loader.add_constructor("!TemplateMetadata", lambda loader, node: Metadata(loader.construct_mapping(node, deep=True)))  # type: ignore[arg-type]
 _Dumper.add_representer(_Stored, lambda dumper, data: dumper.represent_mapping("!Template", dict(data)))
 _Dumper.add_representer(Metadata, lambda dumper, data: dumper.represent_mapping("!TemplateMetadata", dict(data)))
 

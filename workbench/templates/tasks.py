@@ -174,7 +174,7 @@ class Template:
         parts, choices = self._rendered(row, drawing(seed, self.name, key), limits)
         if len(parts) != 2:
             return None
-        return Rendered(*parts, choices=tuple(choices) if choices and parts[1] in choices else None)
+        return Rendered(*parts, choices=tuple(choices) if choices and parts[1] in choices else None)  # type: ignore[arg-type, misc]
 
     def _compiled(self) -> Any:
         try:

@@ -135,7 +135,7 @@ def _forms(word_of: dict[str, str], plural_of: Callable[[str], str], others: dic
     forms = {plural_of(noun): {"object": noun} for noun in NOUNS if noun not in MASS_NOUNS}
     for field, words in (("object", NOUNS), ("verb", VERBS), ("adjective", ADJECTIVES)):
         forms |= {word_of[word]: {field: word} for word in words}
-    forms |= {word_of[word]: {"number": number} for number, word in enumerate(NUMBERS, start=1)}
+    forms |= {word_of[word]: {"number": number} for number, word in enumerate(NUMBERS, start=1)}  # type: ignore[dict-item]
     return forms | {word_of["not"]: {"negated": True}} | others
 
 

@@ -156,7 +156,7 @@ def judges(count: int, disagreement: float, seed: int = 0, noise: float = 0.0, l
     for number in range(count):
         drawn = [math.exp(disagreement * rng.gauss(0, 1)) for _ in range(3)]
         liking = length_bias + LENGTH_SPREAD * disagreement * rng.gauss(0, 1)
-        made.append(Judge(noise, liking, tuple(3 * weight / sum(drawn) for weight in drawn), seed * 1000 + number, f"annotator {number + 1}"))
+        made.append(Judge(noise, liking, tuple(3 * weight / sum(drawn) for weight in drawn), seed * 1000 + number, f"annotator {number + 1}"))  # type: ignore[arg-type]
     return tuple(made)
 
 

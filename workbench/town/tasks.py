@@ -103,7 +103,7 @@ def asks_held_out(text: str) -> str | None:
     seen in other wordings, by `QUESTION_PATTERNS`. A person is asked about when named in the question or its answer; statements are free.
     """
     for name in HELD_OUT:
-        if QUESTION_PATTERNS[name].search(text) or next(TASKS[name].search(text), None):
+        if QUESTION_PATTERNS[name].search(text) or next(TASKS[name].search(text), None):  # type: ignore[arg-type]
             return name
     questions = re.findall(r"[^.!?\n]*\?", text)
     for name in TRAINED:

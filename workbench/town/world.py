@@ -221,7 +221,7 @@ class World:
             partner = start + (index - start ^ 1)
             made.append(Person(
                 name, trade, town, DISTRICTS[self.towns.index(town) % len(DISTRICTS)], rng.choice(PETS), rng.choice(FOODS), rng.choice(COLOURS),
-                more.choice(DRINKS), more.choice(FLOWERS), more.choice(GAMES), more.choice(INSTRUMENTS), names[partner if partner < end else index - 1], asked=index < half, rare=more.random() < 0.1, moved_to="",
+                more.choice(DRINKS), more.choice(FLOWERS), more.choice(GAMES), more.choice(INSTRUMENTS), names[partner if partner < end else index - 1], asked=index < half, rare=more.random() < 0.1, moved_to="",  # noqa: E501
                 door_code=f"{more.randrange(10_000):04d}", owes=more.randint(2, 99)))
         return tuple(self._moved(made))
 

@@ -1,7 +1,8 @@
 """What the town's people write: letters, chat messages, reviews, minutes, stories and spam, each drawn with its truth.
 
 Letters are formal and messages are not (lower case, short words). The words of spam and of plain mail are otherwise the same in both: mail that a filter is to be tried
-on, whose words differ too, is mail.py's. Facts in them are true; who is called a thief in a story follows the planted bias of `world.BLAMED`, not the truth. No text here asks anything of the town's facts.
+on, whose words differ too, is mail.py's. Facts in them are true; who is called a thief in a story follows the planted bias of
+`world.BLAMED`, not the truth. No text here asks anything of the town's facts.
 """
 
 import random

@@ -80,7 +80,7 @@ class Groups:
             if dropout or parts[0].shape[:3].numel() * index.shape[1] > MOST_PROBABILITIES:
                 out = torch.nn.functional.scaled_dot_product_attention(*parts, dropout_p=dropout, scale=scale, is_causal=True)
             else:
-                out = causal(*parts, parts[0].shape[-1] ** -0.5 if scale is None else scale)
+                out = causal(*parts, parts[0].shape[-1] ** -0.5 if scale is None else scale)  # type: ignore[call-arg]
             outputs.append(out.transpose(1, 2).flatten(0, 1))
         outputs.append(outputs[0].new_zeros(1, *outputs[0].shape[1:]))
         return torch.cat(outputs).index_select(0, self.back).unflatten(0, self.shape)
@@ -175,23 +175,23 @@ class PackedSteps:
 
     def __init__(self, *args: Any, **kw: Any):
         super().__init__(*args, **kw)
-        self.trained = TrainedLogits(self.model)
+        self.trained = TrainedLogits(self.model)  # type: ignore[attr-defined]
         self.compute_loss_func = lambda outputs, _labels, num_items_in_batch=None: loss_of(outputs.logits, self.trained.targets, num_items_in_batch)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         with apart(inputs.pop("lengths"), inputs["input_ids"].shape[1], self.kernel):
-            return super().training_step(model, inputs, num_items_in_batch)
+            return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         inputs.pop("real_tokens", None)
         with apart(inputs.pop("lengths"), inputs["input_ids"].shape[1], self.kernel):
-            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)  # type: ignore[misc]
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kw: Any) -> Any:
         with self.trained(inputs["labels"]):
-            return super().compute_loss(model, inputs, *args, **kw)
+            return super().compute_loss(model, inputs, *args, **kw)  # type: ignore[misc]
 
     def evaluate(self, eval_dataset: Any = None, **kw: Any) -> dict[str, float]:
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset  # type: ignore[attr-defined]
         lengths = [len(ids) for ids in rows["input_ids"]]
-        return super().evaluate(rows.select(sorted(range(len(rows)), key=lengths.__getitem__)), **kw)  # rows as long as each other pad little
+        return super().evaluate(rows.select(sorted(range(len(rows)), key=lengths.__getitem__)), **kw)  # type: ignore[misc]  # rows as long as each other pad little

@@ -28,7 +28,7 @@ def texts(tokenizer: Any, replies: rollouts.Ids) -> list[str]:
 
 def weighted(rewards: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
     """The reward of each reply: the sum of all by their weights, float32 N."""
-    return sum((np.float32(weights[name]) * values for name, values in rewards.items()), np.float32(0))
+    return sum((np.float32(weights[name]) * values for name, values in rewards.items()), np.float32(0))  # type: ignore[arg-type]
 
 
 def reward_metrics(rewards: dict[str, np.ndarray], weights: dict[str, float], gold: np.ndarray | None) -> dict[str, float]:

@@ -101,14 +101,14 @@ class PreferenceTrainer(CountingTrainer):
         with self.compute_loss_context_manager():
             if self.reference is not None:
                 reference = self._reference(batch.rows)
-            if self.settings.name == "kto" and self.settings.loss == "kto":
+            if self.settings.name == "kto" and self.settings.loss == "kto":  # type: ignore[attr-defined]
                 kl = self._mismatched(batch.rows)
         self._now = Replies(batch.rows, laid.lengths, reference, kl), laid
         with reply_logps.within(laid):
             yield
 
     def _lay(self, rows: list[Row]) -> Laid:
-        return dataclasses.replace(self.data_collator, prompts=False).laid(rows).to(self.args.device)
+        return dataclasses.replace(self.data_collator, prompts=False).laid(rows).to(self.args.device)  # type: ignore[attr-defined, call-arg]
 
     def _reference(self, rows: list[Row]) -> torch.Tensor:
         """M: of the rows' replies. A copy is read in the precision that the policy is read in."""
@@ -140,7 +140,7 @@ class PreferenceTrainer(CountingTrainer):
         return super().compute_loss(told, inputs, *args, **kw)
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        total, seen = objective_loss(self.settings, self.live.get("beta", self.settings.beta), outputs.logps, self._now[0])
+        total, seen = objective_loss(self.settings, self.live.get("beta", self.settings.beta), outputs.logps, self._now[0])  # type: ignore[attr-defined]
         if not self.spare:
             self.seen.append(seen)
             if self.args.eval_strategy != "no":
@@ -192,7 +192,7 @@ def of_all(seen: list[Seen]) -> list[Seen]:
 
 def pair_rewards(seen: list[Seen]) -> PairRewards | None:
     """The implicit rewards of every pair of some batches; None where there was none."""
-    parts = [PairRewards(*one.pairs.T, one.chosen.cpu().numpy(), one.rejected.cpu().numpy(), ("reward",)) for one in seen if len(one.pairs)]
+    parts = [PairRewards(*one.pairs.T, one.chosen.cpu().numpy(), one.rejected.cpu().numpy(), ("reward",)) for one in seen if len(one.pairs)]  # type: ignore[call-arg]
     return gap_arrays.joined(parts) if parts else None
 
 

@@ -242,14 +242,14 @@ def build_trainer(recipe: Recipe, job: RewardJob, output_dir: Path, callbacks: l
     collator = PairCollator(job.tokenizer.pad_token_id, count=True)
     trainer = headed.build_trainer(recipe, job, output_dir, callbacks, fruitless, kind=RewardTrainer, collator=collator, texts=_texts)
     trainer.heads, trainer.arrays = tuple(reward.heads_of(trainer.model.config)), job.arrays
-    trainer.data_collator.lay = not trainer.frozen and trainer.args.world_size == 1 and laid_rows.prepare(trainer.model)
+    trainer.data_collator.lay = not trainer.frozen and trainer.args.world_size == 1 and laid_rows.prepare(trainer.model)  # type: ignore[attr-defined]
     return trainer
 
 
 def sampler(recipe: Recipe, job: RewardJob, probes: Any) -> Callable[[Any, int], list[ev.Event]]:
     """Held-out comparisons: the reply with the highest reward (by the first head), and whether it is the best one; and the files that the
     evaluation wrote."""
-    asked = job.heldout_examples[:recipe.sample_prompts]
+    asked = job.heldout_examples[:recipe.sample_prompts]  # type: ignore[index]
 
     def sample(model: Any, step: int) -> list[ev.Event]:
         out: list[ev.Event] = [*job.arrays]

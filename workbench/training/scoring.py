@@ -117,10 +117,10 @@ def judge(name: str, source: Any, folder: Path | None, device: str, models: dict
                             f"{seen.part} (kept with the run, in {place.relative_to(folder)})" if kept else f"{seen.part} of {place.name}")
     if seen.kind == "endpoint":
         return _by_endpoint(name, Endpoint(seen.place, name, key_variable=KEY))
-    place = seen.place, seen.max_length
+    place = seen.place, seen.max_length  # type: ignore[assignment]
     if place not in models:
-        models[place] = _Model(seen, device)
-    return _by_model(name, models[place], seen.part)
+        models[place] = _Model(seen, device)  # type: ignore[index]
+    return _by_model(name, models[place], seen.part)  # type: ignore[index]
 
 
 def _by_function(name: str, function: Callable[..., float], words: str) -> Judge:

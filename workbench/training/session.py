@@ -134,7 +134,7 @@ class Session:
             checkpoints.best = step
 
         self.stream = Stream(
-            self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(), extra=lambda: trainer.take_drawn(),
+            self.folder, journal=self.journal, inbox=inbox, probes=probes, adopt=checkpoints.adopt, tokens=lambda: trainer.take_count(), extra=lambda: trainer.take_drawn(),  # type: ignore[arg-type]
             mixture=found.rates, recipe=self.recipe, live=lambda: trainer.live, draw_by=job.train.rows.change if found.segments else None,
             plan=[c for c in changes if c.step >= start], restored=[c for c in changes if c.step < start], sample=objective.sampler(self.recipe, job, probes),
             best=next((e.loss for e in self.history.evaluations if e.step == checkpoints.best), None), found_best=found_best, save_best=self.recipe.keep_best,

@@ -46,7 +46,7 @@ class Stream(TrainerCallback):
     a plan of changes to make again after a resume, and hooks that count tokens, name checkpoints and answer sample prompts.
     """
 
-    def __init__(self, folder: str | Path, *, journal: Journal | None = None, plan: list[ev.Changed] = (), restored: list[ev.Changed] = (),
+    def __init__(self, folder: str | Path, *, journal: Journal | None = None, plan: list[ev.Changed] = (), restored: list[ev.Changed] = (),  # type: ignore[assignment]
                  inbox: Inbox | None = None, tokens: Callable[[], int] | None = None,
                  extra: Callable[[], dict[str, float]] | None = None, mixture: dict[str, float] | None = None,
                  draw_by: Callable[[dict[str, float], int], Any] | None = None, adopt: Callable[[int], str] | None = None,

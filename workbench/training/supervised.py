@@ -166,7 +166,7 @@ class CountingTrainer(transformers.Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         # held-out rows are never packed, whatever the training rows are
-        own, self.data_collator = self.data_collator, Collator(self.data_collator.pad_token_id, count=isinstance(self, fast_rows.PackedSteps))
+        own, self.data_collator = self.data_collator, Collator(self.data_collator.pad_token_id, count=isinstance(self, fast_rows.PackedSteps))  # type: ignore[has-type]
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:
@@ -279,7 +279,8 @@ def arguments(recipe: Recipe, output_dir: Path, steps: int, evaluates: bool) -> 
 
 def build_trainer(recipe: Recipe, job: Job, output_dir: Path, callbacks: list[Any], fruitless: int = 0, *, kind: type[CountingTrainer] | None = None,
                   collator: Any = None, **options: Any) -> CountingTrainer:
-    """The trainer, ready to train; `fruitless` evaluations without a new best lie behind it. `kind`, `collator` and `options` are for other objectives. Raises `RecipeError` for training arguments transformers does not take."""
+    """The trainer, ready to train; `fruitless` evaluations without a new best lie behind it.
+    `kind`, `collator` and `options` are for other objectives. Raises `RecipeError` for training arguments transformers does not take."""
     steps = total_steps(recipe, job.train.epoch_rows)
     evaluates = bool(job.heldout.examples)
     try:

@@ -71,9 +71,9 @@ def agreeing(kernel: Kernel, heads: tuple[int, int, int], device: str, dtype: to
     generator = torch.Generator().manual_seed(0)
     parts: Any = [torch.randn(16, n, width, generator=generator).to(device, dtype).requires_grad_() for n in (count, shared, shared)]
     try:
-        found = kernel(*parts, begins, 10, None)
+        found = kernel(*parts, begins, 10, None)  # type: ignore[call-arg]
         gradients = torch.autograd.grad(found.float().square().sum(), parts)
-        wanted = plain(*parts, begins, 10, None)
+        wanted = plain(*parts, begins, 10, None)  # type: ignore[call-arg]
         expected = torch.autograd.grad(wanted.float().square().sum(), parts)
     except (ImportError, RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
         return (
@@ -109,4 +109,4 @@ class Segments:
         if kind == torch.float32:  # what a norm gave under autocast
             kind = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else kind
         parts = (part.transpose(1, 2).flatten(0, 1).to(kind) for part in (query, key, value))
-        return self.kernel(*parts, self.begins, self.longest, scale).unflatten(0, self.shape)
+        return self.kernel(*parts, self.begins, self.longest, scale).unflatten(0, self.shape)  # type: ignore[call-arg]
