@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from workbench.errors import RecipeError
+from workbench.models import four_bits
 from workbench.models.adaptation import Method, Shapes, head_of, is_count, is_number, named_fields, new_modules, on_meta, task_of
 from workbench.models.passed_through import check_peft
 from workbench.models.quiet import quiet_peft
@@ -280,6 +281,7 @@ class QLoRA(LoRA):
         if self.bits == 8:
             return {"quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True)}
         compute = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        four_bits.mend()
         return {"quantization_config": transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type=self.quant_type, bnb_4bit_use_double_quant=self.double, bnb_4bit_compute_dtype=compute)}
 
