@@ -173,7 +173,7 @@ def runs(given: argparse.Namespace) -> int:
     if not rows:
         print(f"No runs in {given.runs}.", file=sys.stderr)
         return 0
-    names = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note")
+    names = ("name", "objective", "status", "step", "steps", "loss", "heldout_loss", "parent", "note", "reason")
     def cell(name: str, value: Any) -> str:
         return "" if value is None else _number(value) if name.endswith("loss") else " ".join(letters(value, 120).split())
 

@@ -92,8 +92,11 @@ class Standing:
 def queue_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of tickets that a process with this environment draws from, made when missing."""
     folder = Path(environment.get("WORKBENCH_QUEUE") or Path(tempfile.gettempdir()) / "workbench-queue")
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.stat().st_uid == os.getuid():
+    if folder.is_symlink():
+        raise RunError(f"The queue's folder {folder} is a link.", "Set WORKBENCH_QUEUE to a folder, or remove the link.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # one that is there keeps its rights: it may hold more than tickets
+        folder.mkdir()
         folder.chmod(0o1777)  # everybody on the machine draws tickets here
     return folder
 

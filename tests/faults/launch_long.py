@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
 
     def told(line: str) -> None:
         nonlocal bad
-        bad += "NOT EQUAL" in line or "Failed" in line
+        bad += any(words in line for words in ("NOT EQUAL", "Failed", "Stopped", "killed", "ended with"))
         print(line, flush=True)
 
     told("| objective | strategy | against one process | losses apart | held-out losses apart | weights a process holds | result opens as | seconds |")

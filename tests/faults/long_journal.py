@@ -1,7 +1,7 @@
 """Long journals opened, a part of `make faults`: 300 MB with damage in them, and a million steps, each by a new process, with the time it takes; bar: 3 s.
 
 The time is that from `wb.attach` to all that a notebook is given for the monitor (its picture, tables, sentence, the figure with its points); the processor time beside it says what of it was
-waiting for others. What the page then does is `long_page.py`.
+waiting for others. What a page then does is told in docs/reliability.md.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The notebook's side killed while it makes a run or a fork: at every file operation on the way there is a whole run or none. Fifty kernels killed at any moment, with the runs
-that they started going on, are `long_kernels.py`.
+that they started going on, are `long_kills.py`.
 """
 
 from __future__ import annotations

@@ -45,13 +45,12 @@ def repeated(check: Callable[..., None], folder: Path, seconds: float) -> int:
             ends = max(ends, time.monotonic() + HANG_S)  # it is being made simpler now
             raise
 
-    settings.load_profile("long")
     check.hypothesis.inner_test = one
+    fresh = settings(settings.get_profile("long"))(check)  # the profile of the moment it was decorated is a property's own
     try:
         while time.monotonic() < ends:
-            check(folder)
+            fresh(folder)
     finally:
         check.hypothesis.inner_test = inner
         faulthandler.cancel_dump_traceback_later()
-        settings.load_profile("quick")
     return tried

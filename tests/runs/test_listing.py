@@ -1,7 +1,11 @@
 """The table of runs is read on from the look before, and still notices a journal that was put in another's place."""
 
+import pytest
+
+import workbench as wb
 from workbench.journal import events as ev
 from workbench.runs import listing
+from workbench.runs.start import default_name
 
 
 def write(folder, *steps):
@@ -24,3 +28,20 @@ def test_a_second_look_reads_on(tmp_path):
     assert listing.list_runs(tmp_path)["loss"].tolist() == [4.0]
     (folder / "journal.jsonl").write_bytes(ev.encode(ev.Step(step=1, loss=5.0)))  # the same file, shorter
     assert listing.list_runs(tmp_path)["loss"].tolist() == [5.0]
+
+
+def test_a_row_says_what_is_learned_and_why_a_run_failed(tmp_path):
+    from tests.widgets.policy_story import events, policy_run
+
+    policy_run(tmp_path / "a", *events(400, 60, change=None))
+    policy_run(tmp_path / "b", ended="failed")
+    policy, failed = (row for _, row in listing.list_runs(tmp_path).sort_values("name").iterrows())
+    assert (policy["objective"], policy["status"], policy["reason"]) == ("ppo", "finished", "") and policy["heldout_loss"] is None
+    assert failed["reason"].startswith("Failed at step 0")
+
+
+@pytest.mark.parametrize(("model", "objective", "name"), [
+    ("town", "sft", "town-lora8"), ("town", "dpo", "town-dpo-lora8"), ("runs/2026-11-22_020146-town-lora8", "dpo", "town-dpo-lora8"),
+    ("runs/2026-11-22_020146-town-lora8/result", "orpo", "town-orpo-lora8")])
+def test_a_runs_own_name_tells_it_from_others(model, objective, name):
+    assert default_name(wb.Recipe(model=model, objective=objective, method=wb.LoRA(rank=8))) == name

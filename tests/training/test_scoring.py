@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from workbench import town
+from workbench.alignment import known_code
 from workbench.alignment.policy_objectives import GRPO
 from workbench.errors import RecipeError, RunError, WorkbenchError
 from workbench.evaluation import rewards as evaluation
@@ -53,6 +54,7 @@ def waits(prompt, reply):
 def functions(tmp_path_factory):
     path = tmp_path_factory.mktemp("functions") / "given.py"
     path.write_text(FUNCTIONS)
+    known_code.note(path)  # as a start that names it does
     return path
 
 

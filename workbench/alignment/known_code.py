@@ -1,8 +1,10 @@
 """Which Python files of rewards this person has named themselves: code in another's run folder is not run because a recipe names it.
 
 Kept are SHA-256 of files, one a line, in `~/.local/state/workbench/reward_code` (XDG_STATE_HOME), or in the folder of temporary files where
-there is no home to write to. Starting a run with a function, or with a file by its name, notes it; a fork, a resumption, a replay, a
-start from a run's recipe and every worker ask. Not here: running it (`reward_sources.py`).
+there is no home to write to. Starting a run with a function, or with a file by its name, notes it, and so it does the address of an
+endpoint, which is sent a key; a fork, a resumption, a replay and every worker ask, and a start from a run's recipe asks for files that
+were kept with a run. A recipe of somebody else that names a file by its whole path is started as one's own would be: read it before.
+Not here: running it (`reward_sources.py`).
 """
 
 import contextlib
@@ -29,7 +31,19 @@ def digest(file: Path) -> str:
 
 def note(file: Path) -> None:
     """This person has named `file`, as it is now."""
-    found = digest(file)
+    _note(digest(file))
+
+
+def note_address(address: str) -> None:
+    """This person has named an endpoint."""
+    _note(_of_address(address))
+
+
+def _of_address(address: str) -> str:
+    return hashlib.sha256(b"address " + address.encode()).hexdigest()
+
+
+def _note(found: str) -> None:
     if found in _here:
         return
     _here.add(found)
@@ -42,7 +56,10 @@ def note(file: Path) -> None:
 
 
 def is_known(file: Path) -> bool:
-    found = digest(file)
+    return _is_known(digest(file))
+
+
+def _is_known(found: str) -> bool:
     return found in _here or any(found in _of(place) for place in places())
 
 
@@ -52,6 +69,16 @@ def _of(place: Path) -> list[str]:
         return place.read_text(encoding="ascii").split() if place.stat().st_uid == os.getuid() else []
     except (OSError, ValueError):
         return []
+
+
+def check_address(name: str, address: str) -> None:
+    """Raises `RecipeError` where the endpoint of the reward `name`, which would be sent prompts, replies and a key, is not one that this
+    person has named."""
+    if not _is_known(_of_address(address)):
+        raise RecipeError(
+            f"The reward {name!r} is the endpoint {address}, which came with a run and was never named by you.",
+            f"If you trust it, start a run of your own that names it: rewards={{{name!r}: {address!r}}}.",
+        )
 
 
 def check(name: str, file: Path) -> None:

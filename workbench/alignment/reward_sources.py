@@ -167,8 +167,13 @@ def _of_a_run(path: Path) -> bool:
 
 def check_known(name: str, source: Any, folder: Path) -> None:
     """Raises `RecipeError` where a reward of the recipe in `folder` is code that this person never named."""
-    if isinstance(source, str) and (seen := found(name, source, folder)).kind == "function":
+    if not isinstance(source, str):
+        return
+    seen = found(name, source, folder)
+    if seen.kind == "function":
         known_code.check(name, Path(seen.place))
+    elif seen.kind == "endpoint":
+        known_code.check_address(name, seen.place)
 
 
 def told(error: BaseException) -> str:
@@ -232,6 +237,8 @@ def check(name: str, source: Any) -> None:
     elif (seen := found(name, source)).kind == "function":
         function_of(name, seen)
         known_code.note(Path(seen.place))
+    elif seen.kind == "endpoint":
+        known_code.note_address(seen.place)
 
 
 def kept(name: str, source: Any, folder: Path) -> str:

@@ -16,11 +16,13 @@ from urllib.parse import quote
 import orjson
 
 SECRET = re.compile(
-    r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|PWD$|CREDENTIAL|WEBHOOK|(^|_)(KEY|AUTH|DSN|PAT)($|_)|APIKEY|ACCESSKEY", re.IGNORECASE
+    r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|(^|_|SSH)PASS($|_)|PWD$|CREDENTIAL|HOOK|(^|_)(KEYS?|AUTH|DSN|PAT|PW)($|_)|APIKEY|ACCESSKEY|PRIVATEKEY", re.IGNORECASE
 )
 """Of an environment variable's name. SSH_AUTH_SOCK and the like hold paths, which are no secrets: see `_values`."""
 SHORTEST = 6
 """A shorter value is a switch or a number; to put *** for it would make words unreadable and hide nothing."""
+LONG = 8
+"""A number of fewer digits is no password: steps and sizes have as many."""
 SHOWN = "***"
 STRUCTURE = frozenset(("event", "command", "status", "field", "id", "file", "folder"))
 """Keys of lines whose values are words of ours, or name what must be found again."""
@@ -34,7 +36,7 @@ def _values() -> list[str]:
     alone."""
     found = set()
     for name, value in os.environ.items():
-        if len(value) >= SHORTEST and SECRET.search(name) and not value.isdecimal() and not os.path.exists(value):
+        if len(value) >= SHORTEST and SECRET.search(name) and not (value.isdecimal() and len(value) < LONG) and not os.path.exists(value):
             found |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], quote(value, safe=""), quote(value)}
     return sorted(found, key=len, reverse=True)
 

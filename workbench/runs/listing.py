@@ -1,6 +1,7 @@
 """The runs of a folder as a table."""
 
 import contextlib
+import json
 import math
 import os
 from pathlib import Path
@@ -21,7 +22,7 @@ _seen: dict[Path, tuple[int, int, Run]] = {}
 """Journal's inode, its size and the run, by folder: a panel lists runs every two seconds, and a long journal takes a while to read."""
 _glanced: dict[str, tuple[int, int, Run]] = {}
 """The same of runs that were only seen in passing."""
-COLUMNS = ("name", "status", "step", "steps", "loss", "heldout_loss", "parent", "note", "started", "folder")
+COLUMNS = ("name", "objective", "status", "step", "steps", "loss", "heldout_loss", "parent", "note", "reason", "started", "folder")
 
 
 def run_folders(runs: str | Path = "runs") -> list[Path]:
@@ -72,16 +73,27 @@ def row_of(run: Run) -> dict[str, object]:
 
     status, history = run.status, run.history
     loss = history.columns["loss"][-1] if len(history.columns["loss"]) else None
-    heldout = [math.nan if event.loss is None else event.loss for event in history.evaluations[-1:]]
+    # no loss: not finite, or of a policy, whose evaluations have rewards and no loss
+    heldout = [math.nan if event.loss is None else event.loss for event in history.evaluations[-1:] if event.loss is not None or "reward" not in event.extra]
     forked = history.forked
-    told = {"name": run.name, "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
+    told = {"name": run.name, "objective": _objective(run.folder), "status": str(status), "step": history.step, "steps": history.steps, "loss": loss,
             "heldout_loss": heldout[0] if heldout else None, "parent": Path(forked.parent).name if forked else "",
-            "note": run.note, "started": datetime.datetime.fromtimestamp(history.began or run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
+            "note": run.note, "reason": status.sentence if status in ("failed", "died") else "",
+            "started": datetime.datetime.fromtimestamp(history.began or run.folder.stat().st_ctime).astimezone(), "folder": str(run.folder)}
     return {name: whole_characters(value) if isinstance(value, str) else value for name, value in told.items()}  # a table holds no other
 
 
+def _objective(folder: Path) -> str:
+    """As the recipe names it; empty for a run of a script, and where the recipe cannot be read."""
+    try:
+        found = json.loads((folder / "recipe.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return str(found.get("objective", "sft")) if isinstance(found, dict) else ""
+
+
 def list_runs(runs: str | Path = "runs") -> "pd.DataFrame":
-    """One row a run, newest first: name, status, step, steps, loss, heldout_loss, parent, note, started, folder. Empty where there are none."""
+    """One row a run, newest first: name, objective, status, step, steps, loss, heldout_loss, parent, note, reason (why it failed or died), started, folder. Empty where there are none."""
     import pandas as pd
 
     rows = []

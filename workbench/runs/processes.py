@@ -57,7 +57,8 @@ def environment() -> dict[str, str]:
     """This process's environment, with its import path: a worker imports the same packages wherever it runs."""
     # threads that spin as long as they like made a step two to six times slower where another job wanted the same cores, threads that never spin made it slower
     # where none did: a short spin was the better of both (median step 29 and 87 ms; always 100 and 182; never 81 and 53)
-    return {"GOMP_SPINCOUNT": "1000"} | os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUNBUFFERED": "1"}
+    return {"GOMP_SPINCOUNT": "1000"} | os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONUNBUFFERED": "1",
+                                                              "PYTHONSAFEPATH": "1"}  # a worker stands in the run folder, which may be another's: no module of it
 
 
 def alive(worker: dict[str, Any]) -> bool:

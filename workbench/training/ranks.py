@@ -74,7 +74,7 @@ def _fail(error: Exception, rank: int, session: Any, folder: Path, owns: bool) -
         ended = told_of(error, session.step if session else 0, session.room if session else None)
     lost = isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)
     if WORDS in os.environ:
-        (Path(os.environ[WORDS]) / f"{rank}.json").write_text(json.dumps({"reason": ended.reason, "remedy": ended.remedy, "lost": lost}))
+        living.write_json(Path(os.environ[WORDS]) / f"{rank}.json", {"reason": ended.reason, "remedy": ended.remedy, "lost": lost})
     elif owns and session is not None:
         if lost:
             ended.reason, ended.remedy = "The processes lost each other: one of them died, or its machine.", "Type the same torchrun line again on each machine."

@@ -23,6 +23,7 @@ import orjson
 from workbench.alignment import reward_sources
 from workbench.alignment.policy_objectives import PolicyObjective
 from workbench.errors import RecipeError, RunError, WorkbenchError
+from workbench.journal.redacted import Redacting
 from workbench.training.scoring import Messages, Scorer
 
 LOG = "rewards.log"
@@ -45,7 +46,7 @@ class ProcessScorer(Scorer):
         self._collected = 0
         self._log = open(Path(folder) / LOG, "w+b") if folder else tempfile.TemporaryFile()
         self._child = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-                                       env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))})
+                                       env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONSAFEPATH": "1"})
         threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
         self._tell({"rewards": settings.rewards, "folder": str(folder) if folder else None, "device": device, "threads": threads})
         self._hear()
@@ -112,6 +113,7 @@ def main() -> None:
     """The child: until its input ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what functions print goes to the log
+    sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)  # without the keys that they may show
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen(given: Any = os.fdopen(os.dup(0), "rb")) -> None:
