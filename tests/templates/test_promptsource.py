@@ -227,13 +227,14 @@ def test_a_task_of_ours_is_written_for_promptsource_with_ids_that_stay():
         promptsource.dumps(Task(name="town", templates=task.templates * 2))
 
 
-GOOD = "templates:\n  i: !Template {answer_choices: null, id: i, jinja: 'a ||| b', metadata: null, name: n, reference: ''}\n"
+GOOD = "dataset: d\ntemplates:\n  i: !Template {answer_choices: null, id: i, jinja: 'a ||| b', metadata: null, name: n, reference: ''}\n"
 
 
 @pytest.mark.parametrize(("text", "says"), [
     ("templates: [\n  a", r"f\.yaml, line 2"),
     ("- 1", "no mapping 'templates'"),
-    ("templates: {i: {name: n}}", "'i' is no !Template"),
+    ("dataset: d\ntemplates: {i: {name: n}}", "'i' is no !Template"),
+    (GOOD.replace("dataset: d\n", ""), "no 'dataset'"),
     (GOOD.replace("'a ||| b'", "3"), "no text under 'jinja'"),
     (GOOD.replace("id: i,", "id: k,"), "another id, 'k'"),
     (GOOD.replace(", reference: ''", ""), "no 'reference'"),
