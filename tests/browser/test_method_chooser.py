@@ -166,7 +166,7 @@ def test_a_step_is_measured_beside_its_plan(shown: Page) -> None:
     sentence = shown.wait_sentence("Measured on this machine's", 1)
     off = float(re.search(r"the plan is ([\d.]+) % (above|below)", sentence)[1])
     assert off < 15
-    assert shown.panel(1).locator(".scatterlayer .point").count() >= 1
+    shown.notebook.wait("() => document.querySelectorAll('.wb-panel')[1].querySelectorAll('.scatterlayer .point').length >= 1")
     shown.notebook.screenshot("method_chooser_measured", ".wb-panel >> nth=1")
 
 

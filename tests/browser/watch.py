@@ -24,7 +24,10 @@ LISTEN = """(() => {
         `${event.effectiveDirective}: ${event.blockedURI} ${event.sample} at ${event.sourceFile ?? ""}:${event.lineNumber}`));
 })()"""
 FOREIGN = """selector => [...document.querySelectorAll(selector)].flatMap(panel => [...panel.querySelectorAll("*")]).filter(node => {
-    const own = node.tagName === "IMG" && node.className === "wb-poster";
+    // plotly draws a heatmap as a picture of its own making
+    const heatmap = node.tagName === "image" && node.closest(".heatmaplayer") && /^data:image.png;base64,/.test(node.href.baseVal)
+        && ![...node.attributes].some(({name}) => /^on/i.test(name));
+    const own = heatmap || node.tagName === "IMG" && node.className === "wb-poster";
     return !own && (/^(script|iframe|frame|object|embed|img|image|audio|video|link|meta|base|form|style|a|animate|set|foreignobject|mjx-container|math)$/i.test(node.tagName)
         && !(node.tagName === "style" && node.closest("svg")) && !node.closest(".modebar")
         || [...node.attributes].some(({name, value}) => /^on/i.test(name) || /^(href|src|srcdoc|action|formaction|xlink:href)$/i.test(name) && !/^#/.test(value)));

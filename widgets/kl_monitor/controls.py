@@ -22,7 +22,7 @@ UNITS = {
 }
 RANGES = {"beta": (1e-3, 1.0), "kl_target": (0.5, 100.0), "learning_rate": (1e-7, 1e-2)}
 """What the handles reach; any number can be typed."""
-HOLDERS = {"hand": "by hand", "target": "by the KL target", "off": "off"}
+HOLDERS = {"hand": "by hand", "target": "to target", "off": "off"}
 """Who holds β: one who moves its handle, the controller that keeps KL at its target, or nobody (β is 0)."""
 
 
