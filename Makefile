@@ -55,6 +55,7 @@ bench: install-test chromium
 	$(BIN)/python -m pytest tests/benchmarks -s -o timeout=0 $(PYTEST_ARGS)
 
 faults: install-test
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[several]'
 	$(BIN)/python -m pytest tests/faults/long*.py -s -o timeout=0 $(PYTEST_ARGS)
 	$(BIN)/python -m tests.faults.launch_long
 
@@ -83,7 +84,7 @@ install-test: .venv/installed-test
 	@touch $@
 
 .venv/installed-test: .venv/installed-lab
-	DS_BUILD_OPS=0 $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,gpu,several,trackers,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,gpu,trackers,test]'
 	@touch $@
 
 clean:
