@@ -94,7 +94,7 @@ class Sizes:
     steps: int | None = None
 
 
-QUICK = Sizes(model="town-small", demonstrations=8, judged=200, ranked=2, draws=2, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
+QUICK = Sizes(model="town-small", demonstrations=8, judged=90, ranked=1, draws=2, prompts=4, measured=2, tasks=1, watched=1, best_prompts=1, best_draws=4, steps=2)
 """For a look at whether everything goes: seconds, and no figure means anything."""
 
 
