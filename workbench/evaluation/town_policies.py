@@ -20,6 +20,7 @@ import hashlib
 import json
 import random
 import statistics
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,7 @@ class Lab:
         else:
             run = start(recipe, runs=self.folder, name=label)
             run.note = key
+        threading.Thread(target=_imported, daemon=True).start()
         run.wait()
         if run.status != "finished":
             raise RunError(f"{run.name}: {run.status.sentence}", run.status.remedy or "Look at its worker.log.")
@@ -341,6 +343,11 @@ def seconds(run: Run) -> float:
         if event["event"] != "queued":
             last = event["time"]
     return total + last - began
+
+
+def _imported() -> None:
+    """What measuring needs, some seconds of imports, had while a run trains."""
+    from workbench.training import rollouts  # noqa: F401
 
 
 def _lines(place: Path) -> list[Row]:
