@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import distributions, packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -84,8 +84,14 @@ def test_torch_is_open_for_users_and_pinned_for_us() -> None:
 
 
 def test_what_is_installed_satisfies_the_bounds() -> None:
-    too_old = [f"{requirement}, installed {version(name)}" for name, requirement in DIRECT.items() if version(name) not in requirement.specifier]
+    # `make test` does without the extra for ZeRO: see there
+    asked = {name: requirement for name, requirement in DIRECT.items() if name not in EXTRAS["several"] or name in installed()}
+    too_old = [f"{requirement}, installed {version(name)}" for name, requirement in asked.items() if version(name) not in requirement.specifier]
     assert too_old == []
+
+
+def installed() -> set[str]:
+    return {canonicalize_name(found.metadata["Name"]) for found in distributions()}
 
 
 def test_conda_gives_the_same() -> None:

@@ -227,12 +227,15 @@ def test_only_secrets_are_taken_out(monkeypatch):
         "TOKENIZERS_PARALLELISM": "falsetto",
         "SSH_AUTH_SOCK": "/tmp",
         "MAX_TOKEN": "123456789",
+        "DB_PASSWORD": "8392017465",
+        "LDAP_PASS": "rosebud",
+        "ENCRYPTION_KEYS": "opensesame",
         "SHORT_KEY": "false",
     }.items():
         monkeypatch.setenv(name, value)
     assert (
-        redacted.redacted("finished falsetto /tmp 123456789 false ftp://a:b@c http://x/y:z")
-        == "*** falsetto /tmp 123456789 false ftp://a:***@c http://x/y:z"
+        redacted.redacted("finished falsetto /tmp 123456789 8392017465 rosebud opensesame false ftp://a:b@c http://x/y:z")
+        == "*** falsetto /tmp 123456789 *** *** *** false ftp://a:***@c http://x/y:z"
     )
     line = b'{"v":1,"event":"ended","status":"finished","reason":"finished"}\n'
     assert redacted.redacted_line(line) == line.replace(b'"reason":"finished"', b'"reason":"***"')

@@ -21,8 +21,8 @@ SECRET = re.compile(
 """Of an environment variable's name. SSH_AUTH_SOCK and the like hold paths, which are no secrets: see `_values`."""
 SHORTEST = 6
 """A shorter value is a switch or a number; to put *** for it would make words unreadable and hide nothing."""
-LONG = 8
-"""A number of fewer digits is no password: steps and sizes have as many."""
+PASSWORD = re.compile(r"PASS|PWD|PW$", re.IGNORECASE)
+"""Of a variable whose value may be digits alone; MAX_TOKEN and the like hold numbers, which are no secrets."""
 SHOWN = "***"
 STRUCTURE = frozenset(("event", "command", "status", "field", "id", "file", "folder"))
 """Keys of lines whose values are words of ours, or name what must be found again."""
@@ -36,7 +36,7 @@ def _values() -> list[str]:
     alone."""
     found = set()
     for name, value in os.environ.items():
-        if len(value) >= SHORTEST and SECRET.search(name) and not (value.isdecimal() and len(value) < LONG) and not os.path.exists(value):
+        if len(value) >= SHORTEST and SECRET.search(name) and (PASSWORD.search(name) or not value.isdecimal()) and not os.path.exists(value):
             found |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], quote(value, safe=""), quote(value)}
     return sorted(found, key=len, reverse=True)
 
