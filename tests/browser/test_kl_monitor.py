@@ -14,7 +14,8 @@ import workbench as wb
 from tests.browser.lab import Lab, Notebook
 from tests.browser.layout import assert_layout
 from tests.runs import tools
-from widgets.kl_monitor.reading import LIVING, short_name
+from widgets.kl_monitor.reading import LIVING
+from workbench.runs.folders import undated
 
 pytestmark = pytest.mark.browser
 
@@ -129,7 +130,7 @@ def test_a_policy_is_steered_with_keys_and_brought_back_with_a_click(policy: Not
         "() => [...document.querySelectorAll('.wb-panel .annotation-text')].some(t => t.textContent.startsWith('fork'))", None, TRAINING_MS
     )
     [branch] = [path for path in runs.iterdir() if path != folder]
-    assert events(branch, "forked")[0]["step"] == step and short_name(branch.name) in page.get_by_label("Run", exact=True).input_value()
+    assert events(branch, "forked")[0]["step"] == step and undated(branch.name) in page.get_by_label("Run", exact=True).input_value()
     policy.wait(
         """step => { const plot = document.querySelector('.wb-panel .js-plotly-plot'), kl = plot?.data?.find(t => t.uid === 'kl');
         return kl && kl.x.length > step && plot.data.some(t => t.uid === 'parent-kl'); }""",

@@ -15,6 +15,7 @@ import workbench as wb
 from tests.runs import tools
 from workbench.journal import events as ev
 from workbench.journal.log import Log
+from workbench.runs import folders
 from workbench.runs.start import prepare
 
 pytestmark = pytest.mark.faults
@@ -68,3 +69,14 @@ with folders.making({str(tmp_path)!r}, "cut") as folder:
     assert "Start it again" in caught.value.remedy
     again = prepare(tools.recipe(real_data, data=tools.rows(20)), tmp_path, "again")
     assert not folder.exists() and list(wb.list_runs(tmp_path)["folder"]) == [str(again)] and wb.attach(again).status == "new"
+
+
+def test_what_is_no_run_is_left_where_runs_are_made(tmp_path):
+    """A person's own folder may be where runs are kept."""
+    mine = tmp_path / "notes"
+    mine.mkdir()
+    (mine / ".starting-point").write_text("mine")
+    (tmp_path / "1_2-3").mkdir()
+    with folders.making(tmp_path, "run") as made:
+        assert made.is_dir()
+    assert (mine / ".starting-point").read_text() == "mine" and (tmp_path / "1_2-3").is_dir()

@@ -12,7 +12,8 @@ from widgets.frame.hearing import Hearing
 from widgets.frame.markup import escape
 from widgets.frame.sheet import number
 from widgets.kl_monitor import tokens
-from widgets.kl_monitor.reading import ESTIMATORS, LIVING, short_name
+from widgets.kl_monitor.reading import ESTIMATORS, LIVING
+from workbench.runs.folders import undated
 
 UNITS = {
     "beta": "β, penalty per nat",
@@ -161,7 +162,7 @@ class Controls(Hearing):
     def _show_run(self, view: View) -> None:
         options = view.choices or [("no run", "")]
         if view.run and view.run not in [folder for _, folder in options]:
-            options = [(short_name(view.run.rsplit("/", 1)[-1]), view.run), *(option for option in options if option[1])]
+            options = [(undated(view.run.rsplit("/", 1)[-1]), view.run), *(option for option in options if option[1])]
         if list(self.run.options) != options:
             self.run.options = options
         if self.run.value != view.run and view.run:

@@ -5,7 +5,6 @@ Works on anything with the surface of `workbench.runs.run.Run`. Makes no widget 
 
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from workbench.alignment import alarms
 from workbench.alignment.alarms import Alarm
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
+from workbench.runs.folders import undated
 
 LIVING = ("queued", "starting", "running", "paused")
 """Statuses in which a worker has the run or will."""
@@ -25,7 +25,6 @@ ESTIMATORS = {"k1": "kl", "k2": "kl/k2", "k3": "kl/k3"}
 SETTINGS = ("beta", "kl_target", "learning_rate", "temperature", "reward_weights")
 """Settings that this panel changes while a run goes."""
 SHORT = {"beta": "β", "kl_target": "KL target", "learning_rate": "lr", "reward_weights": "weights"}
-_STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d{6}-(?=.)")
 
 
 @dataclass(slots=True)
@@ -112,11 +111,6 @@ class Taken:
     shape: tuple = ()
 
 
-def short_name(folder_name: str) -> str:
-    """`2026-11-21_093015-ppo-1` -> `ppo-1`."""
-    return _STAMP.sub("", folder_name)
-
-
 def recipe_of(run: Any) -> Recipe | None:
     """The run's recipe, None for a folder of another program."""
     try:
@@ -145,7 +139,7 @@ def curves_of(run: Any, smoothing: int = 0, parent: Any = None) -> Curves:
     heldout, targets = alarms.evaluations_of(history), alarms.targets_of(run, series["step"])
     found = alarms.alarms_of(series, target=targets, evaluations=heldout)
     return Curves(
-        name=short_name(run.name),
+        name=undated(run.name),
         steps=history.steps,
         span=smoothing or automatic_span(history.steps),
         series=series,
@@ -253,7 +247,7 @@ def policy_runs(records: list[dict]) -> list[tuple[str, str]]:
         except (OSError, ValueError):
             continue
         if "rewards" in (body.get("settings") or {}):
-            found.append((f"{short_name(folder.name)} ({record['status']})", str(folder)))
+            found.append((f"{undated(folder.name)} ({record['status']})", str(folder)))
     return found
 
 

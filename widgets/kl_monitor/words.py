@@ -12,9 +12,10 @@ import numpy as np
 from widgets.frame.literals import argument
 from widgets.frame.sheet import MINUS, number
 from widgets.frame.status import Sentence
-from widgets.kl_monitor.reading import Curves, short_name
+from widgets.kl_monitor.reading import Curves
 from workbench.alignment import alarms
 from workbench.alignment.alarms import Alarm
+from workbench.runs.folders import undated
 from workbench.runs.status import behind_words
 
 SAID = 3
@@ -44,7 +45,7 @@ def summary(status: str, history: Any, curves: Curves, policy: bool) -> Sentence
     if status in ("died", "failed"):
         return Sentence("warn", f"{sentence} {remedy}".strip())
     if status == "queued":
-        behind = behind_words(history.queued, lambda name: short_name(name.rsplit("/", 1)[-1])) if history.queued else ""
+        behind = behind_words(history.queued, lambda name: undated(name.rsplit("/", 1)[-1])) if history.queued else ""
         return Sentence("idle", f"Waits for the device behind {behind}." if behind else "Waits for the device; it is next.")
     if status in ("starting", "new") or not len(curves.step):
         return Sentence(

@@ -4,7 +4,6 @@ Reads a `History`; knows neither plotly nor widgets, and never touches the disk.
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,12 +30,6 @@ SHORT = {
 """Names of settings as marks and tables show them; others lose their underscores."""
 CARD = {"card_gib": "gpu_memory_gib", "utilisation": "gpu_utilisation"}
 """What a GPU tells of itself (`training/gpu.py`), by the names of the metrics."""
-_STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d{6}-(?=.)")
-
-
-def short_name(folder_name: str) -> str:
-    """`2026-11-21_093015-town-lora8` -> `town-lora8`: the name without the time it was started."""
-    return _STAMP.sub("", folder_name)
 
 
 def field_words(name: str) -> str:

@@ -19,13 +19,14 @@ from widgets.frame.status import Sentence
 from widgets.run_monitor import words
 from widgets.run_monitor.actions import Actions
 from widgets.run_monitor.controls import Controls, View, samples_html
-from widgets.run_monitor.curves import CARD, Average, Overlay, RunCurves, automatic_span, short_name
+from widgets.run_monitor.curves import CARD, Average, Overlay, RunCurves, automatic_span
 from widgets.run_monitor.figure import figure
 from widgets.run_monitor.reading import DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of, text_of, weights_now
 from widgets.run_monitor.run_list import matching, rows_of
 from widgets.run_monitor.trackers import followed_html
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
+from workbench.runs.folders import undated
 
 LOOK_S, FRAME_S, LIST_S = 0.025, 0.1, 2.0
 """The journal is looked at so often that a slow run's step is seen at once; a fast run's are read and shown together each `FRAME_S`."""
@@ -154,9 +155,9 @@ class RunMonitor(Panel):
             for other in map(self._other, self.state.overlays)
             if other is not None and other.folder not in (run.folder, parent and parent.folder)
         ]
-        overlays = [Overlay(label=short_name(parent.name), runs=[curves_for(parent)], parent=True)] if parent else []
+        overlays = [Overlay(label=undated(parent.name), runs=[curves_for(parent)], parent=True)] if parent else []
         for alike in by_recipe(chosen):
-            overlays.append(Overlay(label=short_name(alike[0].name), runs=[curves_for(other) for other in alike]))
+            overlays.append(Overlay(label=undated(alike[0].name), runs=[curves_for(other) for other in alike]))
         return Taken(run, status, curves, overlays, overlays[0].runs[0] if parent else None, self.span, shape)
 
     def _other(self, folder: str) -> Any:

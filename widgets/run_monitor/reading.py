@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from widgets.run_monitor.curves import Overlay, RunCurves, curves_of, field_words, short_name, value_words
+from widgets.run_monitor.curves import Overlay, RunCurves, curves_of, field_words, value_words
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe, difference, schedule_shape
+from workbench.runs.folders import undated
 
 LIVING = ("queued", "starting", "running", "paused")
 """Statuses in which a worker has the run or will."""
@@ -61,7 +62,7 @@ def curves_for(run: Any, parent: Any = None) -> RunCurves:
     recipe, history = recipe_of(run), run.history
     shape = (lambda step: schedule_shape(recipe, step, history.steps)) if recipe else None
     changes = [change for change in differences(parent, run, live=False) if change[0] != "data_hash"][:3] if parent is not None else []
-    return curves_of(history, short_name(run.name), clip=recipe.max_grad_norm if recipe else None, shape=shape,
+    return curves_of(history, undated(run.name), clip=recipe.max_grad_norm if recipe else None, shape=shape,
                      peak=recipe.learning_rate if recipe else None, fork_changes=changes)
 
 
@@ -82,7 +83,7 @@ def compared(run: Any, others: list) -> tuple[str, list[tuple[str, str, str]]]:
         return "", []
     parent = run.parent is not None and Path(run.parent).name == other.folder.name
     rows = [(field_words(name), value_words(there), value_words(here)) for name, there, here in differences(other, run)]
-    title = f"Recipe, against {'its parent ' if parent else ''}{short_name(other.name)}"
+    title = f"Recipe, against {'its parent ' if parent else ''}{undated(other.name)}"
     return title, rows or [("the same in everything", "", "")]
 
 

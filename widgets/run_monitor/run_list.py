@@ -13,7 +13,7 @@ import traitlets
 
 from widgets.frame.sending import legible
 from widgets.frame.sheet import number
-from widgets.run_monitor.curves import short_name
+from workbench.runs.folders import undated
 
 
 def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = None) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = Non
     def walk(folder: str, depth: int, above: str = "") -> None:
         record = records[folder]
         note = record.get("note") if isinstance(record.get("note"), str) else ""
-        name, status = short_name(str(record["name"])), str(record.get("status") or "")
+        name, status = undated(str(record["name"])), str(record.get("status") or "")
         loss = _known(record.get("heldout_loss"), record.get("loss"))
         shared = above if depth and len(name) > len(above) and name.startswith(above) else ""
         waits = status == "queued"

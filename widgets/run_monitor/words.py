@@ -14,12 +14,13 @@ from widgets.frame.literals import argument
 from widgets.frame.sheet import number
 from widgets.frame.status import Sentence
 from widgets.run_monitor import answers
-from widgets.run_monitor.curves import RunCurves, short_name
+from widgets.run_monitor.curves import RunCurves
 from workbench.alignment import loss_alarms
 from workbench.data import run_rows
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
 from workbench.journal.history import History
+from workbench.runs.folders import undated
 from workbench.runs.status import behind_words
 
 OVER = ("finished", "stopped", "failed", "died")
@@ -93,7 +94,7 @@ def queue_words(history: History) -> str:
     place = {1: "next", 2: "second", 3: "third"}.get(queued.position, f"number {queued.position}")
     turn = f"It is {queued.people[0]}'s turn. " if queued.people else ""
     up = " Move up puts it before your other runs." if queued.mine else ""
-    return f"{turn}Waits for the device behind {behind_words(queued, lambda name: short_name(Path(name).name))}; {place} in the queue.{up}"
+    return f"{turn}Waits for the device behind {behind_words(queued, lambda name: undated(Path(name).name))}; {place} in the queue.{up}"
 
 
 def trouble(history: History, curves: RunCurves, span: float) -> str:

@@ -17,6 +17,8 @@ from workbench.errors import RunError
 
 MARK = ".starting"
 """In a folder that is not whole yet."""
+DATED = re.compile(r"\d{4}-\d\d-\d\d_\d{6}-(?=.)")
+"""What the name of every run's folder begins with: date and time."""
 
 
 @contextlib.contextmanager
@@ -95,8 +97,14 @@ def _nobody_has(mark: Path) -> bool:
 
 def clear(root: Path) -> None:
     """Remove the folders under `root` that nobody will finish. Another person's stay where they may not be removed."""
-    for mark in [mark for mark in root.glob(f"*/{MARK}*") if _nobody_has(mark)]:
-        shutil.rmtree(mark.parent, ignore_errors=True)
-    for folder in root.glob("[0-9]*_[0-9]*-*"):
+    for folder in [folder for folder in root.iterdir() if DATED.match(folder.name)]:  # `root` may hold what is no run
+        if any(_nobody_has(mark) for mark in folder.glob(f"{MARK}*")):
+            shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.rmdir()  # only where it is empty: made, and not even marked
+
+
+def undated(name: str) -> str:
+    """`2026-11-21_093015-town-lora8` -> `town-lora8`: a run's name without the time it was started."""
+    found = DATED.match(name)
+    return name[found.end():] if found else name

@@ -83,7 +83,7 @@ def _share_checkpoint(folder: Path, step: int, target: Path, exactly: bool = Fal
 
 def _fork_name(parent: Run, changes: dict[str, Any]) -> str:
     short = {"learning_rate": "lr", "evaluate_every": "eval"}
-    base = parent.name.split("-", 3)[-1] if parent.name[:2] == "20" else parent.name
+    base = folders.undated(parent.name)
     return "-".join([base, *(f"{short.get(k, k)}{'' if isinstance(v, dict) else 'none' if v is None else format(v, 'g')}" for k, v in changes.items())]) if changes else base + "-fork"
 
 
@@ -179,7 +179,7 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
 
 
 def _start_again(original: Run, history: History) -> Run:
-    with folders.making(original.folder.parent, original.name.split("-", 3)[-1] + "-replay") as folder:
+    with folders.making(original.folder.parent, folders.undated(original.name) + "-replay") as folder:
         _share_asked(original.folder, folder)
         start = 0
         if (original.folder / "start").exists():

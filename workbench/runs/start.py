@@ -4,7 +4,6 @@ Everything that can be wrong with the recipe, the rows or the folder is found he
 """
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def _no_secret(recipe: Recipe) -> None:
 def default_name(recipe: Recipe) -> str:
     """Model, objective (but for sft) and method: what tells runs apart in a list. Of a run as the model, what stands in its name for its own."""
     path = Path(recipe.model)
-    model = re.sub(r"^\d{4}-\d\d-\d\d_\d{6}-", "", (path.parent if path.name == "result" else path).name)
+    model = folders.undated((path.parent if path.name == "result" else path).name)
     method = recipe.method.name + (str(recipe.method.rank) if hasattr(recipe.method, "rank") else "")
     return "-".join([model.removesuffix(f"-{method}"), *([] if recipe.objective == "sft" else [recipe.objective]), method])
 
