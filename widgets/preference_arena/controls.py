@@ -22,7 +22,7 @@ class Controls(Hearing):
         self.replies = controls.slider("Replies side by side", state.replies, 2, MOST_REPLIES, live=False)
         self.criteria = controls.text("Criteria, with commas between them", ", ".join(state.criteria), continuous_update=False)
         self.source = controls.text("Store: a file, or the URL of PostgreSQL", state.source, continuous_update=False)
-        self.rows = controls.toggles("Training rows", [(words, rows) for rows, words in ROWS.items()], state.rows)
+        self.rows = controls.dropdown("Training rows", [(words, rows) for rows, words in ROWS.items()], state.rows)
         self.file = controls.text("File to write", state.file, placeholder="none: panel.table alone", continuous_update=False)
         self.made_rows = controls.html("")
         self.make = controls.button(
