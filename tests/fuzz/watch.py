@@ -3,7 +3,7 @@
     with watched(may_read=(path,)):     raises AssertionError at the end where anything else was touched
         read(path)
 
-Seen is what Python does; not what C libraries open by themselves (pyarrow reads its own files).
+Seen is what Python does; not what C libraries open by themselves (pyarrow reads its own files), nor what threads do that ran before.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,12 @@ TOUCHING = (
     "tempfile.",
 )
 _seen: list[str] | None = None
+_others: set[int] = set()
 _hooked = False
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _seen is None:
+    if _seen is None or threading.get_ident() in _others:
         return
     if event == "open":
         path, _, flags = arguments
@@ -57,10 +59,12 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 def watched(may_read: tuple[Path, ...] = (), may: tuple[str, ...] = ()) -> Iterator[None]:
     """Everything in the block touches nothing but what it `may_read` (a file, or all below a folder) and Python's own modules; `may`:
     beginnings of events that are let pass."""
-    global _seen, _hooked
+    global _seen, _hooked, _others
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
+    # A figure of a test before this one may still follow its run in a thread of its own.
+    _others = {thread.ident for thread in threading.enumerate() if thread.ident is not None} - {threading.get_ident()}
     _seen = []
     try:
         yield
