@@ -41,6 +41,7 @@ def execute(path: Path, cwd: Path, cell_timeout_s: int = 900) -> nbformat.Notebo
         timeout=cell_timeout_s,
         kernel_name="python3",
         store_widget_state=False,
+        shutdown_kernel="immediate",  # a kernel that has imported torch takes 2 s to leave by itself, and nothing of it is wanted any more
         extra_arguments=["--IPKernelApp.log_level=40"],
         resources={"metadata": {"path": str(cwd)}},
         on_cell_start=on_start,

@@ -150,6 +150,8 @@ class Recipe:
         unknown = sorted(set(body) - set(names))
         if unknown:
             raise RecipeError(f"A recipe has no field {unknown[0]!r}.", _nearest(unknown[0], names))
+        if not isinstance(body.get("data", ""), (str, dict)):
+            raise RecipeError("The data of a recipe in JSON are named, not listed in it.", "Put the rows into a file, and its path into the recipe.")
         try:
             return cls(**body)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:  # anybody may have written it

@@ -253,6 +253,7 @@ def test_with_the_kernel_goes_what_waited_for_it(held: Notebook, dies: bool) -> 
     else:
         held.restart_kernel()
     held.wait(NOT_BUSY)
+    held.wait("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")  # it cannot be ended before it is back
 
 
 def test_a_wrong_rate_stays_with_its_fault_until_the_kernel_has_another(shown: Notebook) -> None:

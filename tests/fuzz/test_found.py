@@ -111,6 +111,8 @@ def test_a_damaged_note_on_the_worker_leaves_the_run_readable(tmp_path, worker):
         b'{"data": {"mixture": 5}}',
         b'{"data": {"stages": {"stages": [5]}}}',
         b'{"data": {"stages": 5}}',
+        b'{"data": []}',
+        b'{"data": [{"question": "q", "answer": "a"}]}',
         b'{"method": {"name": []}}',
         b'{"data": {"mixture": {"sources": {"a": 5}, "pretraining": 5}}}',
     ],

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from workbench.town.conduct import CONDUCTS, Request, check_weights, find, gold, requests
 from workbench.town.conduct_topics import MADE, OPENED
@@ -60,8 +61,13 @@ def _lender(request: Request, rng: random.Random, of_asked: bool) -> Person:
     person = request.person
     if person is None:
         return rng.choice(asked() if of_asked else held_out())
+    return rng.choice(_unlike(person))
+
+
+@cache
+def _unlike(person: Person) -> list[Person]:
     half = [other for other in people() if other.asked == person.asked and other.name != person.cousin]
-    return rng.choice([other for other in half if not any(other.value(kind) == person.value(kind) for kind in KINDS)])
+    return [other for other in half if not any(other.value(kind) == person.value(kind) for kind in KINDS)]
 
 
 def replies(question: str, of_asked: bool = True) -> dict[str, list[str]]:
