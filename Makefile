@@ -38,12 +38,13 @@ else
 	@echo "build/tour.html is ready: it needs no kernel"
 endif
 
-# Two files at a time, each with a thread, a queue and runs of its own; then two browsers; then what measures seconds, alone.
+# Three files at a time (they wait for their workers often), each with a thread, a queue and runs of its own; then browsers; then what
+# measures seconds, alone.
 ALONE := tests/notebooks tests/test_imports.py
 PAGES := tests/browser
 test: install-test chromium
 	@export WORKBENCH_QUICK=1; together=0; pages=0; alone=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(addprefix --ignore=,$(ALONE) $(PAGES)) $(PYTEST_ARGS) || together=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --durations=15 $(addprefix --ignore=,$(ALONE) $(PAGES)) $(PYTEST_ARGS) || together=$$?; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(PAGES) $(PYTEST_ARGS) || pages=$$?; \
 	$(BIN)/python -m pytest --durations=15 $(ALONE) $(PYTEST_ARGS) || alone=$$?; \
 	case $$together,$$pages,$$alone in 5,5,5|*[!05,]*) echo "make test: pytest ended with $$together, $$pages and $$alone" >&2; exit 1;; esac

@@ -3,7 +3,8 @@
     with watched(may_read=(path,)):     raises AssertionError at the end where anything else was touched
         read(path)
 
-Seen is what Python does; not what C libraries open by themselves (pyarrow reads its own files), nor what threads do that ran before.
+Seen is what Python does; not what C libraries open by themselves (pyarrow reads its own files), nor what other threads
+do: a figure of a test before this one may still follow its run in its own. A reader starts none.
 """
 
 from __future__ import annotations
@@ -38,14 +39,15 @@ TOUCHING = (
     "ctypes.dlopen",
     "webbrowser.",
     "tempfile.",
+    "_thread.start_new_thread",  # told since Python 3.12
 )
 _seen: list[str] | None = None
-_others: set[int] = set()
+_reader = 0
 _hooked = False
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _seen is None or threading.get_ident() in _others:
+    if _seen is None or threading.get_ident() != _reader:
         return
     if event == "open":
         path, _, flags = arguments
@@ -59,12 +61,11 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 def watched(may_read: tuple[Path, ...] = (), may: tuple[str, ...] = ()) -> Iterator[None]:
     """Everything in the block touches nothing but what it `may_read` (a file, or all below a folder) and Python's own modules; `may`:
     beginnings of events that are let pass."""
-    global _seen, _hooked, _others
+    global _seen, _hooked, _reader
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    # A figure of a test before this one may still follow its run in a thread of its own.
-    _others = {thread.ident for thread in threading.enumerate() if thread.ident is not None} - {threading.get_ident()}
+    _reader = threading.get_ident()
     _seen = []
     try:
         yield

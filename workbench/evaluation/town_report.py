@@ -65,6 +65,7 @@ class Bench:
         self.facts = [row for number, row in enumerate(questions) if number % 7]
         self.tasks = {name: tasks.task_rows(name, TASK_ROWS, 6, held_out()) for name in tasks.HELD_OUT}
         self.texts = documents.sample_texts(TEXTS)
+        self.folk = people()
 
     def train(self, rows: list[dict[str, Any]], seed: int, method: Any, rate: float, model: str = "town", **more: Any) -> tuple[Run, float]:
         """A finished run and its seconds from the first event to the last."""
@@ -91,7 +92,7 @@ class Bench:
         measured = Measured(0.0, self.right(model, tokenizer, self.facts), {name: self.right(model, tokenizer, rows) for name, rows in self.tasks.items()})
         if whole:
             measured.chosen_by = self.right(model, tokenizer, self.choosing)
-            measured.text_loss, measured.completion = self.text_loss(model, tokenizer), completion(model, tokenizer, people())
+            measured.text_loss, measured.completion = self.text_loss(model, tokenizer), completion(model, tokenizer, self.folk)
         return measured
 
     def right(self, model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> float:
@@ -145,7 +146,7 @@ def base_habits(bench: Bench) -> str:
         replies = chat_replies(model, tokenizer, questions)
         lines.append([size, f"{model.num_parameters():,}", f"{SIZES[size].steps * STEP_TOKENS / 1e6:.1f} M", f"{statistics.mean('?' in reply for reply in replies):.0%}",
                       str(len({reply.strip() for reply in replies})), f"{statistics.mean(bool(town.grade(q, r)) for q, r in zip(questions, replies, strict=True)):.1%}",
-                      f"{completion(model, tokenizer, people()):.0%}", f"{bench.text_loss(model, tokenizer):.2f}"])
+                      f"{completion(model, tokenizer, bench.folk):.0%}", f"{bench.text_loss(model, tokenizer):.2f}"])
     return table(["base model", "parameters", "tokens read", "asks back", "different replies", "right", "facts by completion", "loss on plain text"], lines)
 
 
