@@ -217,23 +217,29 @@ BUSY = "() => document.querySelector('.wb-panel [role=status]').textContent.star
 NOT_BUSY = "() => document.querySelector('.wb-panel [role=status]').textContent.startsWith('Step 1\u202f196: loss')"
 
 
-@pytest.fixture
-def held(lab: Lab) -> Iterator[Notebook]:
-    """A demo panel that was clicked while a cell holds the kernel, which hears one thing at a time; the cell waits for the file "held"."""
+@pytest.fixture(scope="module")
+def waiting(lab: Lab) -> Iterator[Notebook]:
+    """A notebook whose kernel hears one thing at a time; its second cell waits for the file "held"."""
     notebook = lab.open([OPEN.format(name="'town'"), WAITS.format(name="held")], "held")
-    notebook.page.evaluate("() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells = 'disabled'; }")
-    notebook.run(0)
-    notebook.drawn()
-    notebook.kernel("asked = []; panel._status.on_msg(lambda _widget, message, _buffers: asked.append(message['kind']))")
-    notebook.page.evaluate("""() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
-        void jupyterapp.commands.execute('notebook:run-cell'); }""")
-    notebook.wait("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
-    notebook.page.get_by_role("button", name="Forget this run").click()
-    notebook.wait(BUSY)
     yield notebook
     assert notebook.errors == []
     notebook.close()
-    (notebook.path.parent / "held").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def held(waiting: Notebook) -> Iterator[Notebook]:
+    """A demo panel that was clicked while the second cell holds the kernel."""
+    waiting.page.evaluate("() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells = 'disabled'; }")
+    waiting.run(0)
+    waiting.drawn()
+    waiting.kernel("asked = []; panel._status.on_msg(lambda _widget, message, _buffers: asked.append(message['kind']))")
+    waiting.page.evaluate("""() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+        void jupyterapp.commands.execute('notebook:run-cell'); }""")
+    waiting.wait("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
+    waiting.page.get_by_role("button", name="Forget this run").click()
+    waiting.wait(BUSY)
+    yield waiting
+    (waiting.path.parent / "held").unlink(missing_ok=True)
 
 
 def test_a_click_during_a_long_cell_is_said_to_wait(held: Notebook) -> None:

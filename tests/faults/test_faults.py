@@ -149,7 +149,7 @@ import workbench as wb
 from pathlib import Path
 from tests.runs import tools
 {before}
-run = wb.start(tools.recipe(Path({str(real_data)!r}), steps=60, sample_prompts=0), runs={str(tmp_path)!r})
+run = wb.start(tools.recipe(Path({str(real_data)!r}), steps=30, sample_prompts=0), runs={str(tmp_path)!r})
 print(run.folder, flush=True)
 run.wait(until=5)
 print("five", flush=True)
@@ -163,7 +163,7 @@ sys.stdin.read()
     assert kernel.wait(10) == -signal.SIGKILL
     run = wb.attach(folder)
     assert run.wait(90) == "finished"
-    assert len(tools.losses(run)) == 60
+    assert len(tools.losses(run)) == 30
 
 
 def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(real_data, tmp_path, uninterrupted):
