@@ -5,6 +5,8 @@ Every strategy with every objective is in `tests/faults/launch_long.py`. Here: D
 
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -126,3 +128,10 @@ def test_what_does_not_run_as_asked_is_refused(tmp_path, monkeypatch):
     for strategy in ("ddp", "fsdp"):
         with pytest.raises(RunError, match=f"2 processes under {strategy} were asked for; what runs is one process"):
             strategies.prove(trainer, wb.Launch(processes=2, strategy=strategy))
+
+
+def test_a_line_typed_for_a_folder_that_is_not_there_is_answered_in_a_sentence(tmp_path):
+    typed = subprocess.run([sys.executable, "-m", "workbench.training.ranks", str(tmp_path / "no run")], capture_output=True, text=True,
+                           env=os.environ | {"RANK": "0"}, check=False)
+    assert typed.returncode == 1 and typed.stderr.splitlines() == [
+        f"Process 0: There is no run in {tmp_path / 'no run'}. Type the line of wb.launch_command(run) again, where its folder can be seen."]

@@ -17,7 +17,7 @@ import pytest
 from tests.frame.test_panel import Reader, descendants
 from widgets import RankExplorer
 from widgets.rank_explorer import figure as drawing
-from widgets.rank_explorer import words
+from widgets.rank_explorer import reading, words
 from widgets.rank_explorer.figure import Look, Point
 from widgets.rank_explorer.spectra import Matrix, Spectra
 from widgets.rank_explorer.state import State
@@ -149,6 +149,19 @@ def test_a_suggestion_takes_no_more_and_keeps_more(tmp_path: Path) -> None:
     assert panel.method.rank_pattern == {}
     panel.state.spread = "suggested"
     assert panel.method.rank_pattern == pattern and "rank_pattern=pattern" in panel.code()
+
+
+def test_what_is_not_read_yet_is_not_called_missing(tmp_path: Path) -> None:
+    """A page shows the spectrum as soon as it is read, which is before the base is known."""
+    panel = RankExplorer(adapter(tmp_path / "adapter"), state=State(rank=2))
+    panel.opened = reading.read(panel.state.source)
+    assert panel.planning.pattern_words(panel.state) == "The base is read in the background."
+    panel.look()  # matrices that are alike in all but their width, of four directions each
+    told = {}
+    for panel.state.rank in (2, 3, 4):
+        panel.planning.plan(panel.opened, panel.state)
+        told[panel.state.rank] = panel.planning.pattern_words(panel.state)
+    print(told, panel.planning.last_pattern)
 
 
 # ---- the sentence

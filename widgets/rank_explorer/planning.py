@@ -24,6 +24,8 @@ class Planning:
         self.last_pattern: dict[str, int] = {}
         self.pattern_fault = ""
         self._pattern_for: tuple | None = None
+        self._all_fit = False
+        """Whether the suggestion has a rank for every singular value of the table."""
         self._config: Any = None
         self._memory: dict[str, float] = {}
         self._length, self._batch, self._precision = 512, 8, "bf16"
@@ -67,7 +69,7 @@ class Planning:
                 self.last_pattern = suggest_rank_pattern(frame, opened.frame.attrs["shapes"], budget=budget) if len(frame) else {}
             except WorkbenchError as error:
                 self.last_pattern, self.pattern_fault = {}, str(error)
-            self._pattern_for = key
+            self._pattern_for, self._all_fit = key, sum(self.last_pattern.values()) >= len(frame)
         return self.last_pattern
 
     def budget(self, opened: reading.Opened, state: State) -> int:
@@ -86,12 +88,16 @@ class Planning:
     def pattern_words(self, state: State) -> str:
         if self.pattern_fault:
             return self.pattern_fault
+        if self._pattern_for is None:
+            return "The base is read in the background."
         if not self.last_pattern:
             return "No suggestion: no matrix of the spectrum is chosen."
         if set(self.last_pattern.values()) == {max(state.rank, 1)}:
             if state.rank <= 1:
                 return "Every matrix gets its one direction."
-            return "Every known direction fits; at a lower rank it shows where they matter most."
+            if self._all_fit:
+                return "Every known direction fits; at a lower rank it shows where they matter most."
+            return "The suggestion is the same rank everywhere: no other spread keeps more."
         return f"No more parameters than rank {max(state.rank, 1)} everywhere."
 
     def _key(self, state: State) -> str:

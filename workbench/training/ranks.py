@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import living
-from workbench.errors import WorkbenchError
+from workbench.errors import RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
 from workbench.journal.redacted import Redacting
@@ -43,10 +43,10 @@ def run(folder: str) -> None:
     rank, session = int(os.environ["RANK"]), None
     lock = None
     try:
+        launch = _launch(folder)
         from workbench.training import strategies, together
         from workbench.training.session import Session
 
-        launch = _launch(folder)
         strategies.settle(launch)
         strategies.meet(launch)
         if WORKER not in os.environ:
@@ -61,13 +61,20 @@ def run(folder: str) -> None:
 def _launch(folder: str) -> Any:
     from workbench import launching
 
-    return launching.from_json(json.loads((Path(folder) / "recipe.json").read_text()).get("launch"))
+    try:
+        written = (Path(folder) / "recipe.json").read_text()
+    except OSError as error:
+        raise RunError(f"There is no run in {folder}.", "Type the line of wb.launch_command(run) again, where its folder can be seen.") from error
+    return launching.from_json(json.loads(written).get("launch"))
 
 
 def _fail(error: Exception, rank: int, session: Any, folder: Path, owns: bool) -> None:
     from workbench.training.worker import told_of
 
-    traceback.print_exc()
+    if isinstance(error, WorkbenchError) and WORDS not in os.environ:
+        print(f"Process {rank}: {error.what} {error.remedy}", file=sys.stderr)  # to whoever typed the line
+    else:
+        traceback.print_exc()
     if isinstance(error, WorkbenchError):
         ended = ev.Ended(step=session.step if session else 0, status="failed", reason=error.what, remedy=error.remedy)
     else:
