@@ -97,7 +97,7 @@ class Planning:
                 return "Every matrix gets its one direction."
             if self._all_fit:
                 return "Every known direction fits; at a lower rank it shows where they matter most."
-            return "The suggestion is the same rank everywhere: no other spread keeps more."
+            return "The suggestion is the same rank everywhere."
         return f"No more parameters than rank {max(state.rank, 1)} everywhere."
 
     def _key(self, state: State) -> str:
