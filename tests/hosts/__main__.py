@@ -41,6 +41,7 @@ def runs(folder: Path) -> tuple[Path, Path]:
 def visited(host: Host, link: str, finished: Path, living: Path, folder: Path) -> Seen:
     screens = SCREENS / "hosts"
     screens.mkdir(parents=True, exist_ok=True)
+    before = os.getloadavg()[0]
     with opened(host, folder, cells(finished, living, host.page)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=FLAGS)
         try:
@@ -52,6 +53,7 @@ def visited(host: Host, link: str, finished: Path, living: Path, folder: Path) -
                     visit.use()
             except Error as error:
                 visit.seen.errors.append(" ".join(str(error).split())[:200])
+            visit.seen.load = before, os.getloadavg()[0]
             return visit.seen
         finally:
             browser.close()
@@ -65,7 +67,7 @@ def times(seen: Seen) -> str:
         return f"{seen.readable_s[place]:.1f} | {seen.live_s[place]:.1f} | {seen.received[place].all / 1e3:,.0f}".replace(",", "\u202f")
 
     page = f"{seen.opened_s:.1f} s, {seen.opened.all / 1e6:.1f} MB" if seen.opened_s else "in the next"
-    return f"| {seen.host.title} | {seen.link} | {page} | {panel(0)} | {panel(1)} |"
+    return f"| {seen.host.title} | {seen.link} | {seen.load[0]:.0f}, {seen.load[1]:.0f} | {page} | {panel(0)} | {panel(1)} |"
 
 
 def main() -> int:
@@ -101,8 +103,8 @@ def main() -> int:
             import workbench as wb
 
             wb.attach(living).stop()
-    print("\n| host | link | page until the kernel is idle | 1st panel readable, s | live, s | kB | 2nd panel readable, s | live, s | kB |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("\n| host | link | load before, after | page until the kernel is idle | 1st panel readable, s | live, s | kB | 2nd panel readable, s | live, s | kB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(map(times, all_seen)))
     return min(bad, 1)
 

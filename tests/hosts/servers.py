@@ -41,7 +41,8 @@ c.Spawner.cmd = [{python!r}, "-m", "jupyterhub.singleuser"]
 c.Spawner.notebook_dir = {notebooks!r}
 c.Spawner.env_keep = list({env!r})
 c.Spawner.environment = {env!r}
-c.Spawner.start_timeout = 120
+c.Spawner.start_timeout = 300
+c.Spawner.http_timeout = 300
 c.Spawner.args = ["--LabApp.expose_app_in_browser=True", "--LabApp.app_settings_dir=" + {settings!r}, "--ServerApp.allow_root=True"]
 """
 

@@ -47,6 +47,8 @@ class Seen:
     received: dict[int, Bytes] = field(default_factory=dict)
     checks: dict[str, str] = field(default_factory=dict)
     policy: str = ""
+    load: tuple[float, float] = (0.0, 0.0)
+    """Programs that ran or waited for a core, of the minute before the visit and of its last minute (`os.getloadavg`)."""
     errors: list[str] = field(default_factory=list)
 
 
