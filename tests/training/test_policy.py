@@ -11,6 +11,7 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import tokenizers
 import torch
 import transformers
@@ -249,6 +250,16 @@ def test_the_reference_is_the_model_that_the_policy_starts_from(method, copied, 
     assert (reference.copy is not None) == copied
     assert torch.allclose(found, rollouts.log_probabilities(start, prompts, replies)[0], atol=1e-4)
     assert not torch.allclose(found, rollouts.log_probabilities(model.eval(), prompts, replies)[0], atol=1e-2)
+
+
+def test_while_the_value_head_warms_up_the_policy_stays_where_it_is(bandit, tmp_path):
+    fields = dict(method=methods.Full(), steps=6, heldout=0, learning_rate=1e-3)
+    run = tools.here(recipe(bandit, fields, beta=0.1, kl_target=1.0, value_warmup=4, value_learning_rate=1e-2), tmp_path)
+    frame = run.metrics()
+    assert (frame["kl"][:5] == 0).all() and frame["kl/k3"][5] > 0  # the fifth round is drawn before it is learned from
+    assert (frame["beta"][:5] == 0.1).all() and frame["beta"][5] != 0.1
+    heads = [safetensors.torch.load_file(run.folder / "checkpoints" / f"step-00000{step}" / "value_head.safetensors") for step in (2, 4)]
+    assert all(not torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
 
 
 def test_options_of_a_round_count(bandit, tmp_path):

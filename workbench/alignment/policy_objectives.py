@@ -123,6 +123,9 @@ class PPO(PolicyObjective):
     """The value head's own peak; None is the recipe's."""
     shared_trunk: bool = True
     """Whether the value loss trains the layers under the value head, which are the policy's."""
+    value_warmup: int = 0
+    """Rounds at the beginning in which the value head alone learns: advantages of a head that knows nothing yet lead the policy away from its
+    reference for no reward."""
     gamma: float = 1.0
     lam: float = 0.95
     """λ of generalized advantage estimation."""
@@ -144,6 +147,7 @@ class PPO(PolicyObjective):
         self._one_of("kl_estimator", ("k1", "k2", "k3"))
         self._whole("epochs", 1, 4)
         self._whole("minibatches", 1, 1)
+        self._whole("value_warmup", 0, 5)
         for name, least, most, example in (("clip", 1e-6, 1e6, 0.2), ("value_clip", 1e-6, 1e9, 0.2), ("value_weight", 0, 1e6, 0.1),
                                            ("gamma", 0, 1, 1.0), ("lam", 0, 1, 0.95), ("entropy_bonus", 0, 1e6, 0.01),
                                            ("unended_penalty", 0, 1e9, 1.0), ("pretraining_weight", 0, 1e6, 1.0)):

@@ -154,7 +154,7 @@ class PPOTrainer(PolicyTrainer):
         found, returns = advantages.generalized_advantages(rewards, values, mask, settings.gamma, settings.lam)
         if settings.whiten_advantages:
             found = advantages.whiten(found, mask)
-        if live["kl_target"] is not None and live["beta"] > 0:
+        if live["kl_target"] is not None and live["beta"] > 0 and not self._warming:
             live["beta"] = AdaptiveKL(live["beta"], live["kl_target"]).update(self.metrics["kl"])
         return Round(prompts, replies, mask, reading.logp, values, found, returns)
 
@@ -168,7 +168,7 @@ class PPOTrainer(PolicyTrainer):
         for number, part in enumerate(parts, start=1):
             with self.compute_loss_context_manager():
                 loss = self._loss(drawn, part, told)
-                if self.pretraining:
+                if self.pretraining and not self._warming:
                     more = self._pretraining_loss(len(part))
                     told["pretraining_loss"] += float(more.detach())
                     loss = loss + settings.pretraining_weight * more
@@ -192,13 +192,20 @@ class PPOTrainer(PolicyTrainer):
         def of(values: torch.Tensor) -> torch.Tensor:
             return values[part.to(values.device), :width]
 
-        values = read.padded(self.value_head(read.hidden.float() if settings.shared_trunk else read.hidden.float().detach())[:, 0])
+        hidden = read.hidden.float()
+        values = read.padded(self.value_head(hidden if settings.shared_trunk and not self._warming else hidden.detach())[:, 0])
         policy, clipped = advantages.policy_loss(read.logp, of(drawn.logp), of(drawn.advantages), mask, settings.clip)
         value = advantages.value_loss(values, of(drawn.values), of(drawn.returns), mask, settings.value_clip)
         told["policy_loss"] += float(policy.detach())
         told["value_loss"] += float(value.detach())
         told["clip_fraction"] += float(clipped)
+        if self._warming:
+            return settings.value_weight * value
         return policy + settings.value_weight * value - settings.entropy_bonus * advantages.mean(read.entropy, mask)
+
+    @property
+    def _warming(self) -> bool:
+        return self.state.global_step < self.settings.value_warmup
 
     def _pretraining_loss(self, count: int) -> torch.Tensor:
         """Of `count` rows of plain text, nats a token (Ouyang et al. 2022, eq. 2: PPO-ptx)."""
