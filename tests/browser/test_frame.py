@@ -59,7 +59,7 @@ def test_it_draws_and_says_what_it_shows(shown: Notebook) -> None:
 def test_three_figures_fetch_plotly_once(shown: Notebook) -> None:
     shown.run(1)
     shown.wait("() => [...document.querySelectorAll('.wb-panel')].filter(one => one.querySelector('.scatterlayer .trace')).length === 3")
-    assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "1"
+    assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_copies)") == "1"
     assert shown.page.evaluate("() => typeof window.Plotly") == "undefined"  # another plotly on the page is left alone
     shown.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-cell-output')")
     shown.wait("() => document.querySelectorAll('.wb-panel').length === 1")
@@ -384,7 +384,7 @@ def test_a_restarted_kernel_draws_again_with_the_plotly_the_page_has(shown: Note
     shown.restart_kernel()
     shown.run(0)
     shown.wait(figure_has(300))
-    assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "0"
+    assert shown.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_copies)") == "0"
 
 
 def test_while_a_cell_computes_a_picture_stands_in(lab: Lab) -> None:

@@ -299,6 +299,6 @@ def test_what_runs_and_models_write_stays_text_and_three_share_one_plotly(lab: L
     assert notebook.page.evaluate("() => window.hacked") is None
     assert notebook.page.locator(".wb-panel script, .wb-panel img").count() == 0
     assert "<script>window.hacked" in notebook.page.locator(".wb-samples").first.inner_text()
-    assert notebook.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_requests)") == "1"
+    assert notebook.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_copies)") == "1"
     assert notebook.errors == []
     notebook.close()

@@ -12,7 +12,7 @@ import pytest
 
 from widgets.frame import columns
 from widgets.frame.downsample import N_OUT
-from widgets.frame.live_figure import LiveFigure, plotly_js_gz
+from widgets.frame.live_figure import RESEND_S, LiveFigure, plotly_js_gz
 from widgets.frame.pump import Pump
 from widgets.frame.sheet import Sheet
 
@@ -233,13 +233,20 @@ def test_many_threads_lose_no_point(pump: Pump) -> None:
     assert page.drawn(trace=3)[0].tolist() == list(range(200))
 
 
-def test_plotly_js_is_sent_when_asked_and_counted(pump: Pump) -> None:
-    figure = LiveFigure(loss_figure(5), pump=pump)
-    page = Page(figure)
-    before = LiveFigure.plotly_requests
-    figure._heard(figure, {"kind": "plotly"}, [])
-    assert LiveFigure.plotly_requests == before + 1
-    assert b"plotly.js" in gzip.decompress(page.plotly)[:200]
+def test_a_page_is_sent_one_plotly_js_however_often_its_figures_ask(pump: Pump) -> None:
+    figures = [LiveFigure(loss_figure(5), pump=pump) for _ in range(2)]
+    pages = [Page(figure) for figure in figures]
+    before = LiveFigure.plotly_copies
+
+    def ask(figure: LiveFigure, page: str) -> int:
+        figure._heard(figure, {"kind": "plotly", "page": page}, [])
+        return LiveFigure.plotly_copies - before
+
+    assert [ask(figures[0], "a"), ask(figures[0], "a"), ask(figures[1], "a")] == [1, 1, 1], "the first copy is on its way"
+    assert b"plotly.js" in gzip.decompress(pages[0].plotly)[:200]
+    assert ask(figures[1], "b") == 2, "a page loaded again, or another"
+    LiveFigure._plotly_sent["a"] -= RESEND_S
+    assert ask(figures[1], "a") == 3, "the first was lost"
     assert len(plotly_js_gz()) < 2_000_000
 
 

@@ -7,6 +7,7 @@ const ASK_AGAIN_MS = 8000;
 const POSTER_MS = 1500; // a kernel busy with a cell, or none at all: then the picture drawn in Python stands in
 const UNSEEN = 12, UNSEEN_MS = 250; // how often, and when, a place without width is looked at again
 const REGISTRY = (globalThis.__wbPlotly ??= new Map()); // plotly version -> {promise, resolve, ready}
+const PAGE = (globalThis.__wbPage ??= `${Date.now()}-${Math.random()}`); // by which a kernel knows that a copy is on its way here
 
 // ---- plotly.js, once for each page
 
@@ -41,7 +42,7 @@ async function install(key, buffer) {
 function plotly(model, signal) {
   const key = model.get("plotly_key"), made = entry(key);
   if (made.ready) return made.promise;
-  const ask = () => { if (!made.ready) model.send({kind: "plotly"}); };
+  const ask = () => { if (!made.ready) model.send({kind: "plotly", page: PAGE}); };
   if (!made.asked) { made.asked = true; ask(); }
   // The kernel of the figure that asked may be gone, or busy with a long cell: each waiting figure then asks its own.
   const timer = setInterval(ask, ASK_AGAIN_MS);

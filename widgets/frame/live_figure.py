@@ -23,6 +23,8 @@ from widgets.frame.pump import Pump
 
 FRAME_S = 0.1
 """Deltas closer together than this are sent as one, where `frame_ms` says nothing else."""
+RESEND_S = 90
+"""A page that asks again within this gets no second copy of plotly.js: on 1 Mbit/s the first travels for 12 s, behind what was sent before."""
 
 
 @cache
@@ -54,8 +56,11 @@ class LiveFigure(anywidget.AnyWidget):
     frame_ms = traitlets.Int(round(1000 * FRAME_S)).tag(sync=True)
     """Frames come at most so often; a figure that follows a hand wants more of them than one that follows a run."""
 
-    plotly_requests = 0
-    """How often a page asked this kernel for plotly.js."""
+    plotly_copies = 0
+    """How often this kernel sent plotly.js."""
+    _plotly_sent: dict[str, float] = {}
+    """When, by the page's own name for itself, of those of the last `RESEND_S`."""
+    _plotly_lock = threading.Lock()
 
     def __init__(self, figures: Any, summary: str = "", pump: Pump | None = None, **more: Any) -> None:
         self._lock = threading.RLock()
@@ -155,6 +160,18 @@ class LiveFigure(anywidget.AnyWidget):
             del self._pictures[number]
         return answer[0] if answer else None
 
+    @staticmethod
+    def _wants_plotly(page: str) -> bool:
+        """Whether a page is to be sent plotly.js: every figure that waits asks every few seconds, and one copy is on its way for longer."""
+        with LiveFigure._plotly_lock:
+            now = time.monotonic()
+            LiveFigure._plotly_sent = {one: at for one, at in LiveFigure._plotly_sent.items() if now - at < RESEND_S}
+            if page in LiveFigure._plotly_sent:
+                return False
+            LiveFigure._plotly_sent[page] = now
+            LiveFigure.plotly_copies += 1
+            return True
+
     def _heard(self, _widget: Any, message: dict, _buffers: list) -> None:
         kind = message.get("kind")
         if kind == "ready":
@@ -166,8 +183,8 @@ class LiveFigure(anywidget.AnyWidget):
         elif kind == "gone":
             self._views.discard(message["view"])
         elif kind == "plotly":
-            LiveFigure.plotly_requests += 1
-            self.send({"kind": "plotly"}, [plotly_js_gz()])
+            if self._wants_plotly(str(message.get("page", ""))[:64]):
+                self.send({"kind": "plotly"}, [plotly_js_gz()])
         elif kind == "range":
             self._zoomed(message["axis"], message.get("range"))
         elif kind == "picture":
