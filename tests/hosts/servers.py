@@ -26,7 +26,7 @@ import nbformat
 
 from tests.browser.lab import ROOT, _free_port
 
-START_S = 120
+START_S = 300
 HUB_CONFIG = """
 c.JupyterHub.bind_url = {address!r}
 c.JupyterHub.authenticator_class = "dummy"
