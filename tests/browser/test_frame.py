@@ -380,6 +380,24 @@ for k in range(60):
     assert 3 <= len(times) <= 2 + (times[-1] - times[0]) / 100
 
 
+SLOWLY = """ms => { const place = document.querySelector('.wb-panel .js-plotly-plot');
+    globalThis.drawnAt = [];
+    place.on('plotly_afterplot', () => { for (const until = performance.now() + ms; performance.now() < until;); globalThis.drawnAt.push(performance.now()); }); }"""
+
+
+def test_a_page_that_draws_slowly_skips_frames_and_does_not_fall_behind(shown: Notebook) -> None:
+    """A drawing of 300 ms, and news each 110 ms: drawn one by one they would take three times as long as they come in; so there is as long a rest after each."""
+    before = shown.points()
+    shown.page.evaluate(SLOWLY, 300)
+    shown.kernel("""import time
+for k in range(36):
+    panel.live.extend({'loss': ([3000.0 + k], [1.5])})
+    time.sleep(0.11)""")
+    shown.wait(figure_has(before + 36))
+    times = shown.page.evaluate("() => globalThis.drawnAt")
+    assert 3 <= len(times) <= 2 + (times[-1] - times[0]) / 550
+
+
 def test_a_restarted_kernel_draws_again_with_the_plotly_the_page_has(shown: Notebook) -> None:
     shown.restart_kernel()
     shown.run(0)

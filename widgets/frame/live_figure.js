@@ -6,6 +6,8 @@
 const ASK_AGAIN_MS = 8000;
 const POSTER_MS = 1500; // a kernel busy with a cell, or none at all: then the picture drawn in Python stands in
 const UNSEEN = 12, UNSEEN_MS = 250; // how often, and when, a place without width is looked at again
+const PACE = (globalThis.__wbPace ??= {free: 0}); // when the page's next figure may be drawn
+const SLOW_MS = 50; // a drawing that took so long, or longer, leaves the page as much time for everything else
 const REGISTRY = (globalThis.__wbPlotly ??= new Map()); // plotly version -> {promise, resolve, ready}
 const PAGE = (globalThis.__wbPage ??= `${Date.now()}-${Math.random()}`); // by which a kernel knows that a copy is on its way here
 
@@ -148,6 +150,7 @@ function render({model, el}) {
     unseen = 0;
     if (drawing) { again = true; return; }
     drawing = true;
+    const begun = performance.now();
     // A frame that came late does not hold up the next: each has its place in a row, up to half a place behind.
     const every = model.get("frame_ms");
     frameAt = Math.max(frameAt + every, performance.now() - every / 2);
@@ -175,6 +178,9 @@ function render({model, el}) {
       place.dataset.version = version; place.dataset.width = name; // what is drawn, for tests and for the curious
     } finally {
       drawing = false;
+      // Else a page whose drawings take longer than the kernel's news are apart would draw for each of them, and fall behind without end.
+      const took = performance.now() - begun;
+      PACE.free = performance.now() + took * Math.min(1, took / SLOW_MS);
       if (again) { again = false; redraw(); }
     }
   };
@@ -183,9 +189,13 @@ function render({model, el}) {
     if (waiting) return;
     waiting = true;
     const go = () => { waiting = false; if (!signal.aborted) draw(); };
-    const frame = () => { if (news === true && !document.hidden) go(); else requestAnimationFrame(go); };
-    const early = frameAt + model.get("frame_ms") - performance.now();
-    if (early > 0) setTimeout(frame, early); else frame();
+    const frame = () => {
+      const early = Math.max(frameAt + model.get("frame_ms"), PACE.free) - performance.now(); // another figure may have been drawn meanwhile
+      if (early > 0) setTimeout(frame, early);
+      else if (news === true && !document.hidden) go();
+      else requestAnimationFrame(go);
+    };
+    frame();
   };
 
   // ---- zoom
