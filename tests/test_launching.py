@@ -65,5 +65,13 @@ def test_several_machines_get_a_line_to_type_and_a_shared_folder(tmp_path):
     assert line[0] == "torchrun" and line[-3:] == ["-m", "workbench.training.ranks", str(folder)]
     assert {"--nproc-per-node=4", "--nnodes=2", "--master-addr=FIRST_MACHINE"} <= set(line)
     assert wb.launch_command(folder).split() == line, "to go on, the same line"
+    there = sorted(path.name for path in folder.iterdir())
+    for begin in (wb.attach(folder).resume, wb.attach(folder).fork, lambda: wb.replay(wb.attach(folder))):
+        with pytest.raises(wb.RecipeError, match="2 machines") as caught:
+            begin()
+        assert "wb.launch_command" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == [folder] and sorted(path.name for path in folder.iterdir()) == there, "nothing was changed"
+    with pytest.raises(wb.RunError, match="nowhere is not there"):
+        wb.launch_command(tmp_path / "nowhere")
     with pytest.raises(wb.RecipeError, match="nothing to launch"):
         wb.launch_command(wb.Recipe(model="town-small"), tmp_path)

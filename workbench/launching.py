@@ -32,10 +32,19 @@ OURS = frozenset({"fsdp", "fsdp_config", "deepspeed", "ddp_backend", "average_to
 @methods.named_fields
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Several processes for one run: `processes` on each of `machines`. Raises `RecipeError` for values that cannot be."""
+    """Several processes for one run: `processes` on each of `machines`. Raises `RecipeError` for values that cannot be.
+
+    Its strategies:
+        ddp: each process has the whole model, and gradients are averaged (torch's DistributedDataParallel)
+        fsdp: weights, gradients and optimizer state are cut up among the processes (torch's fully_shard)
+        zero2: gradients and optimizer state are cut up (DeepSpeed ZeRO; needs the package deepspeed)
+        zero3: the weights as well
+    """
 
     processes: int = 2
+    """On each machine."""
     strategy: str = "ddp"
+    """How they share the model: "ddp", "fsdp", "zero2" or "zero3"."""
     machines: int = 1
     """More than one is started by `wb.launch_command(recipe, runs)`, which says what to type on each."""
 
@@ -109,6 +118,12 @@ def ready(launch: Launch | None) -> None:
     if launch is not None and launch.strategy in DEEPSPEED and importlib.util.find_spec("deepspeed") is None:
         raise RecipeError(f"The strategy {launch.strategy} is DeepSpeed's, and that package is not installed.",
                           'Install it: DS_BUILD_OPS=0 pip install deepspeed. Or use strategy="fsdp".')
+
+
+def one_machine(launch: Launch | None, remedy: str) -> None:
+    """Raises `RecipeError` where the launch is for several machines, of which this one cannot start the others."""
+    if launch is not None and launch.machines > 1:
+        raise RecipeError(f"This run is for {launch.machines} machines, and this one cannot start the others.", remedy)
 
 
 def world_of(recipe: Any) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench import launching
 from workbench.alignment import reward_sources
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
@@ -22,6 +23,7 @@ from workbench.recipes import LIVE, check_live, live_value
 from workbench.runs import folders, processes, quotas
 from workbench.runs.run import Run
 
+LINE = "Start its recipe anew with wb.launch_command(run.recipe, runs), and type what it says on each."
 COPIED = (ev.Step, ev.Evaluated, ev.Sampled, ev.Replied, ev.Arrays, ev.Changed)
 
 
@@ -30,6 +32,7 @@ def fork(parent: Run, step: int | None, name: str | None, changes: dict[str, Any
     if parent.read_only:
         raise RunError(f"{parent.name} is only read, so it has no checkpoints to fork.", "Start a run from its model folder instead.")
     parent.check_known()  # says so, too, where a run has no recipe to go on with
+    launching.one_machine(parent.recipe.launch, LINE)
     fixed = sorted(set(changes) - set(LIVE))
     if fixed:
         raise RunError(f"A fork cannot change {fixed[0]}: it goes on with its parent's model and optimizer.",
@@ -166,6 +169,7 @@ def replay(original: Run, timeout: float | None = None) -> Replay:
     if original.read_only:
         raise RunError(f"{original.name} is only read, so it cannot be run again.", "Replay a run that workbench started.")
     original.check_known()  # says so, too, where it has no recipe
+    launching.one_machine(original.recipe.launch, LINE)
     history = History(original.folder)
     history.refresh()
     if history.step == 0:

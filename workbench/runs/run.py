@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import device_queue, recipes
+from workbench import device_queue, launching, recipes
 from workbench.data import run_rows
 from workbench.errors import RunError
 from workbench.journal import commands as cmd
@@ -165,6 +165,7 @@ class Run:
         else:
             self._refuse_read_only("resumed")
             self.check_known()
+            launching.one_machine(self.recipe.launch, "Type what wb.launch_command(run) says on each: it goes on from the last checkpoint.")
             self._result = None
             processes.spawn(self.folder)
         return self
@@ -269,7 +270,10 @@ class Run:
 
     def alert(self, to: Callable[[dict[str, str]], Any] | str, on: Iterable[str] = ("failed", "finished", "alarm")) -> Alert:
         """Tell `to` (a function of one dict, or a web address that takes JSON) when the run fails or dies, finishes, is stopped ("stopped"), or does
-        something alarming, as long as this process lives; what has happened already is told at once. WORKBENCH_WEBHOOK tells after it, too."""
+        something alarming, as long as this process lives; what has happened already is told at once. WORKBENCH_WEBHOOK tells after it, too.
+
+        The function gets, and the address is posted as JSON, one dict of texts: "text" (all of it as a sentence), "run" (its name), "kind"
+        ("failed", "finished", "stopped" or "alarm"), "status", "reason", "remedy", "step", "steps" and "loss" ("" where unknown)."""
         return alerts.watch(self, to, on)
 
     def wait(self, timeout: float | None = None, until: int | str | None = None) -> Status:
@@ -308,7 +312,10 @@ class Run:
         return load(folder, base=resolve_model(self.recipe.model) if folders.is_adapter(folder) else None)
 
     def script(self, path: str | Path | None = None) -> Path:
-        """Write this run as a plain transformers/peft script with its rows beside it; returns the script's path."""
+        """Write this run as a plain transformers/peft script, `train.py`, with its rows and tokenizer beside it; returns the script's path.
+
+        `path` is the folder that all of it goes into, made where there is none; None is `script` in the run's folder. Raises `RunError` for a
+        `path` that ends in .py, and where the run has no plain form."""
         from workbench.runs.script import write_script
 
         return write_script(self, Path(path) if path else self.folder / "script")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from workbench.errors import RecipeError
 from workbench.recipes import Recipe
+from workbench.runs.attach import attach
 from workbench.runs.run import Run
 from workbench.runs.start import prepare
 
@@ -22,12 +23,12 @@ def launch_command(source: Recipe | Run | str | Path, runs: str | Path = "runs",
     """The command that trains a recipe, whose folder is made in `runs`, or goes on with a run that is there (a handle or its folder).
 
     On every machine `FIRST_MACHINE` becomes the name of the first one and `NUMBER` 0, 1, ...: the packages, the model and the folder must be
-    where they are here. Raises as `start` does, and `RecipeError` where the recipe has no launch.
+    where they are here. Raises as `start` and `attach` do, and `RecipeError` where the recipe has no launch.
     """
     if isinstance(source, Recipe):
         launch, folder = source.launch, None
     else:
-        run = source if isinstance(source, Run) else Run(source)
+        run = source if isinstance(source, Run) else attach(source)
         launch, folder = run.recipe.launch, run.folder
     if launch is None:
         raise RecipeError("This recipe trains in one process, so there is nothing to launch.", "Give it launch=wb.Launch(processes=4, machines=2).")

@@ -23,9 +23,8 @@ def start(recipe: Recipe, runs: str | Path = "runs", name: str | None = None) ->
 
     Raises `RecipeError`, `DataError` or `RunError` where it cannot work; nothing is left behind then.
     """
-    if isinstance(recipe, Recipe) and recipe.launch and recipe.launch.machines > 1:
-        raise RecipeError(f"This recipe is for {recipe.launch.machines} machines, and this one cannot start the others.",
-                          "Use wb.launch_command(recipe, runs), and type what it says on each.")
+    if isinstance(recipe, Recipe):
+        launching.one_machine(recipe.launch, "Use wb.launch_command(recipe, runs), and type what it says on each.")
     folder = prepare(recipe, runs, name)
     processes.spawn(folder)
     return Run(folder)
