@@ -6,10 +6,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import pydoc
+import re
 
 import pytest
 
 import workbench as wb
+from workbench import launching
 from workbench.alignment.objectives import OBJECTIVES
 from workbench.models.passed_through import OWN_FIELDS
 from workbench.recipes import LIVE, check_live, resolve_model, schedule_shape, warmup_count
@@ -223,6 +226,15 @@ def test_a_misspelt_field_is_one_sentence(make, said):
     with pytest.raises(wb.RecipeError) as caught:
         make()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [wb.Recipe, wb.Launch])
+def test_help_says_what_each_field_is(kind):
+    shown = pydoc.render_doc(kind, renderer=pydoc.plaintext)
+    for field in dataclasses.fields(kind):
+        assert re.search(rf"^ +\|? +{field.name}: \S+ \S+", shown, re.MULTILINE), field.name
+    words = {wb.Recipe: ("learning_rate: The schedule's peak.", "tensorboard --logdir runs"), wb.Launch: launching.STRATEGIES}[kind]
+    assert all(word in shown for word in words)
 
 
 def test_the_name_of_a_model_is_no_name_of_rows():

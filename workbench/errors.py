@@ -1,12 +1,16 @@
 """The one exception a person is meant to read: what was wrong, and what to do.
 
 In a notebook it is shown as its sentence, without a traceback. Programming mistakes keep their own exception types, but for an argument of a
-recipe that is misspelt (`named_fields`).
+recipe that is misspelt (`named_fields`, which also lets `help()` say what each field is).
 """
 
 import dataclasses
 import difflib
 import functools
+import inspect
+import linecache
+import re
+import sys
 from typing import Any
 
 from workbench.legible import words
@@ -45,7 +49,8 @@ class RunError(WorkbenchError):
 
 
 def named_fields(kind: type) -> type:
-    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays."""
+    """A decorator of a dataclass: an argument that is none of its fields is refused in one sentence. Its signature stays, and what stands
+    under each field in the source stands in its docstring too, where `help()` finds it."""
     made: Any = kind.__init__  # type: ignore[misc]
 
     @functools.wraps(made)
@@ -59,4 +64,16 @@ def named_fields(kind: type) -> type:
         made(self, *args, **fields)
 
     kind.__init__ = __init__  # type: ignore[misc]
+    told = {name: words for base in reversed(kind.__mro__) for name, words in _field_words(base).items()}
+    listed = [f"    {f.name}: {told[f.name]}" for f in dataclasses.fields(kind) if f.init and f.name in told]
+    if kind.__doc__ and listed:
+        kind.__doc__ = "\n".join([inspect.cleandoc(kind.__doc__), "", "Fields:", *listed])
     return kind
+
+
+def _field_words(kind: type) -> dict[str, str]:
+    """The strings under a class's fields, on one line each; Python itself keeps none of them. {} where there is no source."""
+    source = "".join(linecache.getlines(getattr(sys.modules.get(kind.__module__), "__file__", None) or ""))
+    body = re.search(rf"^class {kind.__name__}\b.*\n((?:[ \t].*\n|\n)*)", source, re.MULTILINE)
+    found = re.findall(r'^    (\w+): .*\n    """([\s\S]+?)"""', body[1], re.MULTILINE) if body else []
+    return {name: " ".join(text.split()) for name, text in found}

@@ -53,6 +53,7 @@ class Recipe:
     settings: Any = None
     """The objective's own settings; filled in from `objective`."""
     method: Any = field(default_factory=methods.LoRA)
+    """What is trained of the model: `wb.LoRA(rank=8)`, `wb.Full()`, `wb.QLoRA()`, ..."""
     learning_rate: float = 3e-4
     """The schedule's peak."""
     steps: int | None = None
@@ -62,6 +63,7 @@ class Recipe:
     batch_size: int = 8
     """Rows a forward pass (and a device)."""
     gradient_accumulation: int = 1
+    """Forward passes before each optimizer step."""
     max_length: int = 512
     """Tokens; longer rows are cut (and counted). Never above what the model has positions for."""
     packing: bool = False
@@ -69,6 +71,7 @@ class Recipe:
     completions_only: bool = True
     """Train on answers alone; False trains on every token."""
     schedule: str = "cosine"
+    """How the learning rate goes after the warm-up: "constant", "linear" or "cosine"."""
     warmup_steps: int | float = 0.03
     """A whole number of steps, or a share of all of them below 1."""
     optimizer: str = "adamw_torch"
@@ -76,6 +79,7 @@ class Recipe:
     optimizer_arguments: dict[str, float] = field(default_factory=dict)
     """beta1, beta2, epsilon."""
     weight_decay: float = 0.0
+    """The optimizer's own; 0 is none."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm; 0 does not clip."""
     heldout: float | str = 0.1
@@ -93,6 +97,7 @@ class Recipe:
     sample_prompts: int | list[str] = 3
     """Prompts answered at each evaluation: a list, or how many to take from the held-out rows."""
     sample_tokens: int = 32
+    """The most tokens of such an answer."""
     precision: str = "auto"
     """auto is bf16 on a GPU that has it and fp32 on a CPU."""
     attention: str = "auto"
@@ -100,10 +105,12 @@ class Recipe:
     compile: bool = False
     """The forward and backward pass compiled by torch (`sft` and `pretraining`); the first step takes longer."""
     report_to: tuple[str, ...] = ()
-    """Trackers that hear of every step too: "tensorboard", "mlflow", any of `TRACKERS`."""
+    """Trackers that hear of every step too: "tensorboard" (its files lie in RUN/tensorboard; `tensorboard --logdir runs` opens them), "mlflow",
+    any of `workbench.recipes.TRACKERS`."""
     seed: int = 0
+    """Of the order of the rows, of new weights and of dropout."""
     launch: launching.Launch | None = None
-    """`wb.Launch(processes=2, strategy="ddp")`: several processes; None is one."""
+    """Several processes, `wb.Launch(processes=2, strategy="ddp")`; None is one."""
     training_arguments: dict[str, Any] = field(default_factory=dict)
     """Anything else of `transformers.TrainingArguments`, passed through."""
     data_hash: str = ""

@@ -13,6 +13,7 @@ import pytest
 
 import workbench as wb
 from tests.runs import tools
+from workbench.runs.start import prepare
 
 
 def executed(script: Path) -> dict:
@@ -44,6 +45,15 @@ def test_the_script_has_the_runs_losses(real_data, tmp_path, fields):
 
     ours, theirs = (wb.load(str(folder))[0].state_dict() for folder in (run.folder / "result", script.parent / "result"))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(("path", "folder"), [("exp/train.py", "exp"), ("train.py", "train")])
+def test_the_name_of_a_script_is_no_folder_for_it(tmp_path, monkeypatch, path, folder):
+    monkeypatch.chdir(tmp_path)
+    run = wb.attach(prepare(wb.Recipe(model="town-small", data=tools.rows(8), steps=1, heldout=0), tmp_path / "runs", "unstarted"))
+    with pytest.raises(wb.RunError, match="a folder is asked for") as caught:
+        run.script(path)
+    assert f'run.script("{folder}")' in caught.value.remedy and not Path(path).exists()
 
 
 def test_runs_without_a_plain_form_say_so(real_data, tmp_path):

@@ -69,7 +69,12 @@ class TokenMeanTrainer(Trainer):
 
 
 def write_script(run: Run, folder: Path) -> Path:
-    """Write `train.py`, the tokenized rows and the tokenizer into `folder`; returns the script. Raises `RunError` where the run has no plain form."""
+    """Write `train.py`, the tokenized rows and the tokenizer into `folder`; returns the script. Raises `RunError` where the run has no plain form, or
+    `folder` the name of a script."""
+    if folder.suffix == ".py":
+        within = folder.parent if folder.parent.name else folder.with_suffix("")
+        raise RunError(f"{folder} names a script, and rows and a tokenizer are written beside it, so a folder is asked for.",
+                       f'Use run.script("{within}"); the script is then {within / "train.py"}.')
     if run.read_only:
         raise RunError(f"{run.name} was not started here, so it has no script.", "It came from a script of its own.")
     recipe = run.recipe
