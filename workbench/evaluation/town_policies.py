@@ -401,7 +401,7 @@ def _policy(kind: type[PPO] | type[GRPO], settings: dict[str, Any], base: bool =
     return recipe
 
 
-_PPO = {"epochs": 1, "beta": 0.1, "value_learning_rate": 3e-3, "value_clip": 1.0, "value_warmup": 8, "shared_trunk": False}
+_PPO = {"epochs": 1, "beta": 0.12, "value_learning_rate": 3e-3, "value_clip": 1.0, "value_warmup": 8, "shared_trunk": False}
 """Without the warm-up, and with demonstrations mixed in (PPO-ptx), the policy is 2 nats from its reference before any reward is gained."""
 _FREE = {"epochs": 2, "beta": 0.0, "value_learning_rate": 3e-3}
 RECIPES: dict[str, Callable[[Lab], Recipe]] = {
