@@ -158,6 +158,17 @@ def give_up(run_name: str, pid: int, folder: Path) -> None:
             ticket.path.unlink()
 
 
+def check_own(run_name: str, pid: int, what: str, does: str, folder: Path | None = None) -> None:
+    """Raises `RunError`, with "be `what`" and "each person `does`", where the run is in the queue as another person's."""
+    for ticket in _tickets(folder or queue_folder(), pid, run_name)[:1]:
+        _refuse_others(ticket, what, does)
+
+
+def _refuse_others(ticket: Ticket, what: str, does: str) -> None:
+    if ticket.whose != (os.getuid(), _digest(_person())):
+        raise RunError(f"{ticket.run} cannot be {what} here: it is {name_of(ticket)}'s.", f"Each person {does} runs of their own.")
+
+
 def move_up(run_name: str, pid: int, folder: Path | None = None) -> None:
     """Make the run the next of its person's. Raises `RunError` where it does not wait, or is another person's."""
     folder = folder or queue_folder()
@@ -167,8 +178,7 @@ def move_up(run_name: str, pid: int, folder: Path | None = None) -> None:
             raise RunError(f"{run_name} cannot be moved up: it does not wait for the device.",
                            "python -m workbench queue shows what waits.")
         ticket = mine[0]
-        if ticket.whose != (os.getuid(), _digest(_person())):
-            raise RunError(f"{run_name} cannot be moved up here: it is {name_of(ticket)}'s.", "Each person orders runs of their own.")
+        _refuse_others(ticket, "moved up", "orders")
         others = [other.order for other in read(folder) if other.whose == ticket.whose and not other.turn and other.path != ticket.path]
         if others and min(others) < ticket.order:
             _write(dataclasses.replace(ticket, order=min(others) - 1))

@@ -41,13 +41,21 @@ def test_the_queue_is_shown_a_run_is_moved_up_and_one_is_cancelled(real_data, tm
     tools.until(lambda: third.status and third.history.queued.mine == 0 and second.status and second.history.queued.mine == 1, what="their new places")
     assert second.status.sentence.endswith(f"ada's {third.name}.")
 
+    assert main(["queue", "cancel", fourth.name]) == 1  # ada asks
+    assert capsys.readouterr().err == f"{fourth.name} cannot be stopped here: it is bob's. Each person stops runs of their own.\n"
+    with pytest.raises(wb.RunError, match="it is bob's"):
+        fourth.stop()
+    assert fourth.status == "queued"
+    monkeypatch.setenv("WORKBENCH_PERSON", "bob")
     assert main(["queue", "cancel", str(fourth.folder)]) == 0
     told = capsys.readouterr()
     assert fourth.status == "stopped" and fourth.history.step == 0 and "waited for the device" in told.err and fourth.name not in told.out
+    assert not (fourth.folder / ".reserve").exists()
     with pytest.raises(wb.RunError, match="does not wait for the device"):
         fourth.move_up()
     assert main(["queue", "up", "nobody"]) == 1 and "nobody" in capsys.readouterr().err
 
+    monkeypatch.setenv("WORKBENCH_PERSON", "ada")
     for run in (second, third):
         run.stop()
         assert run.wait(60) == "stopped"

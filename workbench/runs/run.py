@@ -143,7 +143,8 @@ class Run:
         self._send(cmd.TakeSteps(count=count), "stepped")
 
     def stop(self) -> None:
-        """End after the current step; what was learned is kept in `result/`."""
+        """End after the current step; what was learned is kept in `result/`. Raises `RunError` where it is another person's in the queue."""
+        device_queue.check_own(self.name, self.pid or 0, "stopped", "stops")
         self._send(cmd.Stop(), "stopped")
 
     def move_up(self) -> None:

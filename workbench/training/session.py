@@ -54,6 +54,8 @@ class Session:
                 cmd.send(self.folder, cmd.Stop())
 
     def end(self, event: ev.Ended) -> None:
+        with contextlib.suppress(OSError):  # room for the last word on a full disk, and no longer needed after it
+            (self.folder / ".reserve").unlink(missing_ok=True)
         self.journal.write(event)
 
     def train(self) -> str:
@@ -184,7 +186,6 @@ class Session:
             reason = f"{reason} The result is the checkpoint of step {best}, the lowest held-out loss.".strip()
         publish(last, self.folder / "result")
         self.end(ev.Ended(step=step, status=status, reason=reason, result="result"))
-        (self.folder / ".reserve").unlink(missing_ok=True)
         return status
 
 
