@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,10 @@ def test_several_machines_get_a_line_to_type_and_a_shared_folder(tmp_path):
     assert line[0] == "torchrun" and line[-3:] == ["-m", "workbench.training.ranks", str(folder)]
     assert {"--nproc-per-node=4", "--nnodes=2", "--master-addr=FIRST_MACHINE"} <= set(line)
     assert wb.launch_command(folder).split() == line, "to go on, the same line"
+    page = (Path(__file__).parents[1] / "docs" / "several_processes.md").read_text()
+    for number in "01":
+        typed = wb.launch_command(folder).replace("NUMBER", number).replace("FIRST_MACHINE", "gpu1")
+        assert typed.replace(str(folder), "/shared/runs/2026-11-21_093015-town-lora8") in page
     there = sorted(path.name for path in folder.iterdir())
     for begin in (wb.attach(folder).resume, wb.attach(folder).fork, lambda: wb.replay(wb.attach(folder))):
         with pytest.raises(wb.RecipeError, match="2 machines") as caught:
