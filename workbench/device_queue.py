@@ -132,11 +132,11 @@ def draw(run_name: str, pid: int, folder: Path | None = None, run_folder: str | 
             else:
                 order = max(order, ticket.order + 1)  # behind it even where the clock was set back
         path = folder / f"{order:020d}-{pid}"
-        _write(Ticket(path, pid, living.created(pid), os.getuid(), run_name, order, _person(), str(run_folder), time.time()))
+        _write(Ticket(path, pid, living.created(pid), os.getuid(), run_name, order, person(), str(run_folder), time.time()))
     return path
 
 
-def _person() -> str:
+def person() -> str:
     """What this process's person is called among those who share its user."""
     return os.environ.get("WORKBENCH_PERSON", "").strip()[:64]
 
@@ -165,7 +165,7 @@ def check_own(run_name: str, pid: int, what: str, does: str, folder: Path | None
 
 
 def _refuse_others(ticket: Ticket, what: str, does: str) -> None:
-    if ticket.whose != (os.getuid(), _digest(_person())):
+    if ticket.whose != (os.getuid(), _digest(person())):
         raise RunError(f"{ticket.run} cannot be {what} here: it is {name_of(ticket)}'s.", f"Each person {does} runs of their own.")
 
 
@@ -262,13 +262,18 @@ def holder(path: Path) -> str | None:
 
 
 def name_of(ticket: Ticket) -> str:
-    """Whose it is, in a word: the name given, else the user's."""
-    if ticket.person:
-        return ticket.person
+    """Whose it is, in a word."""
+    return called(ticket.person, ticket.uid)
+
+
+def called(person: str, uid: int) -> str:
+    """A person in a word: the name given, else the user's."""
+    if person:
+        return person
     try:
-        return pwd.getpwuid(ticket.uid).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:  # a container's user id without a name
-        return f"user {ticket.uid}"
+        return f"user {uid}"
 
 
 def _digest(person: str) -> str:
@@ -327,6 +332,21 @@ def line(folder: Path | None = None) -> list[Ticket]:
     """Everybody's runs that have the device or wait for it, in the order of their turns."""
     folder = folder or queue_folder()
     return fair([ticket for ticket in read(folder) if ticket.alive], turns(folder), slots_of())
+
+
+def standing(run_name: str, pid: int, folder: Path | None = None) -> Standing | None:
+    """Where process `pid` waits with this run, also before it says so itself; None where it does not wait."""
+    everybody = line(folder)
+    for number, ticket in enumerate(everybody):
+        if (ticket.pid, ticket.run) == (pid, run_name):
+            return None if ticket.turn or number < slots_of() else _behind(everybody[:number], ticket.whose)
+    return None
+
+
+def _behind(ahead: list[Ticket], whose: Person | None) -> Standing:
+    people = [name_of(ticket) for ticket in ahead[:NAMED]] if any(ticket.whose != whose for ticket in ahead) else []
+    own = sum(ticket.whose == whose and not ticket.turn for ticket in ahead)
+    return Standing(len(ahead), [ticket.run for ticket in ahead[:NAMED]], people, own)
 
 
 class Place:
@@ -391,10 +411,7 @@ class Place:
         if not ahead:
             return Standing(1, ["another run"])
         mine = _read(self.ticket)
-        whose = mine.whose if mine else None
-        people = [name_of(ticket) for ticket in ahead[:NAMED]] if any(ticket.whose != whose for ticket in ahead) else []
-        own = sum(ticket.whose == whose and not ticket.turn for ticket in ahead)
-        return Standing(len(ahead), [ticket.run for ticket in ahead[:NAMED]], people, own)
+        return _behind(ahead, mine.whose if mine else None)
 
     def _take(self, slots: int) -> bool:
         """Have a turn if it is still this run's: looked at again with the door closed. The lock on the slot goes with the process."""

@@ -4,12 +4,14 @@ This process has the device, so that none of them needs to train.
 """
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 import workbench as wb
 from tests.runs import tools
-from workbench import device_queue
+from workbench import device_queue, living
 from workbench.__main__ import main
 
 
@@ -31,6 +33,8 @@ def test_the_queue_is_shown_a_run_is_moved_up_and_one_is_cancelled(real_data, tm
     assert table["folder"][3] == str(third.folder) and (table["minutes"] >= 0).all()
     tools.until(lambda: third.status and third.history.queued.mine == 1, what="the third's place")
     assert third.status.sentence == f"Waits for the device behind ada's first, bob's {fourth.name}, ada's {second.name}."
+    with pytest.raises(wb.RunError, match=f"{third.name} is still queued after 0 s: ada's first has the device"):
+        third.wait(0)
     with pytest.raises(wb.RunError, match="it is ada's"):  # bob asks
         third.move_up()
 
@@ -61,6 +65,26 @@ def test_the_queue_is_shown_a_run_is_moved_up_and_one_is_cancelled(real_data, tm
         assert run.wait(60) == "stopped"
     place.release()
     assert main(["queue"]) == 0 and "nothing waits" in capsys.readouterr().out
+
+
+def test_a_run_that_waits_says_so_before_its_worker_has_said_a_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_QUEUE", str(tmp_path / "queue"))
+    monkeypatch.setenv("WORKBENCH_PERSON", "ada")
+    place = device_queue.Place("first")
+    assert place.wait(lambda standing: None, lambda: True)
+    (tmp_path / "second").mkdir()
+    run = wb.Run(tmp_path / "second")
+    worker = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.readline()"], stdin=subprocess.PIPE)
+    living.note(run.folder, worker.pid)
+    assert run.status == "starting" and run.status.sentence == "Starting: loading the model and the rows."
+    monkeypatch.setenv("WORKBENCH_PERSON", "bob")
+    device_queue.draw("second", worker.pid, run_folder=run.folder)
+    assert run.status == "starting" and run.status.sentence == "Starting, and waits for the device behind ada's first."
+    with pytest.raises(wb.RunError, match="second is still starting after 0 s: ada's first has the device"):
+        run.wait(0)
+    place.release()
+    assert run.status.sentence == "Starting: loading the model and the rows."
+    worker.communicate()
 
 
 def test_names_that_would_steer_a_terminal_are_shown_as_they_are_written(tmp_path, monkeypatch, capsys):

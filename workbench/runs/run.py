@@ -288,7 +288,8 @@ class Run:
                 return status
             if deadline is not None and time.monotonic() > deadline:
                 on = "It goes on after run.resume()." if status == "paused" else "Wait longer; it goes on by itself."
-                raise RunError(f"{self.name} is still {status} after {timeout:g} s, at step {self.history.step}.", on)
+                where = f": {status.holder} has the device" if status.holder else f", at step {self.history.step}"
+                raise RunError(f"{self.name} is still {status} after {timeout:g} s{where}.", on)
             time.sleep(POLL_S)
 
     def fork(self, step: int | None = None, name: str | None = None, **changes: Any) -> "Run":

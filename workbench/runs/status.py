@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench import living
+from workbench import device_queue, living
+from workbench.device_queue import Standing
+from workbench.errors import RunError
 from workbench.journal.events import Queued
 from workbench.journal.history import History
 from workbench.legible import letters, words
@@ -33,12 +35,14 @@ class Status(str):
     log_tail: str
     step: int | None
     """Steps done, where that is more than the journal says: a script may log every tenth."""
+    holder: str
+    """The run that has the device, where this one waits for it: `ada's town-lora8`."""
 
-    def __new__(cls, word: str, sentence: str = "", remedy: str = "", log_tail: str = "", step: int | None = None):
+    def __new__(cls, word: str, sentence: str = "", remedy: str = "", log_tail: str = "", step: int | None = None, holder: str = ""):
         self = super().__new__(cls, word)
         self.sentence, self.remedy = words(sentence or word.capitalize() + "."), words(remedy)
         self.log_tail = letters(log_tail.replace("\r\n", "\n").replace("\r", "\n"), MOST_LOG)
-        self.step = step
+        self.step, self.holder = step, words(holder)
         return self
 
     def __repr__(self) -> str:
@@ -83,21 +87,41 @@ def _status_of(folder: Path, history: History) -> Status:
         return Status(ended.status, f"{ended.status.capitalize()} at {where}. {ended.reason}".strip(), remedy)
     if pid is not None:
         if history.phase == "queued":
-            return Status("queued", f"Waits for the device behind {behind_words(history.queued)}.")
+            return Status("queued", f"Waits for the device behind {behind_words(history.queued)}.", holder=_first_of(history.queued))
         if not anew and history.phase in ("running", "paused"):
             step = max(history.step, step_of_script(folder))
             where = f"step {step}" + (f" of {history.steps}" if history.steps else "")
             return Status(history.phase, f"{history.phase.capitalize()} at {where}.", step=step)
+        place = _place(folder, pid) if anew else None
+        if place:
+            return Status("starting", f"Starting, and waits for the device behind {behind_words(place)}.", holder=_first_of(place))
         return Status("starting", "Starting: loading the model and the rows.")
     worker = living.worker_of(folder)
     if not worker and started is None:
         return Status("new", "Nothing has run here yet.")
     step = history.last_checkpoint
     again = f"run.resume() goes on from step {step}." if step else "run.resume() starts it again."
-    return Status("died", f"The worker {how_it_died(worker)} at {where}.", f"{again} {OUT_OF_MEMORY}", processes.tail(folder / "worker.log"))
+    told = [f"The worker {how_it_died(worker)} at {where}."]
+    told += ["Its journal breaks off in the middle of a line, so it may have got further."] if history.torn else []
+    kept = (folder / "result").is_dir()  # published in one piece, or not at all
+    told += ["A whole result is there."] if kept else []
+    remedy = f"run.load() opens the result; {again}" if kept else again
+    return Status("died", " ".join(told), f"{remedy} {OUT_OF_MEMORY}", processes.tail(folder / "worker.log"))
 
 
-def behind_words(queued: Queued, short: Callable[[str], str] = str) -> str:
+def _place(folder: Path, pid: int) -> Standing | None:
+    """Where a run waits whose worker has not said a word yet: on a busy machine that takes a while."""
+    try:
+        return device_queue.standing(folder.name, pid)
+    except (RunError, OSError):  # the queue's folder cannot be read here: what the journal says is known
+        return None
+
+
+def _first_of(queued: Queued | Standing) -> str:
+    return behind_words(Standing(len(queued.behind[:1]), queued.behind[:1], queued.people[:1]))
+
+
+def behind_words(queued: Queued | Standing, short: Callable[[str], str] = str) -> str:
     """`ada's town-lora8, town-full and 3 others`: the runs ahead of one that waits, as `short` names them, the one whose turn it is first."""
     names = [f"{person}'s {short(name)}" for person, name in zip(queued.people, queued.behind, strict=False)] or [short(name) for name in queued.behind]
     others = queued.position - len(names)
