@@ -8,13 +8,17 @@ import argparse
 import dataclasses
 import math
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
-from workbench.errors import WorkbenchError
+from workbench.errors import RunError, WorkbenchError
 from workbench.evaluation import town_command
 from workbench.launching import STRATEGIES, Launch
 from workbench.models.methods import METHODS
 from workbench.runs import cleaning, turns
+
+RUNS = "runs"
+"""Where runs are unless another folder is named; the first run makes it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m workbench", description="Fine-tune language models; every run is a folder.")
-    commands = top.add_subparsers(dest="command", required=True)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
     train = commands.add_parser("train", help="train a model and wait for the end")
     train.add_argument("--model", default="town", help='"town", a model folder or a hub id (default: %(default)s)')
     train.add_argument("--data", default="town:instructions", help='"town:NAME", a file of rows or a hub id (default: %(default)s)')
@@ -52,10 +56,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--strategy", choices=STRATEGIES, help="how they share the model (default: ddp, which copies it)")
     train.add_argument("--packing", action="store_true", default=None, help="several rows in one of the maximum length (default: off)")
     train.add_argument("--heldout", help="rows never trained on: a share below 1, or another source (default: 0.1)")
-    train.add_argument("--runs", default="runs", help="folder of runs (default: %(default)s)")
+    train.add_argument("--runs", default=RUNS, help="folder of runs (default: %(default)s)")
     train.add_argument("--name", help="ends the run folder's name (default: made from model and method)")
     listing = commands.add_parser("runs", help="list the runs of a folder")
-    listing.add_argument("runs", nargs="?", default="runs", help="folder of runs (default: %(default)s)")
+    listing.add_argument("runs", nargs="?", default=RUNS, help="folder of runs (default: %(default)s)")
     replay = commands.add_parser("replay", help="run it again with its live changes and compare every loss")
     replay.add_argument("run", help="folder of the run")
     turns.add(commands)  # type: ignore[arg-type]
@@ -65,7 +69,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    top = parser()
+    given = top.parse_args(arguments)
+    if given.command is None:
+        top.print_help()
+        return 0
     try:
         return {"train": train, "runs": runs, "replay": replay, "queue": turns.run, "clean": cleaning.run, "town": town_command.run}[given.command](given)
     except WorkbenchError as error:
@@ -169,6 +177,8 @@ def runs(given: argparse.Namespace) -> int:
     from workbench.legible import letters
     from workbench.runs.listing import in_passing, row_of, run_folders
 
+    if given.runs != RUNS and not Path(given.runs).expanduser().is_dir():
+        raise RunError(f"There is no folder {given.runs}.", "Name the folder that holds the run folders.")
     rows = [row_of(in_passing(folder)) for folder in run_folders(given.runs)]
     if not rows:
         print(f"No runs in {given.runs}.", file=sys.stderr)

@@ -50,8 +50,9 @@ def test_runs_lists_what_is_there(trained):
     folder = Path(trained.stdout.strip())
     listed = command("runs", str(folder.parent))
     assert listed.returncode == 0 and folder.name in listed.stdout and "finished" in listed.stdout and len(listed.stdout.splitlines()) == 2
-    empty = command("runs", str(folder / "nothing"))
-    assert empty.returncode == 0 and empty.stdout == "" and "No runs" in empty.stderr
+    (folder / "empty").mkdir()
+    empty = command("runs", str(folder / "empty"))
+    assert empty.returncode == 0 and empty.stdout == "" and "No runs in" in empty.stderr
 
 
 def test_a_loss_that_is_not_a_number_is_said_in_words(tmp_path, capsys):
@@ -130,7 +131,21 @@ def test_bad_arguments_give_one_sentence_and_status_one(real_data, tmp_path, arg
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("arguments", [["replay", "/no/such/run"], ["runs"], []])
+def test_without_a_command_the_help_is_printed_and_what_is_not_there_is_named(capsys):
+    from workbench.__main__ import main
+
+    assert main([]) == 0
+    shown = capsys.readouterr()
+    assert "usage: python -m workbench" in shown.out and "list the runs of a folder" in shown.out and shown.err == ""
+    assert main(["runs", "/no/such"]) == 1
+    assert capsys.readouterr().err == "There is no folder /no/such. Name the folder that holds the run folders.\n"
+    with pytest.raises(SystemExit) as ended:
+        main(["queue", "nowhere"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and told.startswith("Argument ACTION: invalid choice: 'nowhere'") and "up" in told and "cancel" in told
+
+
+@pytest.mark.parametrize("arguments", [["replay", "/no/such/run"], ["runs"]])
 def test_the_other_commands_refuse_in_one_line_too(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = command(*arguments)

@@ -16,7 +16,7 @@ ROW_CHARACTERS = 160
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command to the command line."""
     about = commands.add_parser("town", help="the built-in world: its data sets, and what tuning does to its models")
-    what = about.add_subparsers(dest="what", required=True)
+    what = about.add_subparsers(dest="what", metavar="ACTION", required=True)
     what.add_parser("list", help="every data set with one row of it")
     report = what.add_parser("report", help="trains and measures (about an hour on 2 cores), prints tables")
     report.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default 3)")

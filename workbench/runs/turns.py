@@ -51,7 +51,7 @@ def named(run: str) -> Run:
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command to the command line."""
     waiting = commands.add_parser("queue", help="who waits for the device; move a run of yours up, or cancel it")
-    what = waiting.add_subparsers(dest="what")
+    what = waiting.add_subparsers(dest="what", metavar="ACTION")
     for name, words in (("up", "make it the next of your runs"),
                         ("cancel", "take it out of the queue; one that has the device stops after its step")):
         one = what.add_parser(name, help=words)
