@@ -5,6 +5,7 @@ starts. It holds what was *asked*; what was changed while the run went is in the
 """
 
 import dataclasses
+import difflib
 import json
 import math
 from collections.abc import Collection
@@ -17,7 +18,7 @@ from workbench.alignment import objectives, policy_objectives, preference_object
 from workbench.data import comparisons, labelled, prompts, run_rows, verdicts
 from workbench.data.mixture import Mixture
 from workbench.data.stages import Stages
-from workbench.errors import DataError, RecipeError
+from workbench.errors import DataError, RecipeError, WorkbenchError
 from workbench.models import frozen, kernels, loading, methods, passed_through
 
 TOWN_MODELS = {"town" if size == "medium" else f"town-{size}": size for size in town.SIZES}
@@ -372,8 +373,19 @@ def resolve_model(model: str) -> str:
         if not path.is_dir():
             raise RecipeError(f"The run {path.parent.name} has no result yet.", "Let it finish (run.wait(), or run.resume() where it was stopped), or name one of its checkpoints.")
         model = str(path)
-    loading.check_source(model)
+    check_source(model)
     return str(path.resolve()) if path.is_dir() else model
+
+
+def check_source(model: str) -> None:
+    """As `loading.check_source`; what is nearly the name of a model of the town is told so."""
+    try:
+        loading.check_source(model)
+    except WorkbenchError as error:
+        close = difflib.get_close_matches(str(model), TOWN_MODELS, n=1)
+        if not close or Path(model).expanduser().exists():
+            raise
+        raise RecipeError(error.what, f"Did you mean {close[0]!r}? The town's models are {', '.join(TOWN_MODELS)}.") from error
 
 
 def load(model: str = "town", **options: Any) -> tuple[Any, Any]:
@@ -430,7 +442,5 @@ def schedule_shape(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, names, n=1)
     return f"Did you mean {close[0]!r}?" if close else "Its fields are " + ", ".join(names) + "."

@@ -37,6 +37,27 @@ def test_a_hub_id_without_a_network_is_refused_at_once(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("source", "what", "remedy"), [
+    ("nowhere", "There is no folder nowhere here, the model 'nowhere' is not on this machine", "a run's folder"),
+    ("runs/nowhere", "There is no folder runs/nowhere here", "a run's folder"), ("someone/model", "The model 'someone/model' is not", "HF_TOKEN"),
+    ("twon", "There is no folder twon here", "Did you mean 'town'? The town's models are town-small, town, town-large."),
+    ("town-smal", "There is no folder town-smal here", "Did you mean 'town-small'?")])
+def test_a_name_of_nothing_is_told_as_what_it_may_have_been_meant_for(monkeypatch, tmp_path, source, what, remedy):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for ask in (wb.load, lambda name: wb.export(name, tmp_path / "exported")):
+        with pytest.raises(wb.WorkbenchError) as caught:
+            ask(source)
+        assert caught.value.what.startswith(what) and remedy in caught.value.remedy
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_model_of_the_town_is_exported_by_its_name(tmp_path):
+    made = wb.export("town-small", tmp_path / "exported")
+    assert wb.load(str(made))[0].num_parameters() == wb.load("town-small")[0].num_parameters()
+
+
 @pytest.mark.parametrize(("source", "words"), [("./nothing/here", "There is no folder"), (__file__, "is a file, not a model folder")])
 def test_a_wrong_path_is_named(source, words):
     with pytest.raises(wb.WorkbenchError, match=words):

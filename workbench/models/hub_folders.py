@@ -79,8 +79,7 @@ def _look_up(name: str) -> Repository:
     if not hub.reachable():
         here = _here(name)
         if here is None:
-            raise WorkbenchError(f"The model {name!r} is not on this machine, and the hub cannot be reached.",
-                                 'Check the name and the network, or use "town" or a local folder.')
+            raise _not_here(name)
         return here
     try:
         told = hub.listing(name)
@@ -96,6 +95,16 @@ def _look_up(name: str) -> Repository:
             raise
         return here
     return Repository(name, paths[0].parent, told.files)
+
+
+def _not_here(name: str) -> WorkbenchError:
+    """A name without an owner, or in a folder that is here, is most likely a folder's: that there is none is said first."""
+    if "/" not in name or Path(name).parent.is_dir():
+        return WorkbenchError(f"There is no folder {name} here, the model {name!r} is not on this machine, and the hub cannot be reached.",
+                              'Check the path, or use "town", a run\'s folder or a model folder.')
+    return WorkbenchError(f"The model {name!r} is not on this machine, and the hub cannot be reached.",
+                          'Check the name and the network (HF_TOKEN, or `hf auth login`, is read where a model needs it), '
+                          'or use "town" or a local folder.')
 
 
 def _check(name: str, files: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from workbench.errors import RunError, WorkbenchError
 from workbench.models import folders, gguf, merging, pushing
 from workbench.models.card import Card
-from workbench.recipes import TOWN_MODELS
+from workbench.recipes import TOWN_MODELS, check_source, resolve_model
 from workbench.runs.attach import attach
 from workbench.runs.run import Run
 
@@ -122,8 +122,10 @@ def _opened(source: Any) -> tuple[Run | None, Path]:
     """The run, where there is one, and the folder of its result."""
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
+        if str(source) in TOWN_MODELS:
+            return None, Path(resolve_model(str(source)))
         if not (path / "recipe.json").exists():
-            folders.check_source(str(path))
+            check_source(str(path))
             return None, path
         source = attach(path)
     if not isinstance(source, Run):
