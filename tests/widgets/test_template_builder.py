@@ -206,6 +206,23 @@ def test_a_first_wording_comes_from_the_columns():
     assert TemplateBuilder([{"a": 1}] * 3).summary().kind == "warn", "one column has no answer"
 
 
+@pytest.mark.parametrize("place", [0, 20, 42])
+def test_a_row_too_long_is_named_and_the_others_are_shown(place):
+    rows = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(43)]
+    rows[place]["question"] = "x" * 1_000_000
+    builder = TemplateBuilder(rows)
+    said, view = builder.summary(), builder._view()
+    assert said.kind == "warn" and said.text.startswith(f"Row {place + 1} is too long") and "42 rows are shown" in said.text
+    assert view.reason.startswith(f"Row {place + 1} is too long") and "template" not in view.reason and not view.usable
+    assert len(trace(builder.figure(), "trained")["x"]) == 42 and view.shown.row != place
+    with pytest.raises(DataError, match=f"Row {place + 1} is too long"):
+        builder.task.admit(rows, tokenizer=None)
+    with_others = TemplateBuilder(rows, state=replace(builder.state, demonstrations=1))
+    assert with_others.summary().text == said.text
+    builder.edit("target", "{{ answer }}{{ nothing }}")
+    assert "nothing" in builder.summary().text and "too long" not in builder.summary().text
+
+
 def test_columns_are_put_in_and_taken_out_of_a_text():
     text = edits.toggled("{{ question }}", "author", False)
     assert text == "{{ question }}\nAuthor: {{ author }}" and edits.toggled(text, "author", True) == "{{ question }}"

@@ -159,7 +159,7 @@ class TemplateBuilder(Panel):
     def _view(self) -> View:
         sample, fault = self._sample, self._fault
         return View(state=self.state, used=self._used(), chat_names=self._chat_names(), shown=self._shown(sample), rows=len(self.rows),
-                    reason=words.reason(sample, fault), usable=sample is not None and fault is None and not words.refused(sample),
+                    reason=words.reason(sample, fault), usable=sample is not None and fault is None and not words.refused(sample) and not sample.too_long,
                     stale=fault is not None)
 
     def _used(self) -> set[str]:

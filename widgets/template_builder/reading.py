@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from widgets.template_builder.state import State, options_of, task_of, templates_of
 from workbench.errors import DataError
 from workbench.templates import chat, gate
-from workbench.templates.demonstrations import TableRows
+from workbench.templates.demonstrations import RowTooLong, TableRows, characters
+from workbench.templates.limits import Limits
 from workbench.templates.sandbox import TemplateError
 from workbench.templates.tasks import Examples, Task
 
@@ -59,6 +60,10 @@ class Sample:
     """Rows there are, sampled or not."""
     whole: bool
     """Whether all of them are in the sample."""
+    too_long: tuple[int, ...] = ()
+    """Rows of the sample that no template could render, and so not among the examples."""
+    too_long_words: str = ""
+    """What is said of the first of them."""
 
     def rank(self, row: int) -> int | None:
         """The place of a row's example in the order, None where it has none."""
@@ -68,7 +73,7 @@ class Sample:
     def recut(self, state: State) -> "Sample":
         """The same examples under another `max_length`."""
         return Sample(state, self.task, self.options, self.examples, self.masks, gate.judge_masks(self.masks, state.max_length), self.order,
-                      self.rows, self.whole)
+                      self.rows, self.whole, self.too_long, self.too_long_words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +143,28 @@ def measure(state: State, rows: TableRows, tokenizer: Any) -> Sample:
     options = options_of(state, task)
     wanted = max(1, state.sample // (len(task.templates) if state.use == "all" else 1))
     only = sampled(len(rows), wanted, state.seed, state.row)
+    shown, too_long_words = only, ""
     try:
-        examples = task.examples(rows, only=only, **options)
+        try:
+            examples = task.examples(rows, only=only, **options)
+        except RowTooLong as error:
+            used = [task.templates[state.picked]] if state.use == "this" else task.templates
+            shown, too_long_words = [row for row in only if all(characters(template, rows[row]) < Limits().characters for template in used)], str(error)
+            if not shown:
+                raise Faulty(Fault("rows", too_long_words)) from None
+            examples = task.examples(rows, only=shown, **options)
     except TemplateError as error:
         raise Faulty(_located(error, columns)) from None
     except DataError as error:
-        raise Faulty(Fault(_blamed(task, rows, only, options), str(error))) from None
+        raise Faulty(Fault(_blamed(task, rows, shown, options), str(error))) from None
     try:
         masks = gate.masks(examples.examples, tokenizer, state.completions_only)
     except DataError as error:
         raise Faulty(Fault("completions_only" if state.completions_only else "tokenizer", str(error))) from None
     order = np.argsort([len(mask) for mask in masks], kind="stable")
     judged = gate.judge_masks(masks, state.max_length)
-    return Sample(state, task, options, examples, masks, judged, order, len(rows), len(only) == len(rows))
+    return Sample(state, task, options, examples, masks, judged, order, len(rows), len(only) == len(rows),
+                  tuple(row for row in only if row not in set(shown)), too_long_words)
 
 
 def _check(state: State, columns: list[str]) -> None:

@@ -34,6 +34,10 @@ def summary(state: State, sample: Sample | None, fault: Fault | None, admitted: 
         return Sentence("warn", f"{where}{told}{last}")
     if sample is None:
         return Sentence("idle", waiting or "Nothing to show yet: no rows given.")
+    if sample.too_long:
+        more = len(sample.too_long) - 1
+        others = f" So {'are' if more > 1 else 'is'} {number(more)} other{'s' if more > 1 else ''}." if more else ""
+        return Sentence("warn", f"{sample.too_long_words}{others} {_rows(sample)} are shown.")
     if refused(sample):
         return Sentence("warn", f"Not usable yet: {_dropped(sample)}{_lost(sample, '; ')}.")
     if admitted is not None:
@@ -102,6 +106,9 @@ def reason(sample: Sample | None, fault: Fault | None) -> str:
     if fault is not None:
         return "Mend the template first." if fault.control in ("input", "target", "answer_choices", "system", "wording") else \
             "Mend what is marked first."
+    if sample is not None and sample.too_long:
+        names = ", ".join(number(row + 1) for row in sample.too_long[:4]) + (", …" if len(sample.too_long) > 4 else "")
+        return f"Row {names} is too long. Shorten it, or leave it out." if len(sample.too_long) == 1 else f"Rows {names} are too long. Shorten them, or leave them out."
     if sample is None or not refused(sample):
         return ""
     count = sample.judged.dropped.counts.total()

@@ -60,6 +60,31 @@ def order(count: int, seed: int, key: Any) -> Iterator[int]:
     yield from rest
 
 
+class RowTooLong(DataError):
+    """A row whose own texts are longer than what one rendering may write, so that no template is at fault. `index` is the row's, from 0."""
+
+    def __init__(self, index: int, characters: int, most: int):
+        super().__init__(f"Row {index + 1} is too long: the columns that the template reads have {characters:,} characters, and a template writes "
+                         f"at most {most:,}.", "Shorten that row, or leave it out.")
+        self.index = index
+
+
+def characters(template: Template, row: Mapping[str, Any]) -> int:
+    """Characters of a row in the columns that a template reads."""
+    values = {name.replace("-", "_"): value for name, value in row.items()}
+    return sum(len(str(values.get(column, ""))) for column in template.columns)
+
+
+def render(template: Template, row: Mapping[str, Any], index: int, seed: int, limits: Limits) -> Rendered | None:
+    """`template.render` of the row `index`. Raises `RowTooLong` instead of `TemplateError` where the row is at fault."""
+    try:
+        return template.render(row, seed=seed, key=index, limits=limits)
+    except TemplateError:
+        if (count := characters(template, row)) >= limits.characters:
+            raise RowTooLong(index, count, limits.characters) from None
+        raise
+
+
 class Pool:
     """Rows to take demonstrations from, each rendered once by one template."""
 
@@ -69,8 +94,14 @@ class Pool:
 
     def rendered(self, index: int) -> Rendered | None:
         if index not in self._kept:
-            self._kept[index] = self.template.render(self.rows[index], seed=self.seed, key=index, limits=self.limits)
+            self._kept[index] = render(self.template, self.rows[index], index, self.seed, self.limits)
         return self._kept[index]
+
+    def _demonstration(self, index: int) -> Rendered | None:
+        try:
+            return self.rendered(index)
+        except RowTooLong:
+            return None
 
     def draw(self, count: int, key: Any, own_input: str, own: Mapping[str, Any], own_index: int | None) -> list[Rendered]:
         """`count` answered rows, none of them row `own_index` nor one that says the same as the row `own` in the template's columns (a template that draws may word the
@@ -80,7 +111,7 @@ class Pool:
         """
         drawn: dict[str, Rendered] = {}
         for index in order(len(self.rows), self.seed, key) if count else ():
-            example = self.rendered(index) if index != own_index and self._asked(self.rows[index]) != self._asked(own) else None
+            example = self._demonstration(index) if index != own_index and self._asked(self.rows[index]) != self._asked(own) else None
             if example is not None and example.target and example.input not in (own_input, *drawn):
                 drawn[example.input] = example
                 if len(drawn) == count:

@@ -273,7 +273,8 @@ class Task:
         example is a prompt and its completion, with a line break between. Order, draws and texts depend on `seed` and indices only: `only`
         these indices give what all rows would give there. `progress(done, of)` is called now and then; what it raises ends the work.
 
-        Raises `TemplateError`, and `DataError` where over 1 % of the rendered rows have an input and no target, or nothing is left.
+        Raises `TemplateError`, and `DataError` where a row is too long to be rendered (`demonstrations.RowTooLong`), where over 1 % of the
+        rendered rows have an input and no target, or nothing is left.
         """
         if isinstance(demonstrations, bool) or not isinstance(demonstrations, int) or demonstrations < 0:
             raise DataError(f"demonstrations is {demonstrations!r}; it must be a whole number of at least 0.", "Use demonstrations=2.")
@@ -290,7 +291,7 @@ class Task:
                 progress(place, len(indices))
             row = rows[index]
             for template in [drawing(seed, self.name, index)(chosen)] if use == "one" else chosen:
-                own = sources[template.name].rendered(index) if pool is None else template.render(row, seed=seed, key=index, limits=limits)
+                own = sources[template.name].rendered(index) if pool is None else shots.render(template, row, index, seed, limits)
                 if own is None or not (own.input or own.target):
                     out.left_out[template.name] += 1
                 elif not own.target:
