@@ -40,6 +40,22 @@ def test_a_row_says_what_is_learned_and_why_a_run_failed(tmp_path):
     assert failed["reason"].startswith("Failed at step 0")
 
 
+def test_a_journal_that_breaks_off_is_said_and_so_is_a_result_that_is_there(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "result").mkdir(parents=True)
+    (folder / "recipe.json").write_text("{}")
+    gone = ev.Started(pid=2**22 + 1)  # more than Linux gives
+    (folder / "journal.jsonl").write_bytes(ev.encode(gone) + ev.encode(ev.Step(step=1, loss=1.0)))
+    assert "whole result" in wb.attach(folder).status.sentence and "breaks off" not in wb.attach(folder).status.sentence
+    with open(folder / "journal.jsonl", "ab") as journal:
+        journal.write(ev.encode(ev.Step(step=2, loss=1.0))[:20])
+    status = wb.attach(folder).status
+    assert status == "died" and "breaks off in the middle of a line" in status.sentence and status.remedy.startswith("run.load() opens the result; run.resume()")
+    assert "breaks off" in listing.list_runs(tmp_path)["reason"][0]
+    (folder / "result").rmdir()
+    assert "result" not in str(wb.attach(folder).status.sentence + wb.attach(folder).status.remedy)
+
+
 @pytest.mark.parametrize(("model", "objective", "name"), [
     ("town", "sft", "town-lora8"), ("town", "dpo", "town-dpo-lora8"), ("runs/2026-11-22_020146-town-lora8", "dpo", "town-dpo-lora8"),
     ("runs/2026-11-22_020146-town-lora8/result", "orpo", "town-orpo-lora8")])

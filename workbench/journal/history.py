@@ -247,6 +247,14 @@ class History:
         self.step = min(self.step, step)
 
     @property
+    def torn(self) -> bool:
+        """Whether the journal breaks off in the middle of a line: one that is being written, or, where nobody writes, was never whole."""
+        try:
+            return self._tail.path.stat().st_size > self._tail.offset
+        except OSError:
+            return False
+
+    @property
     def damage(self) -> str:
         """What is wrong with the journal itself, a sentence; "" where nothing is."""
         lines = "1 line" if self.damaged == 1 else f"{self.damaged} lines"
