@@ -132,3 +132,13 @@ def test_a_label_on_a_log_axis_stands_at_its_power_of_ten() -> None:
     sheet.label(axis, .5, 2, "hundred", size=10)  # plotly wants the exponent of a note, and the number itself of a point
     text = next(text for text in drawn(sheet.figure()).iter(SVG + "text") if "".join(text.itertext()) == "hundred")
     assert 54 < float(text.get("y")) < 70, "the middle of 20 to 100, where the powers 0 to 4 stand"
+
+
+def test_a_box_is_as_wide_as_the_words_in_it_are_in_a_wide_font() -> None:
+    """Advances of DejaVu Sans in em: r .411 e .615 s .521 u .634 m .974 d .635 space .318 f .352 o .612 5 .636."""
+    advance = {"r": .411, "e": .615, "s": .521, "u": .634, "m": .974, "d": .635, " ": .318, "f": .352, "o": .612, "5": .636}
+    sheet = Sheet(400, 200)
+    axis = sheet.cell(0, 0, 400, 200, "Loss", "", "")
+    sheet.label(axis, 0.1, 0.5, "resumed from 5", size=11, bgcolor="#fffffe", bordercolor="#012345", borderwidth=1, borderpad=3)
+    (box,) = [rect for rect in drawn(sheet.figure()).iter() if rect.get("stroke") == "#012345"]
+    assert float(box.get("width")) - 8 >= 11 * sum(advance[letter] for letter in "resumed from 5")

@@ -248,6 +248,15 @@ def test_the_averaged_line_goes_on_and_begins_anew_after_a_resume(run: FakeRun, 
     assert drawn_is_average()
 
 
+@pytest.mark.parametrize(("status", "prompts", "said"), [
+    ("running", 0, "No replies were asked for"), ("finished", 0, "No replies were asked for"), ("finished", 3, "No replies came"),
+    ("running", 3, "The first replies come with the first evaluation")])
+def test_where_no_replies_are_it_says_why(tmp_path: Path, status: str, prompts: int, said: str) -> None:
+    run = FakeRun(tmp_path / "run", Recipe(steps=40, sample_prompts=prompts), Status(status)).write(prepared(), *steps(1, 30))
+    monitor = RunMonitor(run, engine=FakeEngine(), pump=StillPump())
+    assert monitor.widget is not None and said in monitor.made.samples.value
+
+
 # ---- text, never markup
 
 def test_what_a_run_wrote_is_never_markup(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -17,6 +18,7 @@ from widgets.run_monitor import RunMonitor
 from widgets.run_monitor.curves import Average, Mark, Overlay, RunCurves, automatic_span
 from widgets.run_monitor.figure import FORMS, figure
 from workbench.journal import events as ev
+from workbench.launching import Launch
 from workbench.recipes import Recipe
 from workbench.runs.status import Status
 
@@ -282,3 +284,13 @@ def test_the_planned_memory_is_drawn_beside_what_is_taken(tmp_path: Path, width:
     assert axis["range"][1] > max(1.5, *memory["y"])
     plain = FakeRun(tmp_path / "plain", Recipe(steps=200)).write(ev.Started(pid=1), prepared(), *steps(1, count))
     assert "planned" not in json.dumps(RunMonitor(plain, engine=FakeEngine()).figure(width)["layout"])
+
+
+@pytest.mark.parametrize("taken", [1.45, 1.55])
+def test_the_words_of_the_plan_are_those_of_a_process_and_stand_off_the_curve(tmp_path: Path, taken: float) -> None:
+    run = FakeRun(tmp_path / "run", Recipe(steps=200, launch=Launch(processes=2)))
+    run.write(ev.Started(pid=1), prepared(planned={"weights": 2**29, "total": 2**30, "before": 2**29}),
+              *(dataclasses.replace(step, memory_gib=taken) for step in steps(1, 190)))
+    (note,) = [note for note in RunMonitor(run, engine=FakeEngine()).figure("wide")["layout"]["annotations"] if note["text"].startswith("planned")]
+    assert note["text"] == "planned 1.50 a process"
+    assert note["yanchor"] == ("top" if taken > 1.5 else "bottom")  # its top at the line, so below it, where the curve is above

@@ -46,6 +46,8 @@ class View:
     prompts: list[str] = field(default_factory=list)
     prompt: str = ""
     samples: list[Any] = field(default_factory=list)
+    no_samples: str = ""
+    """What stands in the place of samples while there are none."""
     note: str = ""
     run: str = ""
     overlays: list[str] = field(default_factory=list)
@@ -74,12 +76,12 @@ class View:
         )
 
 
-def samples_html(samples: Sequence[Any]) -> str:
-    """The table of samples of one prompt (events `Sampled` in order of step); every cell is text."""
+def samples_html(samples: Sequence[Any], none: str = "") -> str:
+    """The table of samples of one prompt (events `Sampled` in order of step), or the words `none`; every cell is text."""
     samples = list(samples)
     shown = samples if len(samples) <= SAMPLES else [samples[0], *samples[1 - SAMPLES:]]
     if not shown:
-        return '<p class="wb-hint">The first replies come with the first evaluation.</p>'
+        return f'<p class="wb-hint">{escape(none)}</p>' if none else ""
     verdicts = any(sample.verdict for sample in shown)
     rows = [[number(s.step), s.reply or "(nothing)", *([s.verdict] if verdicts else [])] for s in shown]
     kinds = {(i, 0): "mute" for i in range(len(shown) - 1)}
@@ -134,7 +136,7 @@ class Controls(Hearing):
 
         self.search = controls.text("Search runs", placeholder="name, recipe or note")
         self.heard(self.search, do.search)
-        self.list = RunList(on_pick=do.pick, on_overlay=do.overlay)
+        self.list, self.count = RunList(on_pick=do.pick, on_overlay=do.overlay), controls.html("", "wb-hint")
         self.note = controls.textarea("Note on this run", view.note, rows=2, continuous_update=False)
         self.heard(self.note, do.note)
         self.smoothing = controls.slider("Line averaged over, steps", view.smoothing, 1, 200)
@@ -146,7 +148,7 @@ class Controls(Hearing):
         self.column = [
             self.fork_group,
             controls.group("Change while it runs", self.rate, self.source, self.share, self.every, self.apply),
-            controls.group("Runs", self.search, self.list, self.note),
+            controls.group("Runs", self.search, self.list, self.count, self.note),
             self.followed_group,
             self.difference_group,
             controls.group("Picture", self.smoothing),
@@ -240,7 +242,7 @@ class Controls(Hearing):
             self.prompt.value = view.prompt
         self.prompt.layout.display = "" if len(view.prompts) > 1 else "none"
         self.samples.value = (f'<p class="wb-hint">{escape(view.prompt)}</p>' if len(view.prompts) == 1 else "") + samples_html(
-            view.samples
+            view.samples, view.no_samples
         )
 
     def _show_mixture(self, view: View) -> None:

@@ -150,6 +150,8 @@ class RunCurves:
     """Of a mixture: the shares of its sources."""
     planned_gib: float | None = None
     """The memory that a step was planned to take, with what the process had before the model; None where nothing was planned."""
+    processes: int = 1
+    """That train it; memory, taken and planned, is one's."""
     answers: Answers = field(default_factory=Answers)
     """Of a run that classifies: how good its answers are."""
 

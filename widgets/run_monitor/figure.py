@@ -260,8 +260,9 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
     early = not len(known) or memory.px(float(this.step[known[-1]])) < (memory.area.left + memory.area.right) / 2
     if this.planned_gib is not None:  # its word stands at the end where the last value does not
         sheet.rule(memory.axis, y=this.planned_gib, colour="grey", dash="dot")
-        sheet.label(memory.axis, 1 if early else 0, this.planned_gib, f"planned {number(this.planned_gib, 2)}", "grey-text", anchor="right" if early else "left",
-                    valign="bottom", size=11, dy=1, xref=f"x{memory.axis} domain")
+        text = f"planned {number(this.planned_gib, 2)}" + (" a process" if this.processes > 1 else "")
+        sheet.label(memory.axis, 1 if early else 0, this.planned_gib, text, "grey-text", anchor="right" if early else "left", size=11,
+                    xref=f"x{memory.axis} domain", **_beside(memory, this, text, early))
     if len(known):
         step, value = float(this.step[known[-1]]), float(this.memory_gib[known[-1]])
         text = number(value, 1 if value >= 10 else 2)
@@ -279,6 +280,15 @@ def _small_cells(sheet: Sheet, form: Form, this: RunCurves, end: float, above: f
             bgcolor=ink("surface"),
         )
     return plots
+
+
+def _beside(memory: Plot, this: RunCurves, text: str, right: bool) -> dict:
+    """Above the planned memory, or below it, where fewer of the memory's points lie there."""
+    (wide, high), area = size_px(text, 11), memory.area
+    across, up = (memory.x[1] - memory.x[0]) * wide / (area.right - area.left), (memory.y[1] - memory.y[0]) * (high + 3) / (area.bottom - area.top)
+    away = this.memory_gib[this.step >= memory.x[1] - across if right else this.step <= memory.x[0] + across] - (this.planned_gib or 0.0)
+    above, below = int(((away >= 0) & (away <= up)).sum()), int(((away <= 0) & (away >= -up)).sum())
+    return dict(valign="top", dy=-1) if below < above else dict(valign="bottom", dy=1)
 
 
 def _grid(form: Form, this: RunCurves) -> tuple[int, int]:

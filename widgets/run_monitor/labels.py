@@ -112,7 +112,7 @@ def flags(sheet: Sheet, plot: Plot, this: RunCurves) -> list[Box]:
     rows = max(1, int((plot.area.bottom - plot.area.top) / 2 // 24))
     for mark in this.marks:
         text = plain(middle(mark.words, int((plot.area.right - plot.area.left) * .8 / (11 * LETTER))))
-        wide = size_px(text, 11)[0] + 14  # the border, and a little air
+        wide = size_px(text, 11)[0] + 18  # the border, a little air, and a font of wide letters
         at = plot.px(mark.step)
         last = sheet.width - 2 - wide
         left = at if at <= last else at - wide if at >= wide else max(0.0, last)

@@ -22,7 +22,7 @@ from widgets.run_monitor.controls import Controls, View, samples_html
 from widgets.run_monitor.curves import CARD, Average, Overlay, RunCurves, automatic_span
 from widgets.run_monitor.figure import figure
 from widgets.run_monitor.reading import DONE, LIVING, State, Taken, by_recipe, compared, curves_for, in_force, interval_now, near, rate_now, recipe_of, text_of, weights_now
-from widgets.run_monitor.run_list import matching, rows_of
+from widgets.run_monitor.run_list import count_words, matching, rows_of
 from widgets.run_monitor.trackers import followed_html
 from workbench.errors import WorkbenchError
 from workbench.recipes import Recipe
@@ -184,6 +184,7 @@ class RunMonitor(Panel):
                 learning_rate=recipe.learning_rate if recipe else None,
                 evaluate_every=recipe.evaluate_every if recipe else None,
                 overlays=list(self.state.overlays),
+                no_samples=words.no_samples_words("", recipe),
                 smoothing=taken.span,
                 progress=("not started", "", "", 0.0),
             )
@@ -210,6 +211,7 @@ class RunMonitor(Panel):
             prompts=prompts,
             prompt=prompt,
             samples=[sample for sample in history.samples if sample.prompt == prompt],
+            no_samples=words.no_samples_words(taken.status, recipe),
             note=run.note,
             mine=history.queued.mine if history.queued else 0,
             run=str(run.folder),
@@ -406,6 +408,7 @@ class RunMonitor(Panel):
     def show_list(self) -> None:
         if self.made is not None:
             found = matching(self._rows, self.query)
+            self.made.count.value = count_words(len(found), len(self._rows))
             self.made.list.empty = "No run matches." if self._rows else "No runs yet."
             self.made.list.rows = [{key: value for key, value in row.items() if key != "words"} for row in found]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from widgets.run_monitor.curves import Overlay, RunCurves, curves_of, field_words, value_words
 from workbench.errors import WorkbenchError
+from workbench.launching import world_of
 from workbench.recipes import Recipe, difference, schedule_shape
 from workbench.runs.folders import undated
 
@@ -62,8 +63,10 @@ def curves_for(run: Any, parent: Any = None) -> RunCurves:
     recipe, history = recipe_of(run), run.history
     shape = (lambda step: schedule_shape(recipe, step, history.steps)) if recipe else None
     changes = [change for change in differences(parent, run, live=False) if change[0] != "data_hash"][:3] if parent is not None else []
-    return curves_of(history, undated(run.name), clip=recipe.max_grad_norm if recipe else None, shape=shape,
+    made = curves_of(history, undated(run.name), clip=recipe.max_grad_norm if recipe else None, shape=shape,
                      peak=recipe.learning_rate if recipe else None, fork_changes=changes)
+    made.processes = world_of(recipe) if recipe else 1
+    return made
 
 
 def differences(there: Any, here: Any, live: bool = True) -> list[tuple[str, Any, Any]]:

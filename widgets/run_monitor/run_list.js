@@ -45,7 +45,15 @@ function render({model, el}) {
   table.setAttribute("aria-label", "Runs");
   el.append(table);
   const send = (kind, id) => model.send({kind, id});
-  let focused = null;
+  let focused = null, sighted = null;
+
+  const intoSight = (line, head) => { // scrolls the list alone, never the page
+    const place = el.getBoundingClientRect(), box = line.getBoundingClientRect(), top = place.top + head.getBoundingClientRect().height;
+    if (!place.height || !box.height) return false;
+    if (box.top < top) el.scrollTop -= top - box.top;
+    else if (box.bottom > place.top + el.clientHeight) el.scrollTop += box.bottom - place.top - el.clientHeight;
+    return true;
+  };
 
   const draw = () => {
     const rows = model.get("rows"), picked = model.get("picked"), overlays = new Set(model.get("overlays"));
@@ -68,7 +76,10 @@ function render({model, el}) {
       line.title = row.title;
       line.tabIndex = row.id === reachable ? 0 : -1;
       line.setAttribute("aria-selected", String(row.id === picked));
-      if (row.id === picked) line.className = "on";
+      if (row.id === picked) {
+        line.className = "on";
+        line.setAttribute("aria-current", "true");
+      }
       const name = cell("", "clip");
       const label = document.createElement("span");
       label.textContent = (row.depth ? "\u00a0".repeat(2 * (row.depth - 1)) + "└ " : "") + row.shown;
@@ -93,6 +104,8 @@ function render({model, el}) {
       body.append(line);
     }
     table.replaceChildren(head, body);
+    const open = body.querySelector("tr.on");
+    if (open && sighted !== picked && intoSight(open, head)) sighted = picked; // once: who scrolls on is not pulled back
     if (had) {
       const line = [...body.children].find(child => child.dataset.id === had);
       (onCheck ? line?.querySelector("input") : line)?.focus({preventScroll: true});

@@ -4,6 +4,7 @@
 It shows text only, never markup, and reads nothing from disk itself.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ import traitlets
 
 from widgets.frame.sending import legible
 from widgets.frame.sheet import number
-from workbench.runs.folders import undated
+from workbench.runs.folders import DATED, undated
+
+
+IN_SIGHT = 8
+"""Rows that the list shows without scrolling."""
 
 
 def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """Rows of the list, forks below their parents, from the records of `workbench.list_runs` (newest first).
 
-    Each row: id (folder), name, shown (a fork's name without what it shares with its parent's), depth, status, step, loss (words), title,
+    Each row: id (folder), name, shown (a fork's name without what it shares with its parent's; the date before a name that several have), depth, status, step, loss (words), title,
     words (lower case, what search looks through). `recipes` are the texts of the recipes by folder.
     """
     records = {str(record["folder"]): record for record in runs}
@@ -60,7 +65,23 @@ def rows_of(runs: Iterable[dict[str, Any]], recipes: dict[str, str] | None = Non
 
     for folder in children.get(None, ()):
         walk(folder, 0)
+    names = Counter(row["name"] for row in rows)
+    for row in rows:
+        if names[row["name"]] > 1:
+            row["shown"] = _date(str(records[row["id"]]["name"])) + row["shown"]
     return rows
+
+
+def _date(name: str) -> str:
+    """`2026-11-21_093015-town` -> `11-21 09:30:15 `; "" of a name without."""
+    return f"{name[5:10]} {name[11:13]}:{name[13:15]}:{name[15:17]} " if DATED.match(name) else ""
+
+
+def count_words(shown: int, there: int) -> str:
+    """How many runs the list has, where that is not seen at once."""
+    if shown < there:
+        return f"{number(shown)} of {number(there)} runs match."
+    return f"{number(there)} runs; the list scrolls." if there > IN_SIGHT else ""
 
 
 def matching(rows: Sequence[dict[str, Any]], query: str) -> list[dict[str, Any]]:

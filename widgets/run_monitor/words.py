@@ -86,6 +86,13 @@ def empty_words(status: str, there: bool, recipe: Any) -> tuple[str, str]:
     return "Nothing has run yet", f"Start trains {Path(recipe.model).name} on {rows} for {length} with {method}."
 
 
+def no_samples_words(status: str, recipe: Any) -> str:
+    """What stands where the replies will be; where none will come, why."""
+    if recipe is not None and not recipe.sample_prompts:
+        return "No replies were asked for (sample_prompts=0)."
+    return "No replies came before its end." if status in OVER else "The first replies come with the first evaluation."
+
+
 def queue_words(history: History) -> str:
     """`It is ada's turn. Waits for the device behind ada's town-lora8; next in the queue.`"""
     queued = history.queued
