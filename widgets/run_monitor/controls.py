@@ -137,6 +137,7 @@ class Controls(Hearing):
         self.search = controls.text("Search runs", placeholder="name, recipe or note")
         self.heard(self.search, do.search)
         self.list, self.count = RunList(on_pick=do.pick, on_overlay=do.overlay), controls.html("", "wb-hint")
+        self.count.layout.display = "none"
         self.note = controls.textarea("Note on this run", view.note, rows=2, continuous_update=False)
         self.heard(self.note, do.note)
         self.smoothing = controls.slider("Line averaged over, steps", view.smoothing, 1, 200)
@@ -254,6 +255,10 @@ class Controls(Hearing):
         if view.weights != self._shown_weights or "mixture" not in self._pending():
             self._shown_weights = view.weights
             self.show_share()
+
+    def show_count(self, words: str) -> None:
+        """How many runs there are, "" where that is seen."""
+        self.count.value, self.count.layout.display = words, "" if words else "none"
 
     def show_reply(self, prompt: str, reply: str | None) -> None:
         """The model's answer, as text; None while it is thinking."""

@@ -408,7 +408,7 @@ class RunMonitor(Panel):
     def show_list(self) -> None:
         if self.made is not None:
             found = matching(self._rows, self.query)
-            self.made.count.value = count_words(len(found), len(self._rows))
+            self.made.show_count(count_words(len(found), len(self._rows)))
             self.made.list.empty = "No run matches." if self._rows else "No runs yet."
             self.made.list.rows = [{key: value for key, value in row.items() if key != "words"} for row in found]
 

@@ -16,7 +16,6 @@ from widgets.frame.sending import legible
 from widgets.frame.sheet import number
 from workbench.runs.folders import DATED, undated
 
-
 IN_SIGHT = 8
 """Rows that the list shows without scrolling."""
 
