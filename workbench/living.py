@@ -16,7 +16,7 @@ import psutil
 
 from workbench.errors import RunError
 
-_NOTED = {"created": (int, float), "asked": (int, float), "standby": int, "exit": int}
+_NOTED = {"created": (int, float), "asked": (int, float), "standby": int, "exit": int, "person": str}
 """What is noted of a worker beside its pid."""
 SAME_S = 2.0
 """Creation times closer than this are the same process's: clock ticks and start times are rounded, differently on each system."""
@@ -57,8 +57,8 @@ def alive(pid: int, created_at: float, standby: int | None = None) -> bool:
 def note(folder: Path, pid: int, **more: Any) -> None:
     """Process `pid` has the run in `folder` from now on. Raises `RunError` where the folder refuses."""
     with _alone(folder):
-        asked = {name: value for name, value in worker_of(folder).items() if name == "asked"}
-        write_json(folder / "worker.json", {"pid": pid, "created": created(pid)} | asked | more)
+        kept = {name: value for name, value in worker_of(folder).items() if name in ("asked", "person")}
+        write_json(folder / "worker.json", {"pid": pid, "created": created(pid)} | kept | more)
 
 
 def note_exit(folder: Path, pid: int, code: int) -> None:
@@ -100,14 +100,14 @@ def worker_of(folder: Path) -> dict[str, Any]:
     """What was noted of the last worker, {} if there was none.
 
     Its `pid`, when it was `created` (see there) and `asked` for (as bytes of `commands.jsonl` there were then), the pid of the `standby`
-    it was forked from, and `exit`, its exit status (negative for a
-    signal) where the standby saw it.
+    it was forked from, `exit`, its exit status (negative for a
+    signal) where the standby saw it, and the `person` who asked for it ("": the user).
     """
     try:
         body = json.loads((folder / "worker.json").read_text())
     except (FileNotFoundError, ValueError, RecursionError):  # anybody may have written it
         return {}
-    good = isinstance(body, dict) and isinstance(body.get("pid"), int) and "created" in body and all(isinstance(body.get(name, 0), kind) for name, kind in _NOTED.items())  # type: ignore[arg-type]
+    good = isinstance(body, dict) and isinstance(body.get("pid"), int) and "created" in body and all(isinstance(body[name], kind) for name, kind in _NOTED.items() if name in body)  # type: ignore[arg-type]
     return body if good else {}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import workbench as wb
 from tests.runs import many, tools
-from workbench import device_queue, quota
+from workbench import device_queue, living, quota
 from workbench.__main__ import main
 from workbench.journal import events as ev
 from workbench.runs.fork import nearest_checkpoint
@@ -163,6 +163,19 @@ def test_the_checkpoint_from_before_things_went_wrong_stays(tmp_path):
     gone = {10, 20, 30, 40} - {best}  # 50 is the last from before the loss was no number, 60 the last
     assert paths(wb.clean(tmp_path)) == [f"{folder.name}/checkpoints/step-{step:06d}" for step in sorted(gone)]
     assert paths(wb.clean(tmp_path, keep=0)) == paths(wb.clean(tmp_path)), "one that can be resumed keeps its last"
+
+
+def test_who_takes_how_much_is_told(tmp_path, capsys):
+    for number, person in enumerate(("ada", "bob", "ada", None)):
+        folder = many.run_folder(tmp_path, number, steps=50)
+        (folder / "weights").write_bytes(b"x" * 10_000_000)
+        if person:
+            living.note(folder, os.getpid(), person=person)
+            living.note(folder, os.getpid())  # as a standby's child is noted: it stays ada's
+            living.note_exit(folder, os.getpid(), 0)
+    assert main(["clean", str(tmp_path)]) == 0
+    shown = capsys.readouterr().err
+    assert "(ada 20" in shown and ", bob 10" in shown and f", {device_queue.called('', os.getuid())} 10" in shown, shown
 
 
 def test_arrays_of_a_finished_run_but_the_last_go_and_the_command_line_only_shows_until_told(tmp_path, capsys):

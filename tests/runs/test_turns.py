@@ -27,6 +27,7 @@ def test_the_queue_is_shown_a_run_is_moved_up_and_one_is_cancelled(real_data, tm
     second, third, fourth = runs
     for run in runs:
         run.wait(180, until="queued")
+    assert [living.worker_of(run.folder)["person"] for run in runs] == ["ada", "ada", "bob"], "for whose the disk is, when they have ended"
     table = wb.queue()
     assert list(table["run"]) == ["first", fourth.name, second.name, third.name] and list(table["position"]) == [0, 1, 2, 3]
     assert list(table["person"]) == ["ada", "bob", "ada", "ada"] and list(table["state"]) == ["on the device", *["waits"] * 3]

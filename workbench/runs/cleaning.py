@@ -16,14 +16,16 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import quota
+from workbench import device_queue, living, quota
 from workbench.alignment import alarms
 from workbench.errors import RunError
+from workbench.legible import letters
 from workbench.runs import folders, sweep, turns
 from workbench.runs.attach import attach
 from workbench.runs.listing import in_passing, run_folders
@@ -273,6 +275,17 @@ def remove(part: Part) -> None:
                        "What was removed before it stays removed; give yourself write permission.") from error
 
 
+def by_person(runs: str | Path, sizes: dict[str, int]) -> dict[str, int]:
+    """Bytes that each person's runs take, the most first, of `quota.used`'s by run. A run is whose it was started by last, and where nobody
+    noted that, its folder's owner's."""
+    found: Counter[str] = Counter()
+    for name, size in sizes.items():
+        folder = Path(runs).expanduser() / name
+        with contextlib.suppress(FileNotFoundError):  # somebody removed it meanwhile
+            found[device_queue.called(living.worker_of(folder).get("person", "")[:64], folder.stat().st_uid)] += size
+    return dict(found.most_common())
+
+
 # the command line ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -295,8 +308,10 @@ def run(given: argparse.Namespace) -> int:
     found = clean(given.runs, keep=given.keep, older_than=given.older_than, whole=given.run, used_by=given.used_by, dry_run=not given.yes)
     if len(found):
         print(turns.table(found.assign(bytes=[quota.words(size) for size in found["bytes"]]).to_dict("records")))
+    taken, sizes = quota.used(given.runs)
+    people = ", ".join(f"{letters(person)} {quota.words(size)}" for person, size in by_person(given.runs, sizes).items())
     total = f"{quota.words(found['bytes'].sum())} in {len(found)} parts"
-    used = f"{given.runs} takes {quota.words(quota.used(given.runs)[0])}"
+    used = f"{given.runs} takes {quota.words(taken)}{f' ({people})' if people else ''}"
     said = f"Removed {total}. {used} now." if given.yes else f"{used}; {total} can go. Nothing was removed: --yes removes it."
     print(said, file=sys.stderr)
     return 0

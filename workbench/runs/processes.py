@@ -30,7 +30,7 @@ def spawn(folder: Path, asked: int | None = None) -> int:
     def note(pid: int) -> None:
         ticket = device_queue.draw(folder.name, pid, run_folder=folder)
         try:
-            living.note(folder, pid, asked=asked)
+            living.note(folder, pid, asked=asked, person=device_queue.person())
         except RunError:
             ticket.unlink()  # nobody will run it, so nobody shall wait for it
             raise

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import living
+from workbench import device_queue, living
 from workbench.errors import RecipeError, RunError
 from workbench.recipes import Recipe
 from workbench.runs import folders, processes, standby
@@ -171,7 +171,7 @@ class Sweep:
         except OSError as error:
             raise RunError(f"The sweep cannot go on: {error.strerror}.", "Give its folder write permission, or free some space.") from error
         processes._children[child.pid] = child
-        living.note(self.folder, child.pid)
+        living.note(self.folder, child.pid, person=device_queue.person())
 
     # what came out ------------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from workbench import living
+from workbench import device_queue, living
 from workbench.errors import RunError, WorkbenchError
 from workbench.journal import commands as cmd
 from workbench.journal import events as ev
@@ -112,7 +112,7 @@ def _own(folder: Path, together: Any) -> Any:
     if not together.share(free):
         raise WorkbenchError("Another worker has this run.", "Stop it first.")
     if lock is not None:
-        living.note(folder, os.getpid(), asked=cmd.size(folder))
+        living.note(folder, os.getpid(), asked=cmd.size(folder), person=device_queue.person())
         Session(folder).begin()
     together.meet()
     return lock or True
