@@ -11,8 +11,8 @@ a reply that belongs to another question, for what a reward model has never seen
 anything). The reward model begins as the SFT model, which knows how facts are asked for, and sees those verdicts and nothing else; DPO and
 its relatives see the verdicts on the model's own replies, and pairs that the reward model ranked. No training sees the gold grader, which
 is only watched. Figures are of prompts about held-out people. Settings were chosen on seed 0 and `tuning_prompts`, which are about asked
-people, and with the task score in view; what DPO learns from was changed after the held-out figures of seeds 0 and 1 had been seen, so for
-it seed 2 is the test, and for the others seeds 1 and 2.
+people, and with the task score in view; what DPO learns from was changed after the held-out figures of seeds 0 and 1 had been seen, and what
+PPO and GRPO train (adapters, the warm-up, no demonstrations) after those of all three.
 Not here: how a reply is measured (`policy_measures.py`), tables (`town_policy_tables.py`).
 """
 
