@@ -17,6 +17,7 @@ import workbench as wb
 from tests.browser.lab import SCREENS, Lab, Notebook
 from tests.browser.layout import assert_layout
 from tests.runs import tools
+from widgets.run_monitor.run_list import RunList
 
 pytestmark = pytest.mark.browser
 
@@ -302,3 +303,25 @@ def test_what_runs_and_models_write_stays_text_and_three_share_one_plotly(lab: L
     assert notebook.kernel("from widgets.frame.live_figure import LiveFigure; print(LiveFigure.plotly_copies)") == "1"
     assert notebook.errors == []
     notebook.close()
+
+
+LIST = """<style>{css}</style><div class="wb-panel"><div id="list"></div></div><script type="module">{module}
+const state = {{rows: {rows}, picked: "run 150", overlays: [], empty: ""}}, heard = {{}};
+window.set = (name, value) => {{ state[name] = value; heard["change:" + name](); }};
+render({{model: {{get: name => state[name], on: (name, call) => {{ heard[name] = call; }}, off() {{}}, send() {{}}}}, el: document.getElementById("list")}});
+</script>"""
+IN_SIGHT = """id => { const place = document.getElementById("list").getBoundingClientRect(), marked = document.querySelectorAll("[aria-current=true]");
+    const row = marked[0]?.getBoundingClientRect(), head = document.querySelector("thead")?.getBoundingClientRect();
+    return marked.length === 1 && marked[0].dataset.id === id && row.top >= place.top + head.height - 1 && row.bottom <= place.bottom + 1; }"""
+
+
+def test_of_many_runs_the_open_one_is_in_sight_and_marked(lab: Lab) -> None:
+    rows = [dict(id=f"run {n}", name=f"run {n}", shown=f"run {n}", depth=0, status="finished", step="40", loss="1.2", title="") for n in range(200)]
+    module = RunList._esm.replace("export default {render};", "")
+    page = lab.new_page()
+    page.set_content(LIST.format(css=RunList._css, module=module, rows=json.dumps(rows)))
+    page.wait_for_function(IN_SIGHT, arg="run 150")
+    for picked in ("run 3", "run 199"):
+        page.evaluate("id => set('picked', id)", picked)
+        page.wait_for_function(IN_SIGHT, arg=picked)
+    page.close()
