@@ -141,14 +141,20 @@ class Lab:
 
 
 class Notebook:
-    """One notebook in one page. `page` is Playwright's; `errors` collects what the page's scripts threw."""
+    """One notebook in one page. `page` is Playwright's; `errors` collects what the page's scripts threw, but for what JupyterLab's own
+    threw with none of a panel's (which are loaded from blob: addresses) on the stack: it sometimes asks a document that is just opening."""
 
     def __init__(self, lab: Lab, path: Path, page: Page) -> None:
         self.lab, self.path, self.page = lab, path, page
         self.errors: list[str] = []
         page.set_default_timeout(WAIT_MS)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", self._threw)
         self._load()
+
+    def _threw(self, error: Any) -> None:
+        stack = getattr(error, "stack", None) or ""
+        if "blob:" in stack or "/static/lab/" not in stack:
+            self.errors.append(f"{error}\n{stack}")
 
     def _load(self) -> None:
         self.page.goto(f"{self.lab.address}/lab/tree/{self.path.name}?reset&token={self.lab.token}")
